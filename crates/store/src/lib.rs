@@ -1,1 +1,65 @@
+//! Remembers. The only crate that knows a database engine.
+//!
+//! SQLite (embedded) and PostgreSQL answer the same statements; the work of a transaction is one closure over [`Tx`] for
+//! both. Rooms that may not know each other meet here: what one writes, others subscribe to ([`Store::changes`]).
+//! It never decides: amounts, limits and permissions come from `policy`.
 
+mod changes;
+mod engine;
+mod error;
+mod schema;
+mod value;
+
+pub use changes::Change;
+pub use engine::Tx;
+pub use error::StoreError;
+pub use schema::{Migration, Schema, Statement};
+pub use value::{Row, Value};
+
+use engine::Engine;
+use tokio::sync::broadcast;
+
+/// The open database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    engine: Engine,
+    changes: broadcast::Sender<Change>,
+}
+
+impl Store {
+    /// Opens `sqlite:PATH` or `postgres://...`, migrates every schema and prepares every statement.
+    ///
+    /// # Errors
+    /// [`StoreError`] naming what is wrong with the address, the server or a migration.
+    pub async fn open(url: &str, schemas: &[&'static Schema]) -> Result<Self, StoreError> {
+        let engine = Engine::open(url, schemas).await?;
+        Ok(Self { engine, changes: changes::channel() })
+    }
+
+    /// Runs `work` in one serializable transaction; an `Err` rolls it back. It may run more than once, so it must not have
+    /// effects of its own. When this returns `Ok`, the change survives a power loss.
+    ///
+    /// # Errors
+    /// What `work` returned, or a [`StoreError`].
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: Fn(&mut dyn Tx) -> Result<T, E> + Send + Sync + 'static,
+    {
+        self.engine.write(work).await
+    }
+
+    /// Runs `work` on a consistent view without writing.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn read<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: Fn(&mut dyn Tx) -> Result<T, E> + Send + Sync + 'static,
+    {
+        self.engine.read(work).await
+    }
+}

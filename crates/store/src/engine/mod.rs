@@ -1,0 +1,88 @@
+//! The two engines behind one door. Everything above speaks [`Statement`], [`Value`] and [`Tx`] only.
+
+mod migrate;
+mod postgres;
+mod sqlite;
+
+use crate::{Row, Schema, Statement, StoreError, Value};
+use std::sync::Arc;
+
+/// A transaction in progress. Reads see this transaction's own writes; an error rolls everything back.
+pub trait Tx {
+    /// Runs a statement and returns its rows.
+    ///
+    /// # Errors
+    /// What the database said, mapped to [`StoreError`].
+    fn query(&mut self, statement: Statement, params: &[Value]) -> Result<Vec<Row>, StoreError>;
+
+    /// Runs a statement and returns how many rows it changed.
+    ///
+    /// # Errors
+    /// As [`Tx::query`].
+    fn execute(&mut self, statement: Statement, params: &[Value]) -> Result<u64, StoreError>;
+}
+
+impl dyn Tx + '_ {
+    /// The first row, or none.
+    ///
+    /// # Errors
+    /// As [`Tx::query`].
+    pub fn query_opt(&mut self, statement: Statement, params: &[Value]) -> Result<Option<Row>, StoreError> {
+        Ok(self.query(statement, params)?.into_iter().next())
+    }
+
+    /// The only row a statement always returns.
+    ///
+    /// # Errors
+    /// As [`Tx::query`], and when there is none.
+    pub fn query_one(&mut self, statement: Statement, params: &[Value]) -> Result<Row, StoreError> {
+        self.query_opt(statement, params)?.ok_or_else(|| StoreError::Statement(format!("no row from: {}", statement.0)))
+    }
+}
+
+/// Which database, chosen by the address.
+#[derive(Clone)]
+pub(crate) enum Engine {
+    Sqlite(Arc<sqlite::Sqlite>),
+    Postgres(Arc<postgres::Postgres>),
+}
+
+impl Engine {
+    /// Opens the database, migrates it and prepares every statement of the schemas.
+    pub(crate) async fn open(url: &str, schemas: &[&'static Schema]) -> Result<Self, StoreError> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path).to_owned();
+            let schemas = schemas.to_vec();
+            let opened = tokio::task::spawn_blocking(move || sqlite::Sqlite::open(&path, &schemas)).await;
+            return Ok(Self::Sqlite(Arc::new(opened.map_err(|error| StoreError::Unavailable(error.to_string()))??)));
+        }
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Self::Postgres(Arc::new(postgres::Postgres::open(url, schemas).await?)));
+        }
+        Err(StoreError::Address("it must start with sqlite: (a path) or postgres:// (a server)".to_owned()))
+    }
+
+    pub(crate) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: Fn(&mut dyn Tx) -> Result<T, E> + Send + Sync + 'static,
+    {
+        match self {
+            Self::Sqlite(engine) => engine.write(work).await,
+            Self::Postgres(engine) => engine.transaction(false, work).await,
+        }
+    }
+
+    pub(crate) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: Fn(&mut dyn Tx) -> Result<T, E> + Send + Sync + 'static,
+    {
+        match self {
+            Self::Sqlite(engine) => engine.read(work).await,
+            Self::Postgres(engine) => engine.transaction(true, work).await,
+        }
+    }
+}
