@@ -1,1 +1,33 @@
+//! Decides. Pure: ids, money, prices, limits, permits, denials, tool and egress rules, audit events.
+//!
+//! No I/O, no clock, no async, no SQL, no HTTP: everything a decision needs comes in as an argument, so every decision can
+//! be tested as a table. What it returns is used up by the rooms above: a [`ModelPermit`] or [`ToolPermit`] has no other
+//! constructor than its `admit` function, and forwarding needs one.
 
+mod admit;
+mod audit;
+mod canonical;
+mod denial;
+mod egress;
+mod ids;
+mod manifest;
+mod message;
+mod money;
+mod prices;
+mod time;
+mod usage;
+
+pub use admit::{
+    BudgetLine, ModelPath, ModelPermit, ModelRequest, RunView, ToolPermit, ToolRequest, admit_model, admit_tool, budgets,
+};
+pub use audit::AuditEvent;
+pub use canonical::{canonical_digest, digest_bytes};
+pub use denial::{Denial, DenialCode, Fault};
+pub use egress::{Destination, HostName, HostNameError, classify};
+pub use ids::{CallId, ConversationId, IdError, RunId, SandboxId, UserId};
+pub use manifest::{AgentManifest, Manifest, ManifestError, McpManifest, McpServer, ToolEffect, ToolRule};
+pub use message::{MESSAGE_CHARS_MAX, MessageError, UserMessage};
+pub use money::Microusd;
+pub use prices::{ModelPrice, Rates, price_of};
+pub use time::{Clock, Timestamp};
+pub use usage::Usage;

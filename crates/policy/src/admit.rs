@@ -1,0 +1,323 @@
+//! May they? Pure functions from what is asked and who asks to a permit or a denial.
+//!
+//! Invariant: a permit has no public constructor and no public fields; it is bound to the digest of the request it was given
+//! for, and the rooms above use it up by value.
+
+use crate::{Denial, DenialCode, Manifest, Microusd, RunId, Timestamp, ToolEffect, UserId, prices};
+
+/// Which part of the model API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelPath {
+    /// `POST /v1/messages`.
+    Messages,
+    /// `POST /v1/messages/count_tokens`: free, so nothing is reserved.
+    CountTokens,
+}
+
+impl ModelPath {
+    /// The path at the provider.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Messages => "/v1/messages",
+            Self::CountTokens => "/v1/messages/count_tokens",
+        }
+    }
+
+    /// Only what an agent needs exists.
+    #[must_use]
+    pub fn parse(method: &str, path: &str) -> Option<Self> {
+        [Self::Messages, Self::CountTokens].into_iter().find(|known| method == "POST" && path == known.as_str())
+    }
+}
+
+/// A parsed model request: what decisions need of it.
+#[derive(Clone, Debug)]
+pub struct ModelRequest {
+    /// SHA-256 of the body.
+    pub digest: [u8; 32],
+    /// Which path.
+    pub path: ModelPath,
+    /// The model asked for.
+    pub model: String,
+    /// The output limit asked for; none for count_tokens.
+    pub max_tokens: u64,
+    /// Bytes of the body: no prompt has more tokens than bytes.
+    pub body_bytes: u64,
+    /// The first feature in it by which the provider would fetch or send for the caller, if any.
+    pub forbidden_feature: Option<String>,
+}
+
+/// A parsed tool call.
+#[derive(Clone, Debug)]
+pub struct ToolRequest {
+    /// The tool, without the server's prefix.
+    pub tool: String,
+    /// SHA-256 of the canonical arguments.
+    pub arguments_digest: [u8; 32],
+    /// Whether the model's own stream carried this call in this run, not yet used.
+    pub emitted: bool,
+}
+
+/// Who asks, and how far their run is.
+#[derive(Clone, Debug)]
+pub struct RunView {
+    /// The run (or the window of a remote caller).
+    pub run: RunId,
+    /// Whose.
+    pub user: UserId,
+    /// The only model allowed; none means any (remote callers).
+    pub model: Option<String>,
+    /// Model calls admitted so far.
+    pub turns_used: u32,
+    /// At most so many.
+    pub turns_max: u32,
+    /// Output tokens of a call at most.
+    pub output_tokens_max: u64,
+    /// When the run must be over.
+    pub deadline: Timestamp,
+    /// Whether the user switched changes on.
+    pub writes: bool,
+    /// What the call is charged to.
+    pub budgets: Vec<BudgetLine>,
+}
+
+/// One budget a call is charged to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetLine {
+    /// `run:ID` or `global`.
+    pub scope: String,
+    /// A UTC day number for a budget per day, 0 for one that does not renew.
+    pub period: i64,
+    /// The limit.
+    pub limit: Microusd,
+    /// What to say when it is used up.
+    pub exhausted: DenialCode,
+}
+
+/// The budgets above one run: its own, and everybody's for the day.
+#[must_use]
+pub fn budgets(run: RunId, run_limit: Microusd, day_limit: Microusd, now: Timestamp) -> Vec<BudgetLine> {
+    vec![
+        BudgetLine { scope: format!("run:{run}"), period: 0, limit: run_limit, exhausted: DenialCode::BudgetRun },
+        BudgetLine { scope: "global".to_owned(), period: now.utc_day(), limit: day_limit, exhausted: DenialCode::BudgetDay },
+    ]
+}
+
+/// Permission to make one model call, used up by `store.open_model_call`.
+#[derive(Debug)]
+pub struct ModelPermit {
+    request: ModelRequest,
+    run: RunId,
+    user: UserId,
+    ceiling: Microusd,
+    budgets: Vec<BudgetLine>,
+}
+
+impl ModelPermit {
+    /// What was permitted.
+    #[must_use]
+    pub const fn request(&self) -> &ModelRequest {
+        &self.request
+    }
+    /// For which run.
+    #[must_use]
+    pub const fn run(&self) -> RunId {
+        self.run
+    }
+    /// For whom.
+    #[must_use]
+    pub const fn user(&self) -> UserId {
+        self.user
+    }
+    /// What must be reserved: the call can't cost more.
+    #[must_use]
+    pub const fn ceiling(&self) -> Microusd {
+        self.ceiling
+    }
+    /// Where it must be reserved.
+    #[must_use]
+    pub fn budgets(&self) -> &[BudgetLine] {
+        &self.budgets
+    }
+}
+
+/// Permission to make one tool call, used up by `store.open_tool_call`.
+#[derive(Debug)]
+pub struct ToolPermit {
+    request: ToolRequest,
+    run: RunId,
+    user: UserId,
+    effect: ToolEffect,
+}
+
+impl ToolPermit {
+    /// What was permitted.
+    #[must_use]
+    pub const fn request(&self) -> &ToolRequest {
+        &self.request
+    }
+    /// For which run.
+    #[must_use]
+    pub const fn run(&self) -> RunId {
+        self.run
+    }
+    /// For whom.
+    #[must_use]
+    pub const fn user(&self) -> UserId {
+        self.user
+    }
+    /// What the manifest says the tool does.
+    #[must_use]
+    pub const fn effect(&self) -> ToolEffect {
+        self.effect
+    }
+}
+
+/// What the provider adds to a prompt by itself (tool instructions, wrappers), with room to spare.
+const PROMPT_OVERHEAD_TOKENS: u64 = 2000;
+
+/// Decides about a model call.
+///
+/// # Errors
+/// The [`Denial`] to answer with.
+pub fn admit_model(request: ModelRequest, view: &RunView, now: Timestamp) -> Result<ModelPermit, Denial> {
+    let run = view.run.to_string();
+    if now >= view.deadline {
+        return Err(Denial::new(DenialCode::RunDeadline, &run));
+    }
+    if view.model.as_ref().is_some_and(|allowed| *allowed != request.model) {
+        return Err(Denial::new(DenialCode::ModelName, &request.model));
+    }
+    if let Some(feature) = &request.forbidden_feature {
+        return Err(Denial::new(DenialCode::ModelFeature, feature));
+    }
+    let ceiling = match request.path {
+        ModelPath::CountTokens => Microusd::ZERO,
+        ModelPath::Messages => {
+            if view.turns_used >= view.turns_max {
+                return Err(Denial::new(DenialCode::RunTurns, &run));
+            }
+            if request.max_tokens > view.output_tokens_max {
+                return Err(Denial::new(DenialCode::ModelOutput, &request.max_tokens.to_string()));
+            }
+            let prompt_tokens_max = request.body_bytes.saturating_add(PROMPT_OVERHEAD_TOKENS);
+            prices::price_of(&request.model, now).ceiling(prompt_tokens_max, request.max_tokens)
+        }
+    };
+    Ok(ModelPermit { request, run: view.run, user: view.user, ceiling, budgets: view.budgets.clone() })
+}
+
+/// Decides about a tool call: the operator's manifest, the user's switch, and the model's own word.
+///
+/// # Errors
+/// The [`Denial`] to answer with.
+pub fn admit_tool(request: ToolRequest, manifest: &Manifest, view: &RunView, now: Timestamp) -> Result<ToolPermit, Denial> {
+    if now >= view.deadline {
+        return Err(Denial::new(DenialCode::RunDeadline, &view.run.to_string()));
+    }
+    let Some(rule) = manifest.tools.get(&request.tool) else {
+        return Err(Denial::new(DenialCode::ToolUnknown, &request.tool));
+    };
+    if rule.effect == ToolEffect::Write && !view.writes {
+        return Err(Denial::new(DenialCode::ToolWriteOff, &request.tool));
+    }
+    if !request.emitted {
+        return Err(Denial::new(DenialCode::ToolNotEmitted, &request.tool));
+    }
+    Ok(ToolPermit { request, run: view.run, user: view.user, effect: rule.effect })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view() -> RunView {
+        let run = RunId::random();
+        RunView {
+            run,
+            user: UserId::random(),
+            model: Some("claude-sonnet-5-5".to_owned()),
+            turns_used: 0,
+            turns_max: 2,
+            output_tokens_max: 4000,
+            deadline: Timestamp(100),
+            writes: false,
+            budgets: budgets(run, Microusd::dollars(1), Microusd::dollars(5), Timestamp(0)),
+        }
+    }
+
+    fn request() -> ModelRequest {
+        ModelRequest {
+            digest: [0; 32],
+            path: ModelPath::Messages,
+            model: "claude-sonnet-5-5".to_owned(),
+            max_tokens: 4000,
+            body_bytes: 2000,
+            forbidden_feature: None,
+        }
+    }
+
+    #[test]
+    fn model_calls_are_admitted_or_refused_for_one_reason() {
+        let now = Timestamp(50);
+        let code = |request: ModelRequest, view: &RunView, now| {
+            admit_model(request, view, now).map(|permit| permit.ceiling()).map_err(|denial| denial.code)
+        };
+        assert_eq!(
+            code(request(), &view(), now),
+            Ok(Microusd(56_000)),
+            "4,000 prompt tokens at $4 and 4,000 output tokens at $10"
+        );
+        assert_eq!(code(request(), &view(), Timestamp(100)), Err(DenialCode::RunDeadline));
+        assert_eq!(
+            code(ModelRequest { model: "claude-fable-5".to_owned(), ..request() }, &view(), now),
+            Err(DenialCode::ModelName)
+        );
+        assert_eq!(code(ModelRequest { max_tokens: 4001, ..request() }, &view(), now), Err(DenialCode::ModelOutput));
+        assert_eq!(
+            code(ModelRequest { forbidden_feature: Some("mcp_servers".to_owned()), ..request() }, &view(), now),
+            Err(DenialCode::ModelFeature)
+        );
+        assert_eq!(code(request(), &RunView { turns_used: 2, ..view() }, now), Err(DenialCode::RunTurns));
+        assert_eq!(
+            code(ModelRequest { path: ModelPath::CountTokens, ..request() }, &RunView { turns_used: 2, ..view() }, now),
+            Ok(Microusd::ZERO)
+        );
+    }
+
+    #[test]
+    fn only_two_paths_exist() {
+        assert_eq!(ModelPath::parse("POST", "/v1/messages"), Some(ModelPath::Messages));
+        assert_eq!(ModelPath::parse("POST", "/v1/messages/count_tokens"), Some(ModelPath::CountTokens));
+        for (method, path) in [
+            ("GET", "/v1/messages"),
+            ("POST", "/v1/files"),
+            ("POST", "/v1/messages/batches"),
+            ("POST", "/v1/messages/"),
+            ("POST", "//v1/messages"),
+            ("POST", "/V1/messages"),
+        ] {
+            assert_eq!(ModelPath::parse(method, path), None, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn tools_need_the_manifest_the_switch_and_the_model() {
+        let manifest = Manifest::parse(
+            "id='a'\ntitle='A'\ngreeting='g'\n[agent]\nmodel='m'\n[mcp]\nname='a'\nserver='builtin'\n[tools.look]\neffect='read'\n[tools.change]\neffect='write'",
+        )
+        .expect("a manifest");
+        let ask = |tool: &str, emitted| ToolRequest { tool: tool.to_owned(), arguments_digest: [0; 32], emitted };
+        let code = |request, view: &RunView| {
+            admit_tool(request, &manifest, view, Timestamp(0)).map(|permit| permit.effect()).map_err(|denial| denial.code)
+        };
+        let writes = RunView { writes: true, ..view() };
+        assert_eq!(code(ask("look", true), &view()), Ok(ToolEffect::Read));
+        assert_eq!(code(ask("look", false), &view()), Err(DenialCode::ToolNotEmitted));
+        assert_eq!(code(ask("change", true), &view()), Err(DenialCode::ToolWriteOff));
+        assert_eq!(code(ask("change", true), &writes), Ok(ToolEffect::Write));
+        assert_eq!(code(ask("change", false), &writes), Err(DenialCode::ToolNotEmitted));
+        assert_eq!(code(ask("delete_all", true), &writes), Err(DenialCode::ToolUnknown));
+    }
+}

@@ -1,0 +1,112 @@
+//! What is written down for later: one closed list of events.
+
+use crate::{CallId, ConversationId, Denial, Microusd, RunId, SandboxId, UserId};
+use serde_json::{Value, json};
+
+/// Something that happened and must be provable. No prompt text, no tool content, no secret.
+#[derive(Clone, Debug)]
+pub enum AuditEvent {
+    /// A run began.
+    RunBegan {
+        /// The run.
+        run: RunId,
+        /// Whose.
+        user: UserId,
+        /// In which chat.
+        conversation: ConversationId,
+        /// Whether changes were switched on.
+        writes: bool,
+    },
+    /// A run ended.
+    RunEnded {
+        /// The run.
+        run: RunId,
+        /// `finished`, `failed` or `stopped`.
+        outcome: &'static str,
+        /// The code of a failure.
+        code: Option<String>,
+    },
+    /// A sandbox was claimed for a run.
+    SandboxClaimed {
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// The run.
+        run: RunId,
+    },
+    /// Money was reserved for a model call that is about to leave.
+    ModelCallOpened {
+        /// The call.
+        call: CallId,
+        /// The run or the remote caller's window.
+        run: RunId,
+        /// The model asked for.
+        model: String,
+        /// The reservation.
+        reserved: Microusd,
+    },
+    /// A tool call is about to be made.
+    ToolCallOpened {
+        /// The call.
+        call: CallId,
+        /// The run.
+        run: RunId,
+        /// The tool.
+        tool: String,
+        /// The digest of its canonical arguments, hexadecimal.
+        arguments: String,
+    },
+    /// Something was refused.
+    Denied {
+        /// In which run, if any.
+        run: Option<RunId>,
+        /// The refusal.
+        denial: Denial,
+    },
+}
+
+impl AuditEvent {
+    /// A stable name.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::RunBegan { .. } => "run.began",
+            Self::RunEnded { .. } => "run.ended",
+            Self::SandboxClaimed { .. } => "sandbox.claimed",
+            Self::ModelCallOpened { .. } => "model_call.opened",
+            Self::ToolCallOpened { .. } => "tool_call.opened",
+            Self::Denied { .. } => "denied",
+        }
+    }
+
+    /// Which run it belongs to.
+    #[must_use]
+    pub const fn run(&self) -> Option<RunId> {
+        match self {
+            Self::RunBegan { run, .. }
+            | Self::RunEnded { run, .. }
+            | Self::SandboxClaimed { run, .. }
+            | Self::ModelCallOpened { run, .. }
+            | Self::ToolCallOpened { run, .. } => Some(*run),
+            Self::Denied { run, .. } => *run,
+        }
+    }
+
+    /// The rest, as JSON.
+    #[must_use]
+    pub fn detail(&self) -> Value {
+        match self {
+            Self::RunBegan { user, conversation, writes, .. } => {
+                json!({"user": user, "conversation": conversation, "writes": writes})
+            }
+            Self::RunEnded { outcome, code, .. } => json!({"outcome": outcome, "code": code}),
+            Self::SandboxClaimed { sandbox, .. } => json!({"sandbox": sandbox}),
+            Self::ModelCallOpened { call, model, reserved, .. } => {
+                json!({"call": call, "model": model, "reserved_microusd": reserved})
+            }
+            Self::ToolCallOpened { call, tool, arguments, .. } => {
+                json!({"call": call, "tool": tool, "arguments_sha256": arguments})
+            }
+            Self::Denied { denial, .. } => json!({"code": denial.code.as_str(), "wanted": denial.wanted}),
+        }
+    }
+}

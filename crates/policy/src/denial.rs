@@ -1,0 +1,133 @@
+//! A denial is not an error: it is an answer, with a stable code and one public sentence that says what to do.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Whose move it is after a denial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The one who asked.
+    Caller,
+    /// A limit the operator set.
+    Limit,
+}
+
+macro_rules! codes {
+    ($($(#[$meta:meta])* $name:ident = $code:literal, $fault:ident, $sentence:literal;)*) => {
+        /// Stable codes: clients and alerts may match on them, so they never change their meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum DenialCode { $($(#[$meta])* $name,)* }
+
+        impl DenialCode {
+            /// Every code, for the documentation and its test.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The code as it stands on the wire.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The public sentence: what happened and what to do.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $sentence,)* }
+            }
+
+            /// Whose move it is.
+            #[must_use]
+            pub const fn fault(self) -> Fault {
+                match self { $(Self::$name => Fault::$fault,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// No run is bound to the sandbox that asks.
+    RunNone = "run.none", Caller, "No request is being worked on, so nothing may be reached. Send a message first.";
+    /// The run's wall clock is over.
+    RunDeadline = "run.deadline", Limit, "This request took longer than allowed and was stopped. Ask for less at a time.";
+    /// The run made as many model calls as it may.
+    RunTurns = "run.turns", Limit, "This request needed more steps than allowed and was stopped. Ask for less at a time.";
+    /// The run's or the day's money is used up.
+    BudgetRun = "budget.run", Limit, "This request reached its spending limit and was stopped. Send a new message to go on.";
+    /// The day's budget is used up.
+    BudgetDay = "budget.day", Limit, "The spending limit for today (UTC) is reached. Try again tomorrow, or ask the operator to raise it.";
+    /// A model that is not on the list.
+    ModelName = "model.name", Caller, "This model is not allowed here. Use the model the application was set up with.";
+    /// A path of the model API that no agent needs.
+    ModelPath = "model.path", Caller, "This path of the model API is not available here.";
+    /// A feature by which the provider would fetch or send data for the caller.
+    ModelFeature = "model.feature", Caller, "This feature of the model API is not available here.";
+    /// More output than allowed.
+    ModelOutput = "model.output", Caller, "max_tokens is above what is allowed here. Ask for fewer output tokens.";
+    /// A tool the app does not have.
+    ToolUnknown = "tool.unknown", Caller, "The application has no such tool.";
+    /// The model did not ask for this call.
+    ToolNotEmitted = "tool.not_emitted", Caller, "The model did not ask for this tool call in this request, so it was not run.";
+    /// Writes are switched off.
+    ToolWriteOff = "tool.write_off", Caller, "Changes are switched off for this message. Switch on \"Allow changes\" and send it again.";
+    /// A host that is not on the list.
+    EgressHost = "egress.host", Caller, "This host can't be reached from here. Only the model and the application's tools can.";
+    /// TLS without a name, or with one that is not allowed.
+    EgressTls = "egress.tls", Caller, "This TLS connection can't be made from here: its server name is missing or not allowed.";
+}
+
+impl fmt::Display for DenialCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Which rule.
+    pub code: DenialCode,
+    /// What was wanted (a host, a tool, a model), for the record; never shown to others than its own user.
+    pub wanted: String,
+}
+
+/// What was wanted may be hostile and long; the record keeps this much of it.
+const WANTED_CHARS_MAX: usize = 200;
+
+impl Denial {
+    /// A refusal of `wanted`.
+    #[must_use]
+    pub fn new(code: DenialCode, wanted: &str) -> Self {
+        let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+        Self { code, wanted: wanted.chars().take(WANTED_CHARS_MAX).map(clean).collect() }
+    }
+
+    /// The public sentence.
+    #[must_use]
+    pub const fn message(&self) -> &'static str {
+        self.code.sentence()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_stable_and_say_what_to_do() {
+        let mut seen = std::collections::HashSet::new();
+        for code in DenialCode::ALL {
+            assert!(seen.insert(code.as_str()), "{code} stands twice");
+            assert!(code.sentence().ends_with('.') && code.sentence().len() > 20, "{code}");
+        }
+        let listed: Vec<&str> = DenialCode::ALL.iter().map(|code| code.as_str()).collect();
+        let expected = "run.none run.deadline run.turns budget.run budget.day model.name model.path model.feature model.output \
+                        tool.unknown tool.not_emitted tool.write_off egress.host egress.tls";
+        assert_eq!(listed.join(" "), expected, "a code was renamed or removed: clients match on them");
+    }
+
+    #[test]
+    fn what_was_wanted_is_bounded_and_printable() {
+        let denial = Denial::new(DenialCode::EgressHost, &format!("a\nb{}", "x".repeat(1000)));
+        assert!(denial.wanted.starts_with("a\u{fffd}b") && denial.wanted.chars().count() == WANTED_CHARS_MAX);
+    }
+}

@@ -1,0 +1,203 @@
+//! An app: a folder with a manifest. Data only; every key is known or it is an error.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// `app.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// A short name, `[a-z][a-z0-9-]*`.
+    pub id: String,
+    /// Shown to people.
+    pub title: String,
+    /// The first thing a person reads.
+    pub greeting: String,
+    /// Messages to start with.
+    #[serde(default)]
+    pub suggestions: Vec<String>,
+    /// The agent.
+    pub agent: AgentManifest,
+    /// Its tools' server.
+    pub mcp: McpManifest,
+    /// What each tool may do. A tool that is not listed does not exist for the agent.
+    pub tools: BTreeMap<String, ToolRule>,
+    /// Resource addresses (or prefixes ending in `/`) that the app's pages and the agent may read.
+    #[serde(default)]
+    pub resources: Vec<String>,
+}
+
+/// How the agent is run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentManifest {
+    /// The model it asks for.
+    pub model: String,
+    /// Model calls of one run at most.
+    #[serde(default = "turns_default")]
+    pub turns_max: u32,
+    /// Output tokens of one model call at most.
+    #[serde(default = "output_default")]
+    pub output_tokens_max: u32,
+}
+
+const fn turns_default() -> u32 {
+    50
+}
+
+const fn output_default() -> u32 {
+    4000
+}
+
+/// Where the app's tools are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct McpManifest {
+    /// The name the model sees: `mcp__NAME__tool`.
+    pub name: String,
+    /// `builtin`, or the address of a server.
+    pub server: McpServer,
+}
+
+/// A server that comes with the gateway, or one elsewhere. Both are reached by the same path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum McpServer {
+    /// Started by the gateway.
+    Builtin,
+    /// `http://` or `https://`.
+    Url(String),
+}
+
+impl<'de> Deserialize<'de> for McpServer {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "builtin" {
+            return Ok(Self::Builtin);
+        }
+        if text.starts_with("http://") || text.starts_with("https://") {
+            return Ok(Self::Url(text));
+        }
+        Err(serde::de::Error::custom("server must be \"builtin\" or an http(s) address"))
+    }
+}
+
+/// What a tool does to the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolEffect {
+    /// Changes nothing.
+    Read,
+    /// Changes the user's data: only when the user switched changes on.
+    Write,
+}
+
+/// The operator's word about a tool; what the tool's server says of itself is not believed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolRule {
+    /// Read or write.
+    pub effect: ToolEffect,
+    /// Whether it removes things.
+    #[serde(default)]
+    pub destructive: bool,
+}
+
+/// Why a manifest was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not the expected form; the text has line and column.
+    #[error("app manifest: {0}")]
+    Form(#[from] toml::de::Error),
+    /// A value that can't be.
+    #[error("app manifest {id}: {reason}")]
+    Value {
+        /// Which app.
+        id: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Manifest {
+    /// Parses and checks a manifest as a whole.
+    ///
+    /// # Errors
+    /// [`ManifestError`] with the place and the reason.
+    pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        let manifest: Self = toml::from_str(text)?;
+        let name = |text: &str| {
+            text.len() <= 32
+                && text.starts_with(|c: char| c.is_ascii_lowercase())
+                && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        let tool = |text: &String| {
+            !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        };
+        let reason = if !name(&manifest.id) {
+            "id must be lower-case letters, digits and hyphens, at most 32"
+        } else if !name(&manifest.mcp.name) {
+            "mcp.name must be lower-case letters, digits and hyphens, at most 32"
+        } else if !manifest.tools.keys().all(tool) {
+            "tool names must be letters, digits, _ and -"
+        } else if manifest.agent.turns_max == 0 || manifest.agent.output_tokens_max == 0 {
+            "agent.turns_max and agent.output_tokens_max must be at least 1"
+        } else {
+            return Ok(manifest);
+        };
+        Err(ManifestError::Value { id: manifest.id, reason: reason.to_owned() })
+    }
+
+    /// The tools an agent gets: reads always, writes when the user switched them on.
+    #[must_use]
+    pub fn tools_offered(&self, writes: bool) -> Vec<&str> {
+        self.tools.iter().filter(|(_, rule)| writes || rule.effect == ToolEffect::Read).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Whether a resource address is on the list.
+    #[must_use]
+    pub fn allows_resource(&self, uri: &str) -> bool {
+        self.resources.iter().any(|allowed| uri == allowed || (allowed.ends_with('/') && uri.starts_with(allowed.as_str())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        id = "demo"
+        title = "Demo"
+        greeting = "Hello"
+        resources = ["map://items", "map://item/"]
+        [agent]
+        model = "claude-sonnet-5-5"
+        [mcp]
+        name = "demo"
+        server = "builtin"
+        [tools.look]
+        effect = "read"
+        [tools.change]
+        effect = "write"
+    "#;
+
+    #[test]
+    fn writes_are_offered_only_when_switched_on() {
+        let manifest = Manifest::parse(GOOD).expect("a good manifest");
+        assert_eq!(manifest.tools_offered(false), ["look"]);
+        assert_eq!(manifest.tools_offered(true), ["change", "look"]);
+        assert!(
+            manifest.allows_resource("map://item/7")
+                && !manifest.allows_resource("map://items/7")
+                && !manifest.allows_resource("file:///etc")
+        );
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let fault = |from: &str, to: &str| Manifest::parse(&GOOD.replace(from, to)).expect_err("must be refused").to_string();
+        assert!(fault("title", "titel").contains("unknown field `titel`"));
+        assert!(fault("\"write\"", "\"admin\"").contains("unknown variant `admin`"));
+        assert!(fault("\"builtin\"", "\"stdio: sh\"").contains("builtin"));
+        assert!(fault("id = \"demo\"", "id = \"../x\"").contains("id must be"));
+    }
+}
