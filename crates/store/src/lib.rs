@@ -4,16 +4,28 @@
 //! both. Rooms that may not know each other meet here: what one writes, others subscribe to ([`Store::changes`]).
 //! It never decides: amounts, limits and permissions come from `policy`.
 
+mod audit;
 mod changes;
+mod conversations;
+mod core;
 mod engine;
 mod error;
+mod ledger;
+mod runs;
 mod schema;
+mod tools;
+mod users;
 mod value;
 
 pub use changes::Change;
+pub use conversations::{ConversationLine, Role};
+pub use core::CORE;
 pub use engine::Tx;
 pub use error::StoreError;
+pub use ledger::{OpenError, OpenModelCall, Settlement};
+pub use runs::{BeginError, NewRun, RunEnd, RunRow};
 pub use schema::{Migration, Schema, Statement};
+pub use tools::{OpenToolCall, ToolState};
 pub use value::{Row, Value};
 
 use engine::Engine;

@@ -1,0 +1,11 @@
+//! The gateway's own tables: users, sessions, conversations, runs, ledger, tool journal, audit log.
+
+use crate::{Migration, Schema, audit, conversations, ledger, runs, tools, users};
+
+/// The schema every gateway has; apps bring theirs beside it.
+pub static CORE: Schema = Schema {
+    name: "core",
+    sqlite: &[Migration { number: 1, name: "core", sql: include_str!("../../../migrations/sqlite/0001_core.sql") }],
+    postgres: &[Migration { number: 1, name: "core", sql: include_str!("../../../migrations/postgres/0001_core.sql") }],
+    statements: &[audit::ALL, conversations::ALL, ledger::ALL, runs::ALL, tools::ALL, users::ALL],
+};

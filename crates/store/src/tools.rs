@@ -1,0 +1,135 @@
+//! The tool journal: a call is written down before it leaves and after it came back.
+
+use crate::{OpenError, Store, StoreError, audit, statements};
+use data_encoding::HEXLOWER;
+use policy::{AuditEvent, CallId, Denial, DenialCode, RunId, Timestamp, ToolEffect, ToolPermit};
+
+statements! { ALL:
+    INSERT = "INSERT INTO tool_calls (id, run_id, user_id, app, tool, tool_use_id, effect, arguments, state, opened_at) \
+              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'open', ?9)";
+    SETTLE = "UPDATE tool_calls SET state = ?2, result = ?3, settled_at = ?4 WHERE id = ?1 AND state = 'open'";
+    LEFT_OPEN = "UPDATE tool_calls SET state = 'uncertain', settled_at = ?1 WHERE state = 'open' AND opened_at <= ?2";
+    LIST_OF_RUN = "SELECT tool, effect, state FROM tool_calls WHERE run_id = ?1 ORDER BY id";
+}
+
+/// A tool call that is permitted and journaled: what calling the tool needs. Only [`Store::open_tool_call`] makes one.
+#[derive(Debug)]
+pub struct OpenToolCall {
+    id: CallId,
+    permit: ToolPermit,
+}
+
+impl OpenToolCall {
+    /// The call's id.
+    #[must_use]
+    pub const fn id(&self) -> CallId {
+        self.id
+    }
+    /// What was permitted.
+    #[must_use]
+    pub const fn permit(&self) -> &ToolPermit {
+        &self.permit
+    }
+}
+
+/// How a tool call came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToolState {
+    /// The tool did it.
+    Done,
+    /// The tool said that it did not do it.
+    Failed,
+    /// Nobody knows: the answer was lost. Never retried.
+    Uncertain,
+}
+
+impl ToolState {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Uncertain => "uncertain",
+        }
+    }
+}
+
+impl Store {
+    /// Journals a permitted call before it leaves, with its audit entry, in one commit. The same emission opens once.
+    ///
+    /// # Errors
+    /// [`OpenError::Denied`] when this `tool_use_id` was used in this run before, [`OpenError::Store`] when the database failed.
+    pub async fn open_tool_call(
+        &self,
+        permit: ToolPermit,
+        app: &str,
+        tool_use_id: &str,
+        arguments: String,
+        now: Timestamp,
+    ) -> Result<OpenToolCall, OpenError> {
+        let id = CallId::random();
+        let effect = match permit.effect() {
+            ToolEffect::Read => "read",
+            ToolEffect::Write => "write",
+        };
+        let (run, user, tool) = (permit.run(), permit.user(), permit.request().tool.clone());
+        let digest = HEXLOWER.encode(&permit.request().arguments_digest);
+        let (app, tool_use_id, again) = (app.to_owned(), tool_use_id.to_owned(), Denial::new(DenialCode::ToolNotEmitted, &tool));
+        let written = self
+            .write(move |tx| {
+                let params = [
+                    id.to_string().into(),
+                    run.to_string().into(),
+                    user.to_string().into(),
+                    (&app).into(),
+                    (&tool).into(),
+                    (&tool_use_id).into(),
+                    effect.into(),
+                    (&arguments).into(),
+                    now.0.into(),
+                ];
+                tx.execute(INSERT, &params)?;
+                audit::append(
+                    tx,
+                    &AuditEvent::ToolCallOpened { call: id, run, tool: tool.clone(), arguments: digest.clone() },
+                    now,
+                )
+            })
+            .await;
+        match written {
+            Ok(()) => Ok(OpenToolCall { id, permit }),
+            Err(StoreError::Duplicate(_)) => Err(OpenError::Denied(again)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Journals the way back.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the call then stays open and is later shown as uncertain.
+    pub async fn settle_tool_call(&self, id: CallId, state: ToolState, result: String, now: Timestamp) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            tx.execute(SETTLE, &[id.to_string().into(), state.as_str().into(), (&result).into(), now.0.into()]).map(|_| ())
+        })
+        .await
+    }
+
+    /// Marks calls that were opened before `before` and never came back; returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sweep_tool_calls(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        self.write(move |tx| tx.execute(LEFT_OPEN, &[now.0.into(), before.0.into()])).await
+    }
+
+    /// The calls of a run in order: (tool, effect, state).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn tool_calls_of(&self, run: RunId) -> Result<Vec<(String, String, String)>, StoreError> {
+        self.read(move |tx| {
+            let rows = tx.query(LIST_OF_RUN, &[run.to_string().into()])?;
+            rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?, row.text(2)?))).collect()
+        })
+        .await
+    }
+}
