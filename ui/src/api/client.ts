@@ -1,0 +1,94 @@
+import type { Conversation, ConversationSummary, MapItem, Session } from "./types";
+
+/** How long any answer may take before the page gives up on it. Streams are not bounded by this. */
+const ANSWER_TIMEOUT_MS = 30_000;
+
+/** A refusal or a failure in words that can be shown to the person. */
+export class ApiError extends Error {
+  override name = "ApiError";
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+    readonly requestId: string | null,
+  ) {
+    super(message);
+  }
+}
+
+export const api = {
+  session: () => read<Session>("/api/session"),
+  conversations: () => read<ConversationSummary[]>("/api/conversations"),
+  conversation: (id: string) => read<Conversation>(`/api/conversations/${encodeURIComponent(id)}`),
+  createConversation: () => send<{ id: string }>("/api/conversations", {}),
+  sendMessage: (conversationId: string, text: string, writes: boolean) =>
+    send<{ run_id: string }>(`/api/conversations/${encodeURIComponent(conversationId)}/messages`, { text, writes }),
+  stopRun: (runId: string) => send<unknown>(`/api/runs/${encodeURIComponent(runId)}/stop`, {}),
+  mapItems: () => read<MapItem>(`/api/apps/hexmap/resource?uri=${encodeURIComponent("map://items")}`),
+  runEventsUrl: (runId: string) => `/api/runs/${encodeURIComponent(runId)}/events`,
+  changesUrl: "/api/changes",
+};
+
+function read<T>(path: string): Promise<T> {
+  return request<T>(path, { method: "GET" });
+}
+
+/** Every request that changes something carries a JSON content type: a foreign page can't send that without asking first. */
+function send<T>(path: string, body: unknown): Promise<T> {
+  return request<T>(path, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+}
+
+async function request<T>(path: string, init: RequestInit): Promise<T> {
+  const response = await fetch(path, {
+    ...init,
+    credentials: "same-origin",
+    signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
+  }).catch((cause: unknown) => {
+    throw unreachable(cause);
+  });
+  const body = await bodyOf(response);
+  if (!response.ok) throw refusal(response.status, body);
+  return body as T;
+}
+
+/** The JSON of an answer, or undefined where there is none: a gateway in front of ours may answer HTML. */
+async function bodyOf(response: Response): Promise<unknown> {
+  const text = await response.text();
+  if (text === "") return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    if (response.ok) throw new ApiError(response.status, "answer.unreadable", "The server's answer can't be read.", null);
+    return undefined;
+  }
+}
+
+function refusal(status: number, body: unknown): ApiError {
+  const { error, request_id } = (body ?? {}) as {
+    error?: { code?: unknown; message?: unknown };
+    request_id?: unknown;
+  };
+  return new ApiError(
+    status,
+    typeof error?.code === "string" ? error.code : "answer.unexpected",
+    typeof error?.message === "string" ? error.message : `The server answered with status ${status}.`,
+    typeof request_id === "string" ? request_id : null,
+  );
+}
+
+function unreachable(cause: unknown): ApiError {
+  const late = cause instanceof DOMException && cause.name === "TimeoutError";
+  return late
+    ? new ApiError(0, "network.timeout", "The server took too long to answer. Please try again.", null)
+    : new ApiError(0, "network.unreachable", "The server can't be reached. Check your connection and try again.", null);
+}
+
+/** What to tell the person about anything that was thrown. */
+export function asApiError(thrown: unknown): ApiError {
+  if (thrown instanceof ApiError) return thrown;
+  return new ApiError(0, "page.fault", "Something went wrong in this page. Reload it and try again.", null);
+}

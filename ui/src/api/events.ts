@@ -1,0 +1,110 @@
+import type { Denial, RunEvent, RunOutcome, RunState } from "./types";
+
+type Fields = Record<string, unknown>;
+
+/**
+ * One frame of a run's stream as a typed event. Null for what this page doesn't know: a newer gateway may say more than
+ * an older page understands, and that is no reason to stop showing the rest.
+ */
+export function parseRunEvent(data: string): RunEvent | null {
+  const fields = parseFields(data);
+  if (!fields || typeof fields["seq"] !== "number") return null;
+  const seq = fields["seq"];
+  const call = { call_id: text(fields["call_id"]), tool: text(fields["tool"]) };
+  switch (fields["type"]) {
+    case "run_started":
+      return { seq, type: "run_started", run_id: text(fields["run_id"]), conversation_id: text(fields["conversation_id"]) };
+    case "state":
+      return { seq, type: "state", state: runState(fields["state"]) };
+    case "text_delta":
+      return { seq, type: "text_delta", text: text(fields["text"]) };
+    case "tool_call_started":
+      return { seq, type: "tool_call_started", ...call };
+    case "tool_call":
+      return { seq, type: "tool_call", ...call, arguments: fields["arguments"] };
+    case "tool_result":
+      return {
+        seq,
+        type: "tool_result",
+        ...call,
+        ok: fields["ok"] === true,
+        result: text(fields["result"]),
+        denial: denial(fields["denial"]),
+      };
+    case "model_call":
+      return {
+        seq,
+        type: "model_call",
+        model: text(fields["model"]),
+        input_tokens: count(fields["input_tokens"]),
+        output_tokens: count(fields["output_tokens"]),
+        cost_microusd: count(fields["cost_microusd"]),
+      };
+    case "denied":
+      return {
+        seq,
+        type: "denied",
+        code: text(fields["code"]),
+        message: text(fields["message"]),
+        wanted: text(fields["wanted"]),
+      };
+    case "run_ended":
+      return {
+        seq,
+        type: "run_ended",
+        outcome: runOutcome(fields["outcome"]),
+        code: textOrNull(fields["code"]),
+        message: textOrNull(fields["message"]),
+        cost_microusd: count(fields["cost_microusd"]),
+        turns: count(fields["turns"]),
+        duration_ms: count(fields["duration_ms"]),
+      };
+    default:
+      return null;
+  }
+}
+
+/** The app that a frame of the change stream names, or null when it is about something else. */
+export function parseChange(data: string): string | null {
+  const fields = parseFields(data);
+  return fields?.["type"] === "app_changed" ? textOrNull(fields["app"]) : null;
+}
+
+function parseFields(data: string): Fields | null {
+  try {
+    const value: unknown = JSON.parse(data);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Fields) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Strings as they are; anything else that should have been text is shown as its JSON rather than lost. */
+function text(value: unknown): string {
+  if (typeof value === "string") return value;
+  return value === undefined || value === null ? "" : JSON.stringify(value);
+}
+
+function textOrNull(value: unknown): string | null {
+  return typeof value === "string" ? value : null;
+}
+
+function count(value: unknown): number {
+  return typeof value === "number" && Number.isFinite(value) ? value : 0;
+}
+
+function denial(value: unknown): Denial | null {
+  if (typeof value !== "object" || value === null) return null;
+  const { code, message } = value as Fields;
+  return { code: text(code), message: text(message) };
+}
+
+function runState(value: unknown): RunState {
+  const known: readonly RunState[] = ["starting", "thinking", "answering", "calling_tool"];
+  return known.find((state) => state === value) ?? "thinking";
+}
+
+/** An outcome this page doesn't know is not a success. */
+function runOutcome(value: unknown): RunOutcome {
+  return value === "finished" || value === "stopped" ? value : "failed";
+}

@@ -1,0 +1,78 @@
+/** The shapes that travel between the browser and the gateway. `client.ts` and `events.ts` are the only places that make them. */
+
+export interface Session {
+  user: { id: string; kind: string };
+  app: { id: string; title: string; greeting: string; suggestions: string[] };
+  mode: { sandboxed: boolean; warning: string | null; model: "scripted" | "real" };
+  limits: { message_chars_max: number };
+  writes_default: boolean;
+}
+
+export interface ConversationSummary {
+  id: string;
+  title: string;
+  updated_at_ms: number;
+}
+
+export interface Denial {
+  code: string;
+  message: string;
+}
+
+export type StoredMessage =
+  | { role: "user"; text: string }
+  | { role: "assistant"; text: string }
+  | {
+      role: "tool";
+      call_id: string;
+      tool: string;
+      arguments: unknown;
+      ok: boolean;
+      result: string;
+      denial: Denial | null;
+    };
+
+export interface Conversation {
+  id: string;
+  messages: StoredMessage[];
+  active_run: string | null;
+}
+
+export type RunState = "starting" | "thinking" | "answering" | "calling_tool";
+export type RunOutcome = "finished" | "failed" | "stopped";
+
+export type RunEvent = { seq: number } & (
+  | { type: "run_started"; run_id: string; conversation_id: string }
+  | { type: "state"; state: RunState }
+  | { type: "text_delta"; text: string }
+  | { type: "tool_call_started"; call_id: string; tool: string }
+  | { type: "tool_call"; call_id: string; tool: string; arguments: unknown }
+  | { type: "tool_result"; call_id: string; tool: string; ok: boolean; result: string; denial: Denial | null }
+  | { type: "model_call"; model: string; input_tokens: number; output_tokens: number; cost_microusd: number }
+  | { type: "denied"; code: string; message: string; wanted: string }
+  | {
+      type: "run_ended";
+      outcome: RunOutcome;
+      code: string | null;
+      message: string | null;
+      cost_microusd: number;
+      turns: number;
+      duration_ms: number;
+    }
+);
+
+/** One tile as the map resource answers it, with everything below it. */
+export interface MapItem {
+  id: string;
+  coordinates: string;
+  depth: number;
+  title: string;
+  content: string | null;
+  preview: string | null;
+  link: string | null;
+  parentId: string | null;
+  itemType: string;
+  ownerId: string;
+  /** Absent where the answer's depth ends. */
+  children?: MapItem[];
+}

@@ -1,0 +1,205 @@
+import type { Denial, RunEvent, RunOutcome, RunState, StoredMessage } from "../api/types";
+
+/** What the chat pane shows, top to bottom. */
+export type Entry =
+  | { kind: "user"; text: string }
+  | { kind: "assistant"; text: string; streaming: boolean }
+  | ToolEntry
+  | { kind: "denied"; code: string; message: string; wanted: string }
+  | EndEntry;
+
+export interface ToolEntry {
+  kind: "tool";
+  callId: string;
+  tool: string;
+  arguments: unknown;
+  outcome: "running" | "ok" | "failed" | "denied" | "interrupted";
+  result: string;
+  denial: Denial | null;
+}
+
+/** The foot of an answer: how it ended and what it took. */
+export interface EndEntry {
+  kind: "end";
+  outcome: RunOutcome;
+  code: string | null;
+  message: string | null;
+  costMicrousd: number;
+  inputTokens: number;
+  outputTokens: number;
+  turns: number;
+  durationMs: number;
+}
+
+export interface ActiveRun {
+  id: string;
+  /** Everything up to here is in the entries: a stream that is opened anew tells the beginning again. */
+  lastSeq: number;
+  state: RunState;
+  inputTokens: number;
+  outputTokens: number;
+}
+
+export interface Transcript {
+  entries: readonly Entry[];
+  run: ActiveRun | null;
+}
+
+export const emptyTranscript: Transcript = { entries: [], run: null };
+
+export function fromStored(messages: readonly StoredMessage[]): Transcript {
+  return { entries: messages.map(storedEntry), run: null };
+}
+
+export function addUserMessage(transcript: Transcript, text: string): Transcript {
+  return { ...transcript, entries: [...transcript.entries, { kind: "user", text }] };
+}
+
+/** Takes back a message that the gateway refused: the person still has it in the composer. */
+export function withoutLastUserMessage(transcript: Transcript): Transcript {
+  return transcript.entries.at(-1)?.kind === "user"
+    ? { ...transcript, entries: transcript.entries.slice(0, -1) }
+    : transcript;
+}
+
+export function beginRun(transcript: Transcript, runId: string): Transcript {
+  return {
+    ...transcript,
+    run: { id: runId, lastSeq: -1, state: "starting", inputTokens: 0, outputTokens: 0 },
+  };
+}
+
+export function lastUserText(entries: readonly Entry[]): string | null {
+  const last = entries.findLast((entry) => entry.kind === "user");
+  return last ? last.text : null;
+}
+
+/** The next view after one event. Events of no active run, and events already seen, change nothing. */
+export function reduce(transcript: Transcript, event: RunEvent): Transcript {
+  if (!transcript.run || event.seq <= transcript.run.lastSeq) return transcript;
+  const run = { ...transcript.run, lastSeq: event.seq };
+  const entries = transcript.entries;
+  switch (event.type) {
+    case "run_started":
+      return { entries: upToLastUser(entries), run };
+    case "state":
+      return { entries, run: { ...run, state: event.state } };
+    case "text_delta":
+      return { entries: appendText(entries, event.text), run: { ...run, state: "answering" } };
+    case "tool_call_started":
+    case "tool_call":
+    case "tool_result":
+      return { entries: updateCall(settleText(entries), event), run };
+    case "model_call":
+      return {
+        entries,
+        run: {
+          ...run,
+          inputTokens: run.inputTokens + event.input_tokens,
+          outputTokens: run.outputTokens + event.output_tokens,
+        },
+      };
+    case "denied": {
+      const { code, message, wanted } = event;
+      return { entries: [...settleText(entries), { kind: "denied", code, message, wanted }], run };
+    }
+    case "run_ended":
+      return { entries: [...interruptCalls(settleText(entries)), endEntry(run, event)], run: null };
+  }
+}
+
+function storedEntry(message: StoredMessage): Entry {
+  switch (message.role) {
+    case "user":
+      return { kind: "user", text: message.text };
+    case "assistant":
+      return { kind: "assistant", text: message.text, streaming: false };
+    case "tool":
+      return {
+        kind: "tool",
+        callId: message.call_id,
+        tool: message.tool,
+        arguments: message.arguments,
+        outcome: outcomeOf(message),
+        result: message.result,
+        denial: message.denial,
+      };
+  }
+}
+
+/** A run tells its whole story from its start: what the stored conversation already holds of it would stand there twice. */
+function upToLastUser(entries: readonly Entry[]): readonly Entry[] {
+  return entries.slice(0, entries.findLastIndex((entry) => entry.kind === "user") + 1);
+}
+
+function appendText(entries: readonly Entry[], text: string): readonly Entry[] {
+  const last = entries.at(-1);
+  if (last?.kind === "assistant" && last.streaming) {
+    return [...entries.slice(0, -1), { ...last, text: last.text + text }];
+  }
+  return [...entries, { kind: "assistant", text, streaming: true }];
+}
+
+function settleText(entries: readonly Entry[]): readonly Entry[] {
+  const last = entries.at(-1);
+  if (last?.kind !== "assistant" || !last.streaming) return entries;
+  return [...entries.slice(0, -1), { ...last, streaming: false }];
+}
+
+type CallEvent = Extract<RunEvent, { type: "tool_call_started" | "tool_call" | "tool_result" }>;
+
+function updateCall(entries: readonly Entry[], event: CallEvent): readonly Entry[] {
+  const index = entries.findLastIndex((entry) => entry.kind === "tool" && entry.callId === event.call_id);
+  const known = entries[index];
+  const call: ToolEntry =
+    known?.kind === "tool"
+      ? known
+      : {
+          kind: "tool",
+          callId: event.call_id,
+          tool: event.tool,
+          arguments: undefined,
+          outcome: "running",
+          result: "",
+          denial: null,
+        };
+  const next = applyCall(call, event);
+  return index < 0 ? [...entries, next] : entries.with(index, next);
+}
+
+function applyCall(call: ToolEntry, event: CallEvent): ToolEntry {
+  switch (event.type) {
+    case "tool_call_started":
+      return call;
+    case "tool_call":
+      return { ...call, arguments: event.arguments };
+    case "tool_result":
+      return { ...call, outcome: outcomeOf(event), result: event.result, denial: event.denial };
+  }
+}
+
+function outcomeOf(result: { ok: boolean; denial: Denial | null }): ToolEntry["outcome"] {
+  if (result.denial) return "denied";
+  return result.ok ? "ok" : "failed";
+}
+
+/** A call without a result when the run is over was cut off: whether it took effect isn't known here. */
+function interruptCalls(entries: readonly Entry[]): readonly Entry[] {
+  return entries.map((entry) =>
+    entry.kind === "tool" && entry.outcome === "running" ? { ...entry, outcome: "interrupted" } : entry,
+  );
+}
+
+function endEntry(run: ActiveRun, event: Extract<RunEvent, { type: "run_ended" }>): EndEntry {
+  return {
+    kind: "end",
+    outcome: event.outcome,
+    code: event.code,
+    message: event.message,
+    costMicrousd: event.cost_microusd,
+    inputTokens: run.inputTokens,
+    outputTokens: run.outputTokens,
+    turns: event.turns,
+    durationMs: event.duration_ms,
+  };
+}

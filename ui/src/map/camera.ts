@@ -1,0 +1,69 @@
+import type { Bounds } from "./layout";
+
+/** How the plane is shown: a point of the plane in the middle of the pane, and pixels per unit. */
+export interface Camera {
+  x: number;
+  y: number;
+  scale: number;
+}
+
+export interface Size {
+  width: number;
+  height: number;
+}
+
+const SCALE_MIN = 0.05;
+const SCALE_MAX = 6;
+/** A map of one tile shouldn't fill the pane with it. */
+const FIT_SCALE_MAX = 1.15;
+const FIT_MARGIN_PX = 28;
+
+export function fit(bounds: Bounds, pane: Size): Camera {
+  const width = bounds.right - bounds.left;
+  const height = bounds.bottom - bounds.top;
+  const scale = Math.min((pane.width - 2 * FIT_MARGIN_PX) / width, (pane.height - 2 * FIT_MARGIN_PX) / height);
+  return {
+    x: (bounds.left + bounds.right) / 2,
+    y: (bounds.top + bounds.bottom) / 2,
+    scale: Math.min(FIT_SCALE_MAX, Math.max(SCALE_MIN, scale)),
+  };
+}
+
+/** Zooms around a point of the pane, given in pixels from its middle, so that what lies under it stays there. */
+export function zoom(camera: Camera, factor: number, aroundX = 0, aroundY = 0): Camera {
+  const scale = Math.min(SCALE_MAX, Math.max(SCALE_MIN, camera.scale * factor));
+  const shift = 1 / camera.scale - 1 / scale;
+  return { x: camera.x + aroundX * shift, y: camera.y + aroundY * shift, scale };
+}
+
+export function pan(camera: Camera, dxPx: number, dyPx: number): Camera {
+  return { ...camera, x: camera.x - dxPx / camera.scale, y: camera.y - dyPx / camera.scale };
+}
+
+export function transformOf(camera: Camera, pane: Size): string {
+  const x = pane.width / 2 - camera.x * camera.scale;
+  const y = pane.height / 2 - camera.y * camera.scale;
+  return `translate(${x}px, ${y}px) scale(${camera.scale})`;
+}
+
+interface Point {
+  x: number;
+  y: number;
+}
+
+/** The nearest of the points that lies towards an arrow key, within 60 degrees of it; -1 when there is none. */
+export function nearestTowards(from: Point, towards: Point, points: readonly Point[]): number {
+  let best = -1;
+  let bestCost = Infinity;
+  points.forEach((point, index) => {
+    const dx = point.x - from.x;
+    const dy = point.y - from.y;
+    const along = dx * towards.x + dy * towards.y;
+    const distance = Math.hypot(dx, dy);
+    if (distance === 0 || along / distance < 0.5 - 1e-9) return;
+    // A tile straight ahead is preferred to a slightly nearer one off to the side.
+    const cost = distance * (2 - along / distance);
+    if (cost < bestCost) [best, bestCost] = [index, cost];
+  });
+  return best;
+}
