@@ -1,1 +1,31 @@
+//! The hexagonal map: an app that lets an agent keep a person's thoughts as tiles on a map of hexagons.
+//!
+//! It is an MCP server over its own tables, reached through the tool interface only, like any foreign server. It decides
+//! nothing about permissions: who may call which tool is the gateway's business. It never shows one user's map to another.
 
+mod arguments;
+pub mod coord;
+pub mod map;
+mod resources;
+mod server;
+pub mod tile;
+mod tools;
+
+pub use server::{PATH, ServerConfig, USER_HEADER, USER_NAME_HEADER, serve};
+
+use store::{Migration, Schema};
+
+/// The app's id: in the manifest, in announcements, in table names.
+pub const APP: &str = "hexmap";
+/// What the operator may change about the app.
+pub const MANIFEST: &str = include_str!("../app.toml");
+/// What the agent is told about its work.
+pub const PROMPT: &str = include_str!("../prompt.md");
+
+/// The tables of the map.
+pub static SCHEMA: Schema = Schema {
+    name: APP,
+    sqlite: &[Migration { number: 1, name: "tiles", sql: include_str!("../migrations/sqlite/0001_tiles.sql") }],
+    postgres: &[Migration { number: 1, name: "tiles", sql: include_str!("../migrations/postgres/0001_tiles.sql") }],
+    statements: &[map::READS, map::CHANGES, map::MOVES],
+};

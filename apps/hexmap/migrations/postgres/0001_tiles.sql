@@ -1,0 +1,19 @@
+-- One row is one tile. Its path is its place; its parent is the row whose path is one step shorter.
+-- Paths are compared byte by byte, so that a subtree is a range.
+CREATE TABLE hexmap_tiles (
+    owner      TEXT    NOT NULL,
+    group_id   BIGINT  NOT NULL CHECK (group_id >= 0),
+    path       TEXT    COLLATE "C" NOT NULL CHECK (length(path) <= 255),
+    id         TEXT    NOT NULL,
+    item_type  TEXT    NOT NULL CHECK ((path = '') = (item_type = 'user')),
+    title      TEXT    NOT NULL,
+    content    TEXT    NOT NULL,
+    preview    TEXT,
+    link       TEXT,
+    version    BIGINT  NOT NULL CHECK (version > 0),
+    created_at BIGINT  NOT NULL,
+    updated_at BIGINT  NOT NULL,
+    PRIMARY KEY (owner, group_id, path)
+);
+
+CREATE UNIQUE INDEX hexmap_tiles_id ON hexmap_tiles (owner, id);

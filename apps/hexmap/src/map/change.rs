@@ -1,0 +1,106 @@
+//! Creating, updating and deleting tiles.
+
+use super::read::{self, id_at, key};
+use super::{MapError, Stamp, TILES_MAX};
+use crate::coord::Coord;
+use crate::tile::{ItemType, NewTile, Tile, TileUpdate};
+use store::{Tx, Value};
+
+const ROOT_TITLE: &str = "My map";
+
+store::statements! { CHANGES:
+    /// 1 owner, 2 group, 3 path, 4 id, 5 type, 6 title, 7 content, 8 preview, 9 link, 10 now.
+    INSERT = "INSERT INTO hexmap_tiles
+              (owner, group_id, path, id, item_type, title, content, preview, link, version, created_at, updated_at)
+              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?10) ON CONFLICT (owner, group_id, path) DO NOTHING";
+    /// 1 owner, 2 group.
+    COUNT = "SELECT CAST(COUNT(*) AS BIGINT) FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2";
+    /// 1 owner, 2 group, 3 path, 4 type, 5 title, 6 content, 7 preview, 8 link, 9 version, 10 now.
+    UPDATE = "UPDATE hexmap_tiles SET item_type = ?4, title = ?5, content = ?6, preview = ?7, link = ?8, version = ?9,
+              updated_at = ?10 WHERE owner = ?1 AND group_id = ?2 AND path = ?3";
+    /// 1 owner, 2 group, 3 path, 4 and 5 range of the paths below.
+    DELETE = "DELETE FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND (path = ?3 OR (path >= ?4 AND path < ?5))";
+}
+
+/// Makes the root of a map, unless it is there.
+pub(super) fn open(tx: &mut dyn Tx, root: &Coord, stamp: &Stamp) -> Result<(), MapError> {
+    if id_at(tx, root)?.is_some() {
+        return Ok(());
+    }
+    let tile =
+        NewTile { title: ROOT_TITLE.to_owned(), content: String::new(), preview: None, link: None, item_type: ItemType::User };
+    insert(tx, root, &tile, &stamp.id, stamp.now_us).map(|_| ())
+}
+
+/// Creates a tile at a free place.
+pub(super) fn create(tx: &mut dyn Tx, coord: &Coord, tile: &NewTile, stamp: &Stamp) -> Result<Tile, MapError> {
+    let above = coord.path.parent().map(|path| coord.at(path)).unwrap_or_else(|| coord.clone());
+    let parent_id = id_at(tx, &above)?.ok_or_else(|| MapError::NoParent(above.to_string()))?;
+    let [owner, group, _] = key(coord);
+    if tx.query_one(COUNT, &[owner, group])?.int(0)? >= TILES_MAX {
+        return Err(MapError::Full);
+    }
+    if !insert(tx, coord, tile, &stamp.id, stamp.now_us)? {
+        return Err(MapError::Occupied(coord.to_string()));
+    }
+    let tile = tile.clone();
+    Ok(Tile {
+        id: stamp.id.clone(),
+        coord: coord.clone(),
+        parent_id: Some(parent_id),
+        item_type: tile.item_type,
+        title: tile.title,
+        content: tile.content,
+        preview: tile.preview,
+        link: tile.link,
+        version: 1,
+    })
+}
+
+/// Changes some fields of a tile.
+pub(super) fn update(tx: &mut dyn Tx, coord: &Coord, update: &TileUpdate, now_us: i64) -> Result<Tile, MapError> {
+    let mut tile = read::tile(tx, coord)?;
+    if tile.item_type == ItemType::User && update.item_type.is_some() {
+        return Err(MapError::Invalid("The root of a map keeps its itemType. Leave itemType out".to_owned()));
+    }
+    update.apply(&mut tile);
+    tile.version = tile.version.saturating_add(1);
+    let mut params = key(coord).to_vec();
+    params.extend([
+        Value::from(tile.item_type.word()),
+        Value::from(&tile.title),
+        Value::from(&tile.content),
+        Value::from(tile.preview.clone()),
+        Value::from(tile.link.clone()),
+        Value::Int(tile.version),
+        Value::Int(now_us),
+    ]);
+    tx.execute(UPDATE, &params)?;
+    Ok(tile)
+}
+
+/// Deletes a tile with everything below it.
+pub(super) fn delete(tx: &mut dyn Tx, coord: &Coord) -> Result<u64, MapError> {
+    let below = coord.path.texts_below();
+    let mut params = key(coord).to_vec();
+    params.extend([Value::from(below.start), Value::from(below.end)]);
+    match tx.execute(DELETE, &params)? {
+        0 => Err(MapError::NotFound(coord.to_string())),
+        count => Ok(count),
+    }
+}
+
+/// Whether the place was free.
+fn insert(tx: &mut dyn Tx, coord: &Coord, tile: &NewTile, id: &str, now_us: i64) -> Result<bool, MapError> {
+    let mut params = key(coord).to_vec();
+    params.extend([
+        Value::from(id),
+        Value::from(tile.item_type.word()),
+        Value::from(&tile.title),
+        Value::from(&tile.content),
+        Value::from(tile.preview.clone()),
+        Value::from(tile.link.clone()),
+        Value::Int(now_us),
+    ]);
+    Ok(tx.execute(INSERT, &params)? == 1)
+}

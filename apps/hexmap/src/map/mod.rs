@@ -1,0 +1,207 @@
+//! A user's map in the database: every operation is one transaction, and every statement is keyed by the owner, so that
+//! there is no operation by which one user could reach another's tile.
+
+mod change;
+mod read;
+mod relocate;
+mod rows;
+
+use crate::coord::{Coord, Path};
+use crate::tile::{NewTile, Tile, TileUpdate, check_place};
+use store::{Change, Store, StoreError, Tx};
+
+pub(crate) use change::CHANGES;
+pub(crate) use read::READS;
+pub(crate) use relocate::MOVES;
+
+/// Tiles in one map.
+pub const TILES_MAX: i64 = 10_000;
+/// Bytes of text that one answer may hold.
+pub const LISTING_BYTES_MAX: i64 = 256 * 1024;
+/// Moved tiles that one answer lists; the count tells of the others.
+pub const MOVED_LISTED_MAX: usize = 100;
+/// The one map everybody has.
+pub const OWN_GROUP: u32 = 0;
+
+/// Why an operation on a map did nothing. Nothing is ever done in part.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// There is no such tile, or it is somebody else's.
+    #[error("No tile found at coordinates {0}. Call getItemsForRootItem to see which tiles there are")]
+    NotFound(String),
+    /// There is no tile with this id, or it is somebody else's.
+    #[error("No tile found with id {0}. Call getItemsForRootItem to see which tiles there are")]
+    NoSuchId(String),
+    /// The tile above the wanted place is missing.
+    #[error("There is no tile at {0} to hang the tile under. Create that one first or choose another place")]
+    NoParent(String),
+    /// The place is taken.
+    #[error("There is already a tile at {0}. Choose a free place, or use updateItem to change that tile")]
+    Occupied(String),
+    /// What was asked for breaks a rule; the sentence says which.
+    #[error("{0}")]
+    Invalid(String),
+    /// The map is full.
+    #[error("The map already holds {TILES_MAX} tiles. Delete some first")]
+    Full,
+    /// The answer would be too long.
+    #[error("That part of the map holds too much text for one answer. Ask for a smaller depth, or name the fields you need")]
+    TooLarge,
+    /// The database failed: our fault, and none of the reader's business.
+    #[error("The map can't be read or changed at the moment. Try again shortly")]
+    Store(#[from] StoreError),
+    /// The map was never opened: whoever catches this makes its root and tries again.
+    #[error("No map found")]
+    Unopened,
+}
+
+/// When something happens and which id a new tile gets; decided outside the transaction, which may run more than once.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    /// Microseconds since 1970.
+    pub now_us: i64,
+    /// An id no tile has.
+    pub id: String,
+}
+
+impl Stamp {
+    /// The present moment and a fresh id.
+    #[must_use]
+    pub fn take() -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self { now_us: i64::try_from(since.as_micros()).unwrap_or(i64::MAX), id: uuid::Uuid::now_v7().to_string() }
+    }
+}
+
+/// What a move changed.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// The tile that was moved.
+    pub tile_id: String,
+    /// The changed tiles, the moved one first; at most [`MOVED_LISTED_MAX`].
+    pub tiles: Vec<Tile>,
+    /// How many tiles changed their place.
+    pub count: u64,
+}
+
+/// The maps of all users.
+#[derive(Clone)]
+pub struct Maps {
+    store: Store,
+}
+
+impl Maps {
+    /// The store must have been opened with [`crate::SCHEMA`].
+    #[must_use]
+    pub const fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// The tile at a place.
+    ///
+    /// # Errors
+    /// [`MapError::NotFound`], [`MapError::Store`].
+    pub async fn tile(&self, coord: &Coord) -> Result<Tile, MapError> {
+        let wanted = coord.clone();
+        self.read(&coord.user, move |tx| read::tile(tx, &wanted)).await
+    }
+
+    /// The tile with an id.
+    ///
+    /// # Errors
+    /// [`MapError::NoSuchId`], [`MapError::Store`].
+    pub async fn tile_by_id(&self, user: &str, id: &str) -> Result<Tile, MapError> {
+        let (owner, id) = (user.to_owned(), id.to_owned());
+        self.read(user, move |tx| read::tile_by_id(tx, &owner, &id)).await
+    }
+
+    /// The tile at a place with everything down to `depth` steps below it, ordered by path. Without `content`, contents are
+    /// left out (empty) and don't count against the size of the answer.
+    ///
+    /// # Errors
+    /// [`MapError::NotFound`], [`MapError::TooLarge`], [`MapError::Store`].
+    pub async fn subtree(&self, coord: &Coord, depth: usize, content: bool) -> Result<Vec<Tile>, MapError> {
+        let wanted = coord.clone();
+        self.read(&coord.user, move |tx| read::subtree(tx, &wanted, depth, content)).await
+    }
+
+    /// Creates a tile at a free place below an existing one.
+    ///
+    /// # Errors
+    /// [`MapError`] saying what stands in the way.
+    pub async fn create_tile(&self, coord: &Coord, tile: NewTile, stamp: Stamp) -> Result<Tile, MapError> {
+        tile.check().map_err(MapError::Invalid)?;
+        check_place(&coord.path, "created").map_err(MapError::Invalid)?;
+        let wanted = coord.clone();
+        self.write(&coord.user, move |tx| change::create(tx, &wanted, &tile, &stamp)).await
+    }
+
+    /// Changes some of a tile's fields.
+    ///
+    /// # Errors
+    /// [`MapError`] saying what stands in the way.
+    pub async fn update_tile(&self, coord: &Coord, update: TileUpdate, now_us: i64) -> Result<Tile, MapError> {
+        update.check().map_err(MapError::Invalid)?;
+        let wanted = coord.clone();
+        self.write(&coord.user, move |tx| change::update(tx, &wanted, &update, now_us)).await
+    }
+
+    /// Deletes a tile with everything below it; returns how many tiles that were.
+    ///
+    /// # Errors
+    /// [`MapError`] saying what stands in the way.
+    pub async fn delete_tile(&self, coord: &Coord) -> Result<u64, MapError> {
+        check_place(&coord.path, "deleted").map_err(MapError::Invalid)?;
+        let wanted = coord.clone();
+        self.write(&coord.user, move |tx| change::delete(tx, &wanted)).await
+    }
+
+    /// Moves a tile with everything below it; what lies at the new place goes to the old one.
+    ///
+    /// # Errors
+    /// [`MapError`] saying what stands in the way.
+    pub async fn move_tile(&self, from: &Coord, to: &Coord, now_us: i64) -> Result<Moved, MapError> {
+        relocate::check(from, to)?;
+        let (old, new) = (from.clone(), to.clone());
+        self.write(&from.user, move |tx| relocate::relocate(tx, &old, &new, now_us)).await
+    }
+
+    /// Reads; a user without a map gets one first.
+    async fn read<T, F>(&self, user: &str, work: F) -> Result<T, MapError>
+    where
+        T: Send + 'static,
+        F: Fn(&mut dyn Tx) -> Result<T, MapError> + Clone + Send + Sync + 'static,
+    {
+        match self.store.read(work.clone()).await {
+            Err(MapError::Unopened) => {}
+            done => return done,
+        }
+        let (root, stamp) = (own_root(user)?, Stamp::take());
+        self.store.write(move |tx| change::open(tx, &root, &stamp)).await?;
+        self.store.read(work).await
+    }
+
+    /// Writes, in a map that is there, and tells whoever shows it that it changed.
+    async fn write<T, F>(&self, user: &str, work: F) -> Result<T, MapError>
+    where
+        T: Send + 'static,
+        F: Fn(&mut dyn Tx) -> Result<T, MapError> + Send + Sync + 'static,
+    {
+        let (root, stamp) = (own_root(user)?, Stamp::take());
+        let opened_then = move |tx: &mut dyn Tx| {
+            change::open(tx, &root, &stamp)?;
+            work(tx)
+        };
+        let done = self.store.write(opened_then).await?;
+        self.store.announce(Change::App { user: user.to_owned(), app: crate::APP.to_owned() });
+        Ok(done)
+    }
+}
+
+/// The root of the map everybody has.
+///
+/// # Errors
+/// [`MapError::Invalid`] when the id can't stand in a coordinate.
+pub fn own_root(user: &str) -> Result<Coord, MapError> {
+    Coord::new(user, OWN_GROUP, Path::root()).map_err(|error| MapError::Invalid(error.to_string()))
+}

@@ -1,0 +1,301 @@
+//! The tools: what each is called, takes, does and answers.
+
+use crate::arguments::{Arguments, FIELDS, Fields, LISTING_DEPTH_MAX};
+use crate::coord::Coord;
+use crate::map::{MapError, Maps, Stamp, own_root};
+use crate::server::Caller;
+use crate::tile::Tile;
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use serde_json::{Map, Value, json};
+
+const LISTING_DEPTH: usize = 3;
+
+/// What a tool does to a map, as its annotations say it.
+enum Effect {
+    Read,
+    /// Adds; calling it again adds again, or fails.
+    Add,
+    /// Overwrites; the same call again changes nothing more (but the version).
+    Overwrite,
+    /// Changes places; the same call again changes them back, or fails.
+    Relocate,
+    Delete,
+}
+
+impl Effect {
+    fn annotations(&self) -> ToolAnnotations {
+        let (read, destructive, idempotent) = match self {
+            Self::Read => (true, false, true),
+            Self::Add | Self::Relocate => (false, false, false),
+            Self::Overwrite => (false, true, true),
+            Self::Delete => (false, true, true),
+        };
+        ToolAnnotations::from_raw(None, Some(read), Some(destructive), Some(idempotent), Some(false))
+    }
+}
+
+struct Definition {
+    name: &'static str,
+    title: &'static str,
+    description: &'static str,
+    effect: Effect,
+    required: &'static [&'static str],
+    properties: Value,
+}
+
+fn definitions() -> [Definition; 9] {
+    let listed = || json!({"depth": depth(), "fields": fields()});
+    [
+        Definition {
+            name: "getCurrentUser",
+            title: "Current user",
+            description: "Who you work for: their id (the userId of every coordinate, also called mappingId), their name and the \
+                          root of their map.",
+            effect: Effect::Read,
+            required: &[],
+            properties: json!({}),
+        },
+        Definition {
+            name: "getItemsForRootItem",
+            title: "List the map",
+            description: "The user's map as a tree: the root tile with its children, and theirs, down to the given depth.",
+            effect: Effect::Read,
+            required: &[],
+            properties: json!({"userId": user(), "groupId": group(), "depth": depth(), "fields": fields()}),
+        },
+        Definition {
+            name: "getItemByCoords",
+            title: "Read a tile",
+            description: "One tile with its whole content.",
+            effect: Effect::Read,
+            required: &["coords"],
+            properties: json!({"coords": coords("Where the tile lies"), "fields": fields()}),
+        },
+        Definition {
+            name: "mapItemsList",
+            title: "List below a tile",
+            description: "A tile, given by its id, with its children, and theirs, down to the given depth. Without an id: the \
+                          whole map.",
+            effect: Effect::Read,
+            required: &[],
+            properties: {
+                let mut properties = listed();
+                properties["rootId"] = json!({"type": "string", "description": "The id of the tile to start at"});
+                properties
+            },
+        },
+        Definition {
+            name: "mapItemHandler",
+            title: "Read a tile by id",
+            description: "One tile, given by its id, with its whole content.",
+            effect: Effect::Read,
+            required: &["itemId"],
+            properties: json!({"itemId": {"type": "string", "description": "The tile's id"}, "fields": fields()}),
+        },
+        Definition {
+            name: "addItem",
+            title: "Create a tile",
+            description: "Creates a tile at a free place. The tile above it must exist.",
+            effect: Effect::Add,
+            required: &["coords", "title"],
+            properties: {
+                let mut properties = written();
+                properties["coords"] = coords("Where the tile shall lie");
+                properties
+            },
+        },
+        Definition {
+            name: "updateItem",
+            title: "Change a tile",
+            description: "Replaces some of a tile's fields; those not named stay as they are.",
+            effect: Effect::Overwrite,
+            required: &["coords", "updates"],
+            properties: json!({
+                "coords": coords("Where the tile lies"),
+                "updates": {"type": "object", "description": "The fields to replace", "properties": written(),
+                            "additionalProperties": false, "minProperties": 1},
+            }),
+        },
+        Definition {
+            name: "moveItem",
+            title: "Move a tile",
+            description: "Moves a tile with everything below it. If the new place is taken, the two tiles change places, each \
+                          with everything below it.",
+            effect: Effect::Relocate,
+            required: &["oldCoords", "newCoords"],
+            properties: json!({
+                "oldCoords": coords("Where the tile lies"), "newCoords": coords("Where the tile shall lie"),
+            }),
+        },
+        Definition {
+            name: "deleteItem",
+            title: "Delete a tile",
+            description: "Deletes a tile and everything below it.",
+            effect: Effect::Delete,
+            required: &["coords"],
+            properties: json!({"coords": coords("Where the tile lies")}),
+        },
+    ]
+}
+
+fn user() -> Value {
+    json!({"type": "string", "description": "The user's id, as getCurrentUser tells it"})
+}
+
+fn group() -> Value {
+    json!({"type": "integer", "minimum": 0, "description": "Which of the user's maps; 0 is the only one"})
+}
+
+fn depth() -> Value {
+    json!({"type": "integer", "minimum": 1, "maximum": LISTING_DEPTH_MAX, "default": LISTING_DEPTH,
+           "description": "How many steps down to show"})
+}
+
+fn fields() -> Value {
+    json!({"type": "array", "items": {"type": "string", "enum": FIELDS}, "description": "Which fields to show; all by default"})
+}
+
+fn coords(what: &str) -> Value {
+    json!({
+        "type": "object", "description": what, "required": ["userId", "groupId", "path"], "additionalProperties": false,
+        "properties": {
+            "userId": user(), "groupId": group(),
+            "path": {
+                "type": "array", "items": {"type": "integer", "minimum": -6, "maximum": 6}, "maxItems": crate::coord::DEPTH_MAX,
+                "description": "Directions from the root: 1 north-west, 2 north-east, 3 east, 4 south-east, 5 south-west, \
+                                6 west, 0 centre, -1 to -6 context inside the tile. [] is the root",
+            },
+        },
+    })
+}
+
+fn written() -> Value {
+    json!({
+        "title": {"type": "string", "minLength": 1, "maxLength": crate::tile::TITLE_CHARS_MAX, "description": "The tile's name"},
+        "content": {"type": "string", "maxLength": crate::tile::CONTENT_CHARS_MAX, "description": "The tile's text"},
+        "preview": {"type": "string", "maxLength": crate::tile::PREVIEW_CHARS_MAX, "description": "A short form of the content"},
+        "url": {"type": "string", "maxLength": crate::tile::LINK_BYTES_MAX, "description": "An http or https address"},
+        "itemType": {"type": "string", "enum": ["organizational", "context", "system"],
+                     "description": "organizational groups tiles, context holds knowledge (the default), system is a task"},
+        "visibility": {"type": "string", "enum": ["private"], "description": "Tiles are seen by their owner alone"},
+    })
+}
+
+impl Definition {
+    fn into_tool(self) -> Tool {
+        let mut schema = JsonObject::new();
+        schema.insert("type".to_owned(), json!("object"));
+        schema.insert("properties".to_owned(), self.properties);
+        schema.insert("required".to_owned(), json!(self.required));
+        schema.insert("additionalProperties".to_owned(), json!(false));
+        let mut tool = Tool::new(self.name, self.description, schema);
+        tool.title = Some(self.title.to_owned());
+        tool.annotations = Some(self.effect.annotations());
+        tool
+    }
+}
+
+/// Every tool, always in the same order.
+#[must_use]
+pub fn list() -> Vec<Tool> {
+    definitions().into_iter().map(Definition::into_tool).collect()
+}
+
+/// Runs a tool for a user; none when there is no such tool.
+///
+/// # Errors
+/// [`MapError`]: a sentence for the model, saying what happened and what to do.
+pub async fn call(maps: &Maps, caller: &Caller, name: &str, arguments: JsonObject) -> Option<Result<Value, MapError>> {
+    let definition = definitions().into_iter().find(|definition| definition.name == name)?;
+    let known: Vec<&str> = definition.properties.as_object()?.keys().map(String::as_str).collect();
+    Some(match Arguments::new(&caller.user, arguments, &known) {
+        Ok(arguments) => run(maps, caller, name, &arguments).await,
+        Err(error) => Err(error),
+    })
+}
+
+async fn run(maps: &Maps, caller: &Caller, name: &str, given: &Arguments<'_>) -> Result<Value, MapError> {
+    match name {
+        "getCurrentUser" => current_user(maps, caller).await,
+        "getItemsForRootItem" => subtree(maps, &given.root()?, given.depth(LISTING_DEPTH)?, &given.fields()?).await,
+        "getItemByCoords" => Ok(item(&maps.tile(&given.coord("coords")?).await?, &given.fields()?)),
+        "mapItemsList" => {
+            let top = match given.id("rootId")? {
+                Some(id) => maps.tile_by_id(&caller.user, &id).await?.coord,
+                None => own_root(&caller.user)?,
+            };
+            subtree(maps, &top, given.depth(LISTING_DEPTH)?, &given.fields()?).await
+        }
+        "mapItemHandler" => {
+            let missing = || MapError::Invalid("itemId is missing. Give a tile's id".to_owned());
+            let id = given.id("itemId")?.ok_or_else(missing)?;
+            Ok(item(&maps.tile_by_id(&caller.user, &id).await?, &given.fields()?))
+        }
+        "addItem" => {
+            let created = maps.create_tile(&given.coord("coords")?, given.new_tile()?, Stamp::take()).await?;
+            Ok(item(&created, &Fields::All))
+        }
+        "updateItem" => {
+            let updated = maps.update_tile(&given.coord("coords")?, given.update()?, Stamp::take().now_us).await?;
+            Ok(item(&updated, &Fields::All))
+        }
+        "moveItem" => {
+            let (from, to) = (given.coord("oldCoords")?, given.coord("newCoords")?);
+            let moved = maps.move_tile(&from, &to, Stamp::take().now_us).await?;
+            let without_content = Fields::Some(MOVED_FIELDS.iter().map(|field| (*field).to_owned()).collect());
+            let items: Vec<Value> = moved.tiles.iter().map(|tile| item(tile, &without_content)).collect();
+            Ok(json!({"modifiedItems": items, "movedItemId": moved.tile_id, "affectedCount": moved.count}))
+        }
+        "deleteItem" => {
+            maps.delete_tile(&given.coord("coords")?).await?;
+            Ok(json!({"success": true}))
+        }
+        _ => Err(MapError::Invalid(format!("There is no tool {name}"))),
+    }
+}
+
+/// A move changes no contents, so it shows none.
+const MOVED_FIELDS: [&str; 8] = ["id", "coordinates", "depth", "title", "parentId", "itemType", "ownerId", "version"];
+
+/// The user a map belongs to. What the tools are for needs neither an address nor anything else about a person.
+///
+/// # Errors
+/// As every tool.
+pub async fn current_user(maps: &Maps, caller: &Caller) -> Result<Value, MapError> {
+    let root = maps.tile(&own_root(&caller.user)?).await?;
+    Ok(json!({
+        "id": caller.user, "mappingId": caller.user, "name": caller.name,
+        "displayName": caller.name.as_deref().unwrap_or("User"), "groupId": root.coord.group,
+        "rootItemId": root.id, "rootCoordinates": root.coord.to_string(),
+    }))
+}
+
+/// One tile as the tools show it.
+#[must_use]
+pub fn item(tile: &Tile, fields: &Fields) -> Value {
+    let mut shown = tile.to_json();
+    fields.keep(&mut shown);
+    Value::Object(shown)
+}
+
+/// A tile with what lies below it, children within `children`.
+///
+/// # Errors
+/// As every tool.
+pub async fn subtree(maps: &Maps, top: &Coord, depth: usize, fields: &Fields) -> Result<Value, MapError> {
+    let tiles = maps.subtree(top, depth, fields.holds("content")).await?;
+    let Some((first, below)) = tiles.split_first() else { return Err(MapError::NotFound(top.to_string())) };
+    Ok(nest(first, &mut below.iter().peekable(), fields))
+}
+
+/// Invariant: tiles come ordered by path, so that each tile is followed by all those below it.
+fn nest<'a>(tile: &Tile, rest: &mut std::iter::Peekable<impl Iterator<Item = &'a Tile>>, fields: &Fields) -> Value {
+    let mut shown: Map<String, Value> = tile.to_json();
+    fields.keep(&mut shown);
+    let mut children = Vec::new();
+    while let Some(child) = rest.next_if(|next| next.coord.path.is_below(&tile.coord.path)) {
+        children.push(nest(child, rest, fields));
+    }
+    shown.insert("children".to_owned(), Value::Array(children));
+    Value::Object(shown)
+}
