@@ -1,1 +1,19 @@
+//! What to confine and how to ask for it: the [`Plan`] of one sandbox, the messages between a gateway and the program
+//! `hexward-jail`, and a small blocking client.
+//!
+//! The program takes its end of a control socket as **standard input**; the agent's own standard input, output and error
+//! travel with the plan as file descriptors. So the gateway needs no code between fork and exec, no descriptor can leak
+//! into a process started at the same moment, and the jail's own complaints never mix with the agent's output.
+//!
+//! One sandbox lives exactly as long as its control socket. This library never confines anything by itself and holds no
+//! `unsafe`; the program beside it does both.
 
+#![forbid(unsafe_code)]
+
+mod client;
+mod plan;
+mod wire;
+
+pub use client::{AgentStdio, Jail, Listeners, command, control_pair};
+pub use plan::{Isolation, Limits, Mount, Plan, PlanFault};
+pub use wire::{ControlError, End, FRAME_BYTES_MAX, Failure, Filled, Inbox, Outbox, Ready, Reply, Request, Step};

@@ -1,1 +1,45 @@
-fn main() {}
+//! `hexward-jail` confines one agent: `supervisor` (outside) forks `init` (the sandbox's first process), which builds
+//! the sandbox and forks `agent`, which gives everything up and executes the agent's program.
+//!
+//! It takes no arguments: its standard input is the control socket on which the plan arrives (see the library `jail`).
+
+mod agent;
+mod cgroups;
+mod channel;
+mod failure;
+mod init;
+mod mounts;
+mod namespaces;
+mod net;
+mod netlink;
+mod privileges;
+mod supervisor;
+#[expect(unsafe_code, reason = "the kernel's calls without a safe wrapper stand here and nowhere else")]
+mod sys;
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use rustix::fs::Mode;
+
+fn main() -> ExitCode {
+    let control = match std::io::stdin().as_fd().try_clone_to_owned() {
+        Ok(fd) => UnixStream::from(fd),
+        Err(error) => return complain(&error),
+    };
+    sys::ignore_termination();
+    rustix::process::umask(Mode::empty());
+    // A session of its own, unless it already leads a group.
+    let _leader = rustix::process::setsid();
+    match supervisor::serve(&control) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}
+
+/// What can't be said on the control socket goes to the gateway's log.
+fn complain(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("hexward-jail: {error} (this program is started by the gateway, with a control socket as standard input)");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,129 @@
+//! The agent's process from its fork to its `execve`. Each step takes something away; the order is the design:
+//!
+//! 1. an inner user namespace, with no further ones below it,
+//! 2. its users, written by the sandbox's first process,
+//! 3. standard streams, session, file mask, resource limits,
+//! 4. every way to gain a capability, then the user and group, without supplementary groups,
+//! 5. every capability held,
+//! 6. (rules on files and sockets, then on system calls, have their place here),
+//! 7. signals, working folder, and every other descriptor on execution.
+
+use std::convert::Infallible;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use jail::{AgentStdio, Failure, Plan, Step};
+use rustix::fs::{Mode, OFlags, openat, readlinkat};
+use rustix::io::Errno;
+use rustix::process::{chdir, setsid, umask};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use rustix::thread::UnshareFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::channel::Channel;
+use crate::failure::{Because, failure};
+use crate::privileges;
+use crate::sys;
+
+/// From the agent's process to the sandbox's first; closing without a word means that the program runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromAgent {
+    /// It has its own user namespace and waits for its users.
+    Separated {
+        host_pid: u32,
+        downgrades: Vec<String>,
+    },
+    Failed(Failure),
+}
+
+/// To the agent's process: go on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct GoOn;
+
+/// Who the agent is inside its own user namespace.
+#[derive(Clone, Copy)]
+pub struct Identity {
+    pub uid: u32,
+    pub gid: u32,
+    /// Whether supplementary groups can be dropped, which takes root.
+    pub may_set_groups: bool,
+}
+
+/// Never returns: becomes the agent, or reports and ends.
+pub fn run(plan: &Plan, identity: Identity, stdio: AgentStdio, host_proc: &OwnedFd, channel: &Channel) -> ! {
+    let Err(failure) = become_agent(plan, identity, stdio, host_proc, channel);
+    // A parent that can't be told any more kills this process anyway.
+    let _gone = channel.send(&FromAgent::Failed(failure));
+    sys::exit_now(1)
+}
+
+fn become_agent(
+    plan: &Plan,
+    identity: Identity,
+    stdio: AgentStdio,
+    host_proc: &OwnedFd,
+    channel: &Channel,
+) -> Result<Infallible, Failure> {
+    privileges::die_with_parent()?;
+    let downgrades = separate(host_proc)?;
+    channel.send(&FromAgent::Separated { host_pid: host_pid(host_proc)?, downgrades })?;
+    wait_for(channel)?; // until the users are written
+    take_streams(&stdio).because(Step::Exec, || "the agent's standard streams can't be put in place".into())?;
+    setsid().because(Step::Identity, || "no session of its own".into())?;
+    umask(Mode::RWXG | Mode::RWXO);
+    privileges::limit_resources(&plan.limits)?;
+    privileges::bar_capabilities()?;
+    privileges::become_user(identity.uid, identity.gid, identity.may_set_groups)?;
+    privileges::drop_capabilities()?;
+    privileges::die_with_parent()?;
+    sys::reset_signals();
+    chdir(&plan.cwd).because(Step::Exec, || format!("the working folder {} can't be entered inside", plan.cwd.display()))?;
+    sys::close_from_on_exec(3).because(Step::Exec, || "descriptors can't be closed".into())?;
+    wait_for(channel)?; // until the listeners are there
+    execute(plan)
+}
+
+/// Makes the inner user namespace, in which no further one can be made.
+fn separate(host_proc: &OwnedFd) -> Result<Vec<String>, Failure> {
+    sys::unshare(UnshareFlags::NEWUSER)
+        .because(Step::Namespace, || "the agent's user namespace was refused: see sysctl user.max_user_namespaces".into())?;
+    // Read through the host's /proc, because the sandbox's shows processes only; the kernel answers for the reader's
+    // own user namespace.
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let forbidden =
+        openat(host_proc, "sys/user/max_user_namespaces", flags, Mode::empty()).and_then(|file| rustix::io::write(&file, b"0"));
+    Ok(match forbidden {
+        Ok(_) => Vec::new(),
+        Err(errno) => vec![format!("the agent may make user namespaces below its own: {errno}")],
+    })
+}
+
+/// This process's number as the host's `/proc` has it, by which the first process finds its files there.
+fn host_pid(host_proc: &OwnedFd) -> Result<u32, Failure> {
+    let link = readlinkat(host_proc, "self", Vec::new()).because(Step::Namespace, || "/proc/self can't be read".into())?;
+    let number = link.to_str().ok().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| failure(Step::Namespace, "/proc/self is no process number"))
+}
+
+fn wait_for(channel: &Channel) -> Result<(), Failure> {
+    channel.recv::<GoOn>()?.map(|_| ()).ok_or_else(|| failure(Step::Supervise, "the sandbox's first process is gone"))
+}
+
+fn take_streams(stdio: &AgentStdio) -> Result<(), Errno> {
+    dup2_stdin(&stdio.stdin)?;
+    dup2_stdout(&stdio.stdout)?;
+    dup2_stderr(&stdio.stderr)
+}
+
+fn execute(plan: &Plan) -> Result<Infallible, Failure> {
+    let (program, arguments) = plan.argv.split_first().ok_or_else(|| failure(Step::Plan, "argv is empty"))?;
+    let error = Command::new(program).args(arguments).env_clear().envs(&plan.env).exec();
+    let reason = match error.raw_os_error() {
+        Some(libc::ENOENT) => "it, or the loader or interpreter it names, does not exist inside: add a mount",
+        Some(libc::EACCES) => "it is not executable for the agent's user, or lies on a mount without execution",
+        Some(libc::ENOEXEC) => "it is no program for this machine",
+        _ => "the kernel refused it",
+    };
+    Err(error).because(Step::Exec, || format!("{program} can't be executed: {reason}"))
+}

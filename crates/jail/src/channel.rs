@@ -1,0 +1,63 @@
+//! Messages between the supervisor, the sandbox's first process and the agent's process before it executes: JSON on a
+//! socket pair that keeps boundaries, closed by `execve`.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use jail::{Failure, Step};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::failure::{Because, failure};
+
+/// The longest message: a failure with its sentence, or the list of downgrades.
+const MESSAGE_BYTES_MAX: usize = 16 << 10;
+
+pub struct Channel(OwnedFd);
+
+impl Channel {
+    pub fn pair() -> Result<(Self, Self), Failure> {
+        let (left, right) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .because(Step::Supervise, || "a socket pair could not be made".into())?;
+        Ok((Self(left), Self(right)))
+    }
+
+    pub fn send(&self, message: &impl Serialize) -> Result<(), Failure> {
+        let bytes = serde_json::to_vec(message).map_err(|error| failure(Step::Supervise, error.to_string()))?;
+        loop {
+            match send(&self.0, &bytes, SendFlags::NOSIGNAL) {
+                Err(Errno::INTR) => {}
+                result => return result.map(|_| ()).because(Step::Supervise, || "a process of the jail is gone".into()),
+            }
+        }
+    }
+
+    /// The next message; `None` when the other side has closed.
+    pub fn recv<T: DeserializeOwned>(&self) -> Result<Option<T>, Failure> {
+        let mut buffer = [0; MESSAGE_BYTES_MAX];
+        loop {
+            match recv(&self.0, &mut buffer[..], RecvFlags::empty()) {
+                Err(Errno::INTR) => {}
+                Ok((_, 0)) | Err(Errno::CONNRESET) => return Ok(None),
+                Ok((_, count)) => {
+                    let bytes = buffer.get(..count).ok_or_else(|| failure(Step::Supervise, "message too long"))?;
+                    return serde_json::from_slice(bytes).map(Some).map_err(|e| failure(Step::Supervise, e.to_string()));
+                }
+                Err(errno) => return Err(errno).because(Step::Supervise, || "a process of the jail can't be heard".into()),
+            }
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Channel {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}

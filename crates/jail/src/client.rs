@@ -1,0 +1,156 @@
+//! Starting the program and talking to it, with threads that may wait. A gateway that must not wait uses [`command`],
+//! [`control_pair`] and the [`Inbox`] and [`Outbox`] of this crate directly.
+
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::{ControlError, Filled, Inbox, Outbox, Plan, Ready, Reply, Request};
+
+/// The agent's ends of its three streams.
+#[derive(Debug)]
+pub struct AgentStdio {
+    pub stdin: OwnedFd,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+}
+
+impl AgentStdio {
+    /// In the order in which they travel with the plan.
+    #[must_use]
+    pub fn into_fds(self) -> Vec<OwnedFd> {
+        vec![self.stdin, self.stdout, self.stderr]
+    }
+}
+
+/// What captures the sandbox's network, in the order in which it travels. All are non-blocking.
+#[derive(Debug)]
+pub struct Listeners {
+    pub http: TcpListener,
+    pub tls: TcpListener,
+    /// Receives with the asked address (`IPV6_PKTINFO`; IPv4 appears as `::ffff:a.b.c.d`), or with `IP_PKTINFO` where
+    /// the host has no IPv6. Answer from that address.
+    pub dns_udp: UdpSocket,
+    pub dns_tcp: TcpListener,
+    /// The plan's extra ports, in order.
+    pub extra: Vec<TcpListener>,
+}
+
+impl Listeners {
+    /// Names what came with [`Reply::Ready`]; `None` if it was too few.
+    #[must_use]
+    pub fn from_fds(fds: Vec<OwnedFd>) -> Option<Self> {
+        let mut fds = fds.into_iter();
+        Some(Self {
+            http: fds.next()?.into(),
+            tls: fds.next()?.into(),
+            dns_udp: fds.next()?.into(),
+            dns_tcp: fds.next()?.into(),
+            extra: fds.map(TcpListener::from).collect(),
+        })
+    }
+}
+
+/// The two ends of a control socket: the gateway's, and the one for [`command`].
+///
+/// # Errors
+/// If the process has no descriptors left.
+pub fn control_pair() -> std::io::Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    Ok((ours, theirs.into()))
+}
+
+/// The program as a command, its control socket in place, without environment. Its standard error is the caller's log
+/// unless changed; the agent's streams travel with the plan.
+#[must_use]
+pub fn command(program: &Path, control: OwnedFd) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(control).stdout(Stdio::null()).stderr(Stdio::inherit()).env_clear().current_dir("/");
+    command
+}
+
+/// One sandbox under way. Dropping it ends the sandbox and waits until it is cleaned up.
+#[derive(Debug)]
+pub struct Jail {
+    control: Option<UnixStream>,
+    inbox: Inbox,
+    child: Child,
+}
+
+impl Jail {
+    /// Starts the program and hands it the plan.
+    ///
+    /// # Errors
+    /// If the program can't be started, or ends before it read the plan.
+    pub fn spawn(program: &Path, plan: &Plan, stdio: AgentStdio) -> Result<Self, ControlError> {
+        let (control, theirs) = control_pair()?;
+        let child = command(program, theirs).spawn()?;
+        let jail = Self { control: Some(control), inbox: Inbox::default(), child };
+        jail.send(Outbox::new(plan, stdio.into_fds())?)?;
+        Ok(jail)
+    }
+
+    /// Waits until the agent runs.
+    ///
+    /// # Errors
+    /// [`ControlError::Failed`] says why there is no sandbox; a silence longer than `timeout` is an I/O error.
+    pub fn wait_ready(&mut self, timeout: Duration) -> Result<(Ready, Listeners), ControlError> {
+        match self.wait_reply(timeout)? {
+            Reply::Ready(ready) => {
+                let listeners = Listeners::from_fds(self.inbox.take_fds()).ok_or(ControlError::Closed)?;
+                Ok((ready, listeners))
+            }
+            Reply::Failed(failure) => Err(ControlError::Failed(failure)),
+            Reply::Exited(_) => Err(ControlError::Closed),
+        }
+    }
+
+    /// Waits for the next reply.
+    ///
+    /// # Errors
+    /// A closed socket, or a silence longer than `timeout`.
+    pub fn wait_reply(&mut self, timeout: Duration) -> Result<Reply, ControlError> {
+        let control = self.control.as_ref().ok_or(ControlError::Closed)?;
+        control.set_read_timeout(Some(timeout))?;
+        loop {
+            if let Some(reply) = self.inbox.take()? {
+                return Ok(reply);
+            }
+            if self.inbox.fill(control)? == Filled::Closed {
+                return Err(ControlError::Closed);
+            }
+        }
+    }
+
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// If the program is gone.
+    pub fn request(&self, request: Request) -> Result<(), ControlError> {
+        self.send(Outbox::new(&request, Vec::new())?)
+    }
+
+    /// Process number of the supervising program.
+    #[must_use]
+    pub fn supervisor_pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn send(&self, mut message: Outbox) -> Result<(), ControlError> {
+        let control = self.control.as_ref().ok_or(ControlError::Closed)?;
+        message.flush(control).map(|_all| ())
+    }
+}
+
+impl Drop for Jail {
+    fn drop(&mut self) {
+        // Closing the socket is the order to end; the program bounds the time it takes.
+        self.control.take();
+        if let Err(error) = self.child.wait() {
+            eprintln!("hexward-jail could not be waited for: {error}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The sandbox's first process: builds the file tree, forks the agent, gives up every power, then waits. When the agent
+//! ends it ends too, and the kernel kills whatever else is left under its process numbers.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+
+use jail::{AgentStdio, End, Failure, Isolation, Plan, Step};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, WaitStatus, getegid, geteuid, wait};
+use rustix::system::sethostname;
+use serde::{Deserialize, Serialize};
+
+use crate::agent::{self, FromAgent, GoOn, Identity};
+use crate::cgroups::Cgroups;
+use crate::channel::Channel;
+use crate::failure::{Because, failure};
+use crate::mounts::{self, Owner};
+use crate::namespaces::{self, Power};
+use crate::privileges;
+use crate::sys::{self, Forked};
+
+/// A user that owns nothing. With root the first process ends as this one, so that the agent can't reach it as an
+/// equal; without, it has to stay who it is.
+const NOBODY: u32 = 65534;
+
+/// From the sandbox's first process to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromInit {
+    Started { downgrades: Vec<String> },
+    Failed(Failure),
+    Exited(End),
+}
+
+/// What the first process starts with.
+pub struct Start<'a> {
+    pub plan: &'a Plan,
+    pub power: Power,
+    pub cgroups: &'a Cgroups,
+    pub stdio: AgentStdio,
+    pub supervisor: Channel,
+}
+
+/// Never returns: the process ends when its agent does.
+pub fn run(start: Start<'_>) -> ! {
+    let Start { plan, power, cgroups, stdio, supervisor } = start;
+    match start_agent(plan, power, cgroups, stdio, &supervisor) {
+        Ok(agent) => stay(agent, &supervisor),
+        Err(failure) => {
+            // A supervisor that is gone has already sent this process its death.
+            let _gone = supervisor.send(&FromInit::Failed(failure));
+            sys::exit_now(1)
+        }
+    }
+}
+
+fn start_agent(plan: &Plan, power: Power, cgroups: &Cgroups, stdio: AgentStdio, supervisor: &Channel) -> Result<Pid, Failure> {
+    privileges::die_with_parent()?;
+    cgroups.join()?;
+    namespaces::separate()?;
+    sethostname(plan.hostname.as_bytes()).because(Step::Namespace, || "the host name can't be set".into())?;
+    let host_proc = openat(CWD, "/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .because(Step::Mount, || "the host has no /proc".into())?;
+    let users = Users::of(plan, power)?;
+    mounts::detach_from_host()?;
+    let mut downgrades = match plan.isolation {
+        Isolation::Full => mounts::build(plan, users.owner, &host_proc)?,
+        Isolation::NetworkOnly => mounts::cover_proc()?,
+    };
+    let (agent, channel) = fork_agent(plan, users.identity, stdio, &host_proc)?;
+    privileges::be_opaque()?;
+    downgrades.extend(users.write_for(&channel, &host_proc)?);
+    drop(host_proc);
+    give_up(power)?;
+    wait_for_listeners(supervisor)?;
+    release(&channel)?;
+    supervisor.send(&FromInit::Started { downgrades })?;
+    Ok(agent)
+}
+
+/// Who is who: inside the agent's user namespace, in the one around it, and as an owner of writable folders.
+struct Users {
+    identity: Identity,
+    /// User and group in the outer namespace, which the agent's are mapped to.
+    owner: Owner,
+}
+
+impl Users {
+    fn of(plan: &Plan, power: Power) -> Result<Self, Failure> {
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        let owner = match (power, plan.isolation, plan.host_uid) {
+            (Power::Root, _, Some(host)) => Owner { uid: host, gid: host },
+            (Power::Root, Isolation::Full, None) => {
+                return Err(failure(Step::Plan, "with root the plan must name host_uid, the agent's user on the host"));
+            }
+            // Both mean the caller's own user, as the current user namespace numbers it.
+            (Power::Root, Isolation::NetworkOnly, None) | (Power::Own, ..) => Owner { uid, gid },
+        };
+        let may_set_groups = power == Power::Root;
+        let identity = match plan.isolation {
+            Isolation::Full => Identity { uid: plan.uid, gid: plan.gid, may_set_groups },
+            Isolation::NetworkOnly => {
+                let inside = callers_own(power, owner)?;
+                Identity { uid: inside.uid, gid: inside.gid, may_set_groups }
+            }
+        };
+        Ok(Self { identity, owner })
+    }
+
+    /// Writes the agent's users for it, which takes power in the namespace around its own.
+    fn write_for(&self, channel: &Channel, host_proc: &OwnedFd) -> Result<Vec<String>, Failure> {
+        let (host_pid, downgrades) = match channel.recv()? {
+            Some(FromAgent::Separated { host_pid, downgrades }) => (host_pid, downgrades),
+            Some(FromAgent::Failed(failure)) => return Err(failure),
+            None => return Err(failure(Step::Namespace, "the agent's process died while it was made")),
+        };
+        let maps = [("uid_map", self.identity.uid, self.owner.uid), ("gid_map", self.identity.gid, self.owner.gid)];
+        for (name, inside, outside) in maps {
+            let path = format!("{host_pid}/{name}");
+            openat(host_proc, &path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+                .and_then(|file| rustix::io::write(&file, format!("{inside} {outside} 1").as_bytes()))
+                .because(Step::Identity, || format!("the agent's {name} {inside} -> {outside} was refused"))?;
+        }
+        channel.send(&GoOn)?;
+        Ok(downgrades)
+    }
+}
+
+/// The caller's numbers on the host: within a namespace of our own, what our user 0 stands for.
+fn callers_own(power: Power, owner: Owner) -> Result<Owner, Failure> {
+    if power == Power::Root {
+        return Ok(owner);
+    }
+    let outside = |path: &str| {
+        let text = fs::read_to_string(path).because(Step::Identity, || format!("{path} can't be read"))?;
+        let second = text.split_whitespace().nth(1).and_then(|number| number.parse().ok());
+        second.ok_or_else(|| failure(Step::Identity, format!("{path} is not understood")))
+    };
+    Ok(Owner { uid: outside("/proc/self/uid_map")?, gid: outside("/proc/self/gid_map")? })
+}
+
+fn fork_agent(plan: &Plan, identity: Identity, stdio: AgentStdio, host_proc: &OwnedFd) -> Result<(Pid, Channel), Failure> {
+    let (ours, theirs) = Channel::pair()?;
+    match sys::fork().because(Step::Exec, || "the agent's process could not be forked".into())? {
+        Forked::Parent(pid) => Ok((pid, ours)),
+        Forked::Child => {
+            drop(ours);
+            agent::run(plan, identity, stdio, host_proc, &theirs)
+        }
+    }
+}
+
+/// Leaves this process without any power. The last moment at which it is tied to its supervisor again is followed by a
+/// message to it, so a supervisor that died in between is noticed.
+fn give_up(power: Power) -> Result<(), Failure> {
+    privileges::bar_capabilities()?;
+    if power == Power::Root {
+        privileges::become_user(NOBODY, NOBODY, true)?;
+    }
+    privileges::drop_capabilities()?;
+    privileges::be_opaque()?;
+    privileges::die_with_parent()
+}
+
+fn wait_for_listeners(supervisor: &Channel) -> Result<(), Failure> {
+    supervisor.recv::<GoOn>()?.map(|_| ()).ok_or_else(|| failure(Step::Supervise, "the supervisor is gone"))
+}
+
+/// Lets the agent execute, and waits until it has or has not.
+fn release(channel: &Channel) -> Result<(), Failure> {
+    channel.send(&GoOn)?;
+    match channel.recv()? {
+        None => Ok(()),
+        Some(FromAgent::Failed(failure)) => Err(failure),
+        Some(FromAgent::Separated { .. }) => Err(failure(Step::Supervise, "the agent's process repeats itself")),
+    }
+}
+
+/// Buries every process that ends in the sandbox until the agent is among them.
+fn stay(agent: Pid, supervisor: &Channel) -> ! {
+    if sys::close_all_but(supervisor).is_err() {
+        sys::exit_now(1);
+    }
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == agent => {
+                // Without a supervisor there is nobody to tell.
+                let _gone = supervisor.send(&FromInit::Exited(end_of(status)));
+                sys::exit_now(0)
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => sys::exit_now(1),
+        }
+    }
+}
+
+fn end_of(status: WaitStatus) -> End {
+    End { code: status.exit_status(), signal: status.terminating_signal(), oom_killed: false }
+}

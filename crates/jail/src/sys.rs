@@ -1,0 +1,104 @@
+//! Every `unsafe` block of the program: calls into the kernel that no safe wrapper offers.
+//!
+//! Invariant: the program is single-threaded from start to end, in every process it forks. So after [`fork`] ordinary
+//! code is fine: no lock can be held by a thread that the child does not have.
+
+use std::ffi::{c_int, c_uint};
+use std::os::fd::{AsFd, AsRawFd};
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::thread::UnshareFlags;
+
+/// Which side of a fork this is.
+pub enum Forked {
+    Child,
+    Parent(Pid),
+}
+
+fn check(result: c_int) -> Result<c_int, Errno> {
+    if result < 0 { Err(last_errno()) } else { Ok(result) }
+}
+
+fn last_errno() -> Errno {
+    std::io::Error::last_os_error().raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
+}
+
+pub fn fork() -> Result<Forked, Errno> {
+    // SAFETY: the program is single-threaded, so the child has every thread and lock that its memory speaks of.
+    let pid = check(unsafe { libc::fork() })?;
+    Ok(Pid::from_raw(pid).map_or(Forked::Child, Forked::Parent))
+}
+
+/// Leaves at once, without running anything on the way out that belongs to the forking process.
+pub fn exit_now(code: c_int) -> ! {
+    // SAFETY: `_exit` takes any code, touches no memory and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+pub fn unshare(flags: UnshareFlags) -> Result<(), Errno> {
+    // SAFETY: unsafe only for sharing of descriptors between threads; there is one thread, and FILES is never passed.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
+/// Marks every descriptor from `first` on to be closed by `execve`.
+pub fn close_from_on_exec(first: c_uint) -> Result<(), Errno> {
+    let flags = c_int::try_from(libc::CLOSE_RANGE_CLOEXEC).map_err(|_| Errno::INVAL)?;
+    // SAFETY: with this flag nothing is closed now, so no owned descriptor becomes invalid.
+    check(unsafe { libc::close_range(first, c_uint::MAX, flags) }).map(|_| ())
+}
+
+/// Closes the standard streams and everything from 3 on but `keep`, for a process that lives on without them.
+pub fn close_all_but(keep: &impl AsRawFd) -> Result<(), Errno> {
+    let keep = c_uint::try_from(keep.as_raw_fd()).map_err(|_| Errno::BADF)?;
+    let below = keep.checked_sub(1).map(|last| (0, last));
+    for (first, last) in below.into_iter().chain([(keep.saturating_add(1), c_uint::MAX)]) {
+        // SAFETY: called by the sandbox's first process just before its waiting loop, which uses `keep` alone and ends in
+        // `exit_now`, so no owner of another descriptor ever acts again.
+        check(unsafe { libc::close_range(first, last, 0) })?;
+    }
+    Ok(())
+}
+
+/// Gives every signal its default action, as a fresh program expects.
+pub fn reset_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: the default action runs no code of ours; for numbers that can't be changed the call only fails.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// The supervisor ends when its control socket closes and for no other reason, so that an interrupted terminal or a
+/// service manager's signal to the whole group can't take it away before it has cleaned up.
+pub fn ignore_termination() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: ignoring runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// `mount_setattr(2)`, Linux 5.12, on the mount behind a descriptor, or on the whole tree of mounts below it.
+pub fn mount_add_flags(mount: impl AsFd, flags: u64, recursive: bool) -> Result<(), Errno> {
+    let attributes = libc::mount_attr { attr_set: flags, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let at_flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a NUL-terminated literal, and the attributes outlive the call with their true size given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            at_flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Sets a socket option that is a switch.
+pub fn switch_on(socket: impl AsFd, level: c_int, option: c_int) -> Result<(), Errno> {
+    let on: c_int = 1;
+    let size = libc::socklen_t::try_from(size_of::<c_int>()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the value outlives the call and its true size is given.
+    check(unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), level, option, (&raw const on).cast(), size) }).map(|_| ())
+}
