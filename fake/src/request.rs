@@ -173,7 +173,8 @@ fn input_usage(body: &[u8], messages: &[Value]) -> InputUsage {
     let newest = messages.last().and_then(|last| serde_json::to_vec(last).ok()).map_or(0, |last| last.len());
     let uncached = tokens(newest).min(total);
     let cached = total - uncached;
-    if messages.len() == 1 {
+    let begun = messages.iter().any(|message| message.get("role").and_then(Value::as_str) == Some("assistant"));
+    if !begun {
         InputUsage { uncached, cache_write: cached, cache_read: 0 }
     } else {
         InputUsage { uncached, cache_write: 0, cache_read: cached }

@@ -1,6 +1,6 @@
 //! The shape of the bytes: headers, events, counts, refusals.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed unwrap is a failed test")]
 
 mod client;
 
