@@ -18,14 +18,16 @@ const SCALE_MAX = 6;
 const FIT_SCALE_MAX = 1.15;
 const FIT_MARGIN_PX = 28;
 
-export function fit(bounds: Bounds, pane: Size): Camera {
+/** The camera that shows everything in the pane, leaving out what is covered at its right side. */
+export function fit(bounds: Bounds, pane: Size, coveredPx = 0): Camera {
   const width = bounds.right - bounds.left;
   const height = bounds.bottom - bounds.top;
-  const scale = Math.min((pane.width - 2 * FIT_MARGIN_PX) / width, (pane.height - 2 * FIT_MARGIN_PX) / height);
+  const fitting = Math.min((pane.width - coveredPx - 2 * FIT_MARGIN_PX) / width, (pane.height - 2 * FIT_MARGIN_PX) / height);
+  const scale = Math.min(FIT_SCALE_MAX, Math.max(SCALE_MIN, fitting));
   return {
-    x: (bounds.left + bounds.right) / 2,
+    x: (bounds.left + bounds.right + coveredPx / scale) / 2,
     y: (bounds.top + bounds.bottom) / 2,
-    scale: Math.min(FIT_SCALE_MAX, Math.max(SCALE_MIN, scale)),
+    scale,
   };
 }
 

@@ -99,6 +99,11 @@ export function overlaps(a: Spot, b: Spot, gap: number): boolean {
   return hexNorm(a.x - b.x, a.y - b.y) < touching(a.radius, b.radius, gap) - 1e-6;
 }
 
+/** Whether a child stands right beside its parent. */
+export function touches(child: Spot, parent: Spot): boolean {
+  return hexNorm(child.x - parent.x, child.y - parent.y) < touching(child.radius, parent.radius, FAMILY_GAP) + 1;
+}
+
 /** A subtree around its own top tile, which is at the origin. */
 function place(item: MapItem, depth: number, branch: Direction | null): Branch {
   const direction = isDirection(lastStep(item.coordinates)) ? (lastStep(item.coordinates) as Direction) : null;

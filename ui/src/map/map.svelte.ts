@@ -4,8 +4,8 @@ import { openStream, retryDelayMs } from "../api/stream";
 import type { MapItem } from "../api/types";
 import { layOut, type PlacedTile } from "./layout";
 
-/** How long a tile stays marked as new. The style sheet's animation lasts as long. */
-const FRESH_MS = 4_000;
+/** How long a tile stays marked as new. The tile's animations end before that. */
+const FRESH_MS = 2_600;
 
 /** The person's own map, kept up to date with whatever changes it: this conversation, another tab, another device. */
 export class HexMapModel {
