@@ -11,7 +11,7 @@ use crate::{
     history::History,
     ids::Ids,
     request::{self, MessagesRequest},
-    scenario::{Choice, Fault, HttpError, Reply, ReplyKind, Scenarios, Step},
+    scenario::{self, Choice, Fault, HttpError, Reply, ReplyKind, Scenarios, Step},
     script::{self, Action, Envelope, Script},
     understand,
 };
@@ -163,7 +163,7 @@ impl Desk {
             Choice::Reply(reply) => match &reply.answer {
                 ReplyKind::Error(error) => Err(error.into()),
                 ReplyKind::Steps(steps) => {
-                    let steps = scripted(steps, &request, &history);
+                    let steps = scenario::filled(steps, &request, &history);
                     if let Some(refusal) = early_error(&request, &steps) {
                         return Err(refusal);
                     }
@@ -194,22 +194,6 @@ impl Desk {
 
 fn understood(request: &MessagesRequest, history: &History<'_>) -> Vec<Step> {
     understand::plan(request, history).into_iter().map(Step::Block).collect()
-}
-
-/// The steps of a file for this request: tools by the names the client gave them, `understand` filled in.
-fn scripted(steps: &[Step], request: &MessagesRequest, history: &History<'_>) -> Vec<Step> {
-    let mut filled = Vec::with_capacity(steps.len());
-    for step in steps {
-        match step {
-            Step::Understand => filled.extend(understood(request, history)),
-            Step::Block(crate::Block::ToolUse { name, input }) => {
-                let name = request.tool(name).unwrap_or(name).to_owned();
-                filled.push(Step::Block(crate::Block::ToolUse { name, input: input.clone() }));
-            }
-            Step::Block(_) | Step::Fault { .. } => filled.push(step.clone()),
-        }
-    }
-    filled
 }
 
 /// Without a stream there is no middle: the error is the answer.

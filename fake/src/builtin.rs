@@ -13,6 +13,7 @@ pub const SCENARIOS: &[(&str, &str)] = scenarios![
     "bench-stream-25.toml",
     "cut.toml",
     "gzip.toml",
+    "hijacked.toml",
     "invalid.toml",
     "mid-stream-error.toml",
     "overloaded-once.toml",

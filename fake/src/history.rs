@@ -89,7 +89,6 @@ fn calls(since: &[Message]) -> Vec<Call<'_>> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
     use serde_json::json;
 
@@ -106,11 +105,11 @@ mod tests {
                 {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "{\"id\":\"u\"}"}]},
                 {"type": "text", "text": "<system-reminder>later</system-reminder>"}]},
         ]});
-        let request = MessagesRequest::parse(body.to_string().as_bytes()).unwrap();
+        let request = MessagesRequest::parse(body.to_string().as_bytes()).expect("the body is valid");
         let history = History::of(&request);
         assert_eq!(history.asked, "Create a tile");
         assert_eq!(history.turn, 2);
-        assert_eq!(history.result("getCurrentUser").unwrap().text, "{\"id\":\"u\"}");
+        assert_eq!(history.result("getCurrentUser").map(|call| call.text), Some("{\"id\":\"u\"}"));
         assert_eq!(history.result("addItem"), None);
     }
 

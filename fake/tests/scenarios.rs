@@ -161,6 +161,18 @@ async fn replies_are_chosen_by_model_text_and_turn() {
 }
 
 #[tokio::test]
+async fn a_script_names_the_user_it_talks_to() {
+    let fake = Fake::start(FakeConfig::for_tests(KEY)).await.unwrap();
+    let mut body = ask("[[scenario:hijacked]] hello", false);
+    body["messages"].as_array_mut().unwrap().extend([
+        json!({"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "m__getCurrentUser", "input": {}}]}),
+        json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "{\"id\": \"u7\"}"}]}),
+    ]);
+    let call = post(fake.addr(), "/v1/messages", &body).await.json()["content"][0].clone();
+    assert_eq!((&call["name"], &call["input"]["coords"]["userId"]), (&json!("deleteItem"), &json!("u7")));
+}
+
+#[tokio::test]
 async fn a_file_that_is_wrong_is_refused_with_its_line() {
     let head = "name = \"a\"\nabout = \"b\"\n[[reply]]\n";
     let table = [

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{
     direction::Direction,
-    intent::{Intent, NewTile, Place},
+    intent::{Intent, NewTile},
+    sentence::Place,
     tiles::{Tile, find, free_below, side, step, summary, tiles, user_id},
 };
 use crate::{
@@ -13,6 +14,8 @@ use crate::{
     turn::Block,
 };
 
+/// Said once, however many tiles follow.
+const CREATED: &str = "created the tile ";
 const WRITES: [&str; 4] = ["addItem", "updateItem", "moveItem", "deleteItem"];
 /// Tools that show the map, the better one first.
 const OVERVIEWS: [&str; 2] = ["getItemsForRootItem", "mapItemsList"];
@@ -160,7 +163,7 @@ fn needs_map(intent: &Intent) -> bool {
 fn overview_input(tool: &str, user: &str) -> Value {
     match tool {
         "getItemsForRootItem" => json!({"userId": user, "groupId": 0, "depth": 5}),
-        _ => json!({"userId": user, "groupId": 0}),
+        _ => json!({"depth": 5}),
     }
 }
 
@@ -217,7 +220,7 @@ fn created(new: &[NewTile], user: &str, tiles: &[Tile]) -> Result<Vec<Deed>, Str
         if let (Some(content), Some(fields)) = (&tile.content, input.as_object_mut()) {
             fields.insert("content".into(), json!(content));
         }
-        let done = format!("created the tile {} {}", tile.title, spoken(&tile.place, &path));
+        let done = format!("{CREATED}{} {}", tile.title, spoken(&tile.place, &path));
         deeds.push(Deed { tool: "addItem", input, done, wish: format!("create the tile {}", tile.title) });
         taken.push(path);
     }
@@ -262,8 +265,10 @@ fn report(deeds: &[Deed], results: &[&Call<'_>]) -> String {
     let pairs = || deeds.iter().zip(results);
     let done: Vec<&str> = pairs().filter(|(_, call)| !call.is_error).map(|(deed, _)| deed.done.as_str()).collect();
     let mut sentences = Vec::new();
-    if !done.is_empty() {
-        sentences.push(format!("I {}.", joined(&done)));
+    if let Some((first, others)) = done.split_first() {
+        let others = others.iter().map(|done| done.strip_prefix(CREATED).unwrap_or(done));
+        let spoken: Vec<&str> = std::iter::once(*first).chain(others).collect();
+        sentences.push(format!("I {}.", joined(&spoken)));
     }
     for (deed, call) in pairs().filter(|(_, call)| call.is_error) {
         sentences.push(format!("I am sorry, I could not {}. The answer was: \u{201c}{}\u{201d}", deed.wish, call.text.trim()));

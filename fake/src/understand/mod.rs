@@ -7,8 +7,11 @@ mod direction;
 mod hexmap;
 mod intent;
 mod magic;
+mod sentence;
 mod tiles;
 mod words;
+
+pub(crate) use tiles::json_in;
 
 use crate::{
     history::History,
