@@ -35,3 +35,15 @@ pub enum StoreError {
     #[error("the store is closed")]
     Closed,
 }
+
+impl StoreError {
+    /// A failed statement is useless to a reader without its text.
+    pub(crate) fn in_statement(self, sql: &str) -> Self {
+        if let Self::Statement(text) = &self { Self::Statement(format!("{text} in: {sql}")) } else { self }
+    }
+
+    /// The same for each of those who shared one commit.
+    pub(crate) fn copy(&self) -> Self {
+        if let Self::Busy(text) = self { Self::Busy(text.clone()) } else { Self::Unavailable(self.to_string()) }
+    }
+}

@@ -4,7 +4,7 @@
 
 use super::{Tx, migrate};
 use crate::{Row, Schema, Statement, StoreError, Value};
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const POOL_MAX: usize = 16;
 const ATTEMPTS_MAX: u32 = 12;
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// Any constant will do, as long as every gateway takes the same one while it migrates.
-const MIGRATION_LOCK: i64 = 0x6865_7877_6172_64;
+const MIGRATION_LOCK: i64 = 0x6865_7877_6172_6400;
 
 pub(crate) struct Postgres {
     pool: Pool,
@@ -209,9 +209,8 @@ impl<'a> FromSql<'a> for Value {
 }
 
 async fn connect(pool: &Pool) -> Result<Object, StoreError> {
-    pool.get().await.map_err(|error| match error {
-        deadpool_postgres::PoolError::Backend(error) => map(&error),
-        other => StoreError::Unavailable(other.to_string()),
+    pool.get().await.map_err(|error| {
+        if let PoolError::Backend(error) = &error { map(error) } else { StoreError::Unavailable(error.to_string()) }
     })
 }
 
@@ -232,10 +231,7 @@ fn is_conflict(error: &tokio_postgres::Error) -> bool {
 }
 
 fn describe(sql: &str, error: &tokio_postgres::Error) -> StoreError {
-    match map(error) {
-        StoreError::Statement(text) => StoreError::Statement(format!("{text} in: {sql}")),
-        other => other,
-    }
+    map(error).in_statement(sql)
 }
 
 fn map(error: &tokio_postgres::Error) -> StoreError {

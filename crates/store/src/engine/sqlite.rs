@@ -7,7 +7,7 @@ use super::{Tx, migrate};
 use crate::{Row, Schema, Statement, StoreError, Value};
 use parking_lot::Mutex;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, ffi};
 use std::sync::mpsc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -129,7 +129,9 @@ fn run_writer(connection: &Connection, jobs: &mpsc::Receiver<Job>) {
         let mut answers = Vec::new();
         let mut next = Some(first);
         while let Some(job) = next.take() {
-            answers.push(job(begun.is_ok().then_some(connection)));
+            // A full disk or an I/O error ends the whole transaction: who comes after it must not commit on their own.
+            let going = begun.is_ok() && !connection.is_autocommit();
+            answers.push(job(going.then_some(connection)));
             if answers.len() < GROUP_MAX {
                 next = jobs.try_recv().ok();
             }
@@ -139,15 +141,8 @@ fn run_writer(connection: &Connection, jobs: &mpsc::Receiver<Job>) {
             let _ = connection.execute_batch("ROLLBACK");
         }
         for answer in answers {
-            answer(outcome.as_ref().map(|&()| ()).map_err(copy));
+            answer(outcome.as_ref().map(|&()| ()).map_err(StoreError::copy));
         }
-    }
-}
-
-fn copy(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::Busy(text) => StoreError::Busy(text.clone()),
-        other => StoreError::Unavailable(other.to_string()),
     }
 }
 
@@ -206,17 +201,14 @@ fn to_value(value: ValueRef<'_>) -> Value {
 }
 
 fn describe(statement: Statement, error: &rusqlite::Error) -> StoreError {
-    match map(error) {
-        StoreError::Statement(text) => StoreError::Statement(format!("{text} in: {}", statement.0)),
-        other => other,
-    }
+    map(error).in_statement(statement.0)
 }
 
 fn map(error: &rusqlite::Error) -> StoreError {
     let text = error.to_string();
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy(text),
-        Some(ErrorCode::ConstraintViolation) => StoreError::Duplicate(text),
+        Some(ErrorCode::ConstraintViolation) if is_duplicate(error) => StoreError::Duplicate(text),
         Some(
             ErrorCode::CannotOpen
             | ErrorCode::ReadOnly
@@ -228,6 +220,12 @@ fn map(error: &rusqlite::Error) -> StoreError {
         ) => StoreError::Unavailable(text),
         _ => StoreError::Statement(text),
     }
+}
+
+/// Other constraints (CHECK, NOT NULL, foreign keys) are bugs of ours, as on PostgreSQL.
+fn is_duplicate(error: &rusqlite::Error) -> bool {
+    let extended = error.sqlite_error().map(|error| error.extended_code);
+    matches!(extended, Some(ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY))
 }
 
 fn migrate_all(connection: &mut Connection, schemas: &[&'static Schema]) -> Result<(), StoreError> {
