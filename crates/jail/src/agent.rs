@@ -9,9 +9,8 @@
 //! 7. signals, working folder, and every other descriptor on execution.
 
 use std::convert::Infallible;
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use jail::{AgentStdio, Failure, Plan, Step};
 use rustix::fs::{Mode, OFlags, openat, readlinkat};
@@ -116,14 +115,18 @@ fn take_streams(stdio: &AgentStdio) -> Result<(), Errno> {
     dup2_stderr(&stdio.stderr)
 }
 
+/// The bare system call: nothing is searched for, and a file that is no program is not handed to a shell.
 fn execute(plan: &Plan) -> Result<Infallible, Failure> {
-    let (program, arguments) = plan.argv.split_first().ok_or_else(|| failure(Step::Plan, "argv is empty"))?;
-    let error = Command::new(program).args(arguments).env_clear().envs(&plan.env).exec();
-    let reason = match error.raw_os_error() {
-        Some(libc::ENOENT) => "it, or the loader or interpreter it names, does not exist inside: add a mount",
-        Some(libc::EACCES) => "it is not executable for the agent's user, or lies on a mount without execution",
-        Some(libc::ENOEXEC) => "it is no program for this machine",
+    let text = |text: String| CString::new(text).map_err(|_| failure(Step::Plan, "a NUL byte in argv or env"));
+    let arguments = plan.argv.iter().cloned().map(text).collect::<Result<Vec<_>, _>>()?;
+    let environment = plan.env.iter().map(|(name, value)| text(format!("{name}={value}"))).collect::<Result<Vec<_>, _>>()?;
+    let program = arguments.first().ok_or_else(|| failure(Step::Plan, "argv is empty"))?;
+    let errno = sys::execute(program, &arguments, &environment);
+    let reason = match errno {
+        Errno::NOENT => "it, or the loader or interpreter it names, does not exist inside: add a mount",
+        Errno::ACCESS => "it is not executable for the agent's user, or lies on a mount without execution",
+        Errno::NOEXEC => "it is no program for this machine",
         _ => "the kernel refused it",
     };
-    Err(error).because(Step::Exec, || format!("{program} can't be executed: {reason}"))
+    Err(errno).because(Step::Exec, || format!("{} can't be executed: {reason}", program.to_string_lossy()))
 }

@@ -38,8 +38,9 @@ impl Channel {
         let mut buffer = [0; MESSAGE_BYTES_MAX];
         loop {
             match recv(&self.0, &mut buffer[..], RecvFlags::empty()) {
-                Err(Errno::INTR) => {}
-                Ok((_, 0)) | Err(Errno::CONNRESET) => return Ok(None),
+                // A reset says that the other side closed without reading everything; what it said before comes next.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
+                Ok((_, 0)) => return Ok(None),
                 Ok((_, count)) => {
                     let bytes = buffer.get(..count).ok_or_else(|| failure(Step::Supervise, "message too long"))?;
                     return serde_json::from_slice(bytes).map(Some).map_err(|e| failure(Step::Supervise, e.to_string()));

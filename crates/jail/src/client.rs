@@ -87,7 +87,17 @@ impl Jail {
     /// If the program can't be started, or ends before it read the plan.
     pub fn spawn(program: &Path, plan: &Plan, stdio: AgentStdio) -> Result<Self, ControlError> {
         let (control, theirs) = control_pair()?;
-        let child = command(program, theirs).spawn()?;
+        Self::start(command(program, theirs), control, plan, stdio)
+    }
+
+    /// The same with a [`command`] that the caller has changed, and the other end of its control socket.
+    ///
+    /// # Errors
+    /// As [`Jail::spawn`].
+    pub fn start(mut command: Command, control: UnixStream, plan: &Plan, stdio: AgentStdio) -> Result<Self, ControlError> {
+        let child = command.spawn()?;
+        // The command still holds the program's end, without which its death would not be noticed here.
+        drop(command);
         let jail = Self { control: Some(control), inbox: Inbox::default(), child };
         jail.send(Outbox::new(plan, stdio.into_fds())?)?;
         Ok(jail)
@@ -131,6 +141,15 @@ impl Jail {
     /// If the program is gone.
     pub fn request(&self, request: Request) -> Result<(), ControlError> {
         self.send(Outbox::new(&request, Vec::new())?)
+    }
+
+    /// The gateway's end of the control socket.
+    ///
+    /// # Panics
+    /// Never: it is there until the drop.
+    #[must_use]
+    pub fn control(&self) -> &UnixStream {
+        self.control.as_ref().expect("only the drop takes it")
     }
 
     /// Process number of the supervising program.

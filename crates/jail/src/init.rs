@@ -121,7 +121,8 @@ impl Users {
                 .and_then(|file| rustix::io::write(&file, format!("{inside} {outside} 1").as_bytes()))
                 .because(Step::Identity, || format!("the agent's {name} {inside} -> {outside} was refused"))?;
         }
-        channel.send(&GoOn)?;
+        // A process that is gone has said why, which is heard when it is released.
+        let _gone = channel.send(&GoOn);
         Ok(downgrades)
     }
 }
@@ -168,9 +169,9 @@ fn wait_for_listeners(supervisor: &Channel) -> Result<(), Failure> {
 
 /// Lets the agent execute, and waits until it has or has not.
 fn release(channel: &Channel) -> Result<(), Failure> {
-    channel.send(&GoOn)?;
+    let told = channel.send(&GoOn);
     match channel.recv()? {
-        None => Ok(()),
+        None => told,
         Some(FromAgent::Failed(failure)) => Err(failure),
         Some(FromAgent::Separated { .. }) => Err(failure(Step::Supervise, "the agent's process repeats itself")),
     }

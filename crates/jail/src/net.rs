@@ -86,6 +86,8 @@ fn listener(ipv6: bool, kind: SocketType, port: u16) -> Result<OwnedFd, Errno> {
         sys::switch_on(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO)?;
         if ipv6 {
             sys::switch_on(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?;
+            // Without it IPv6 lets an answer come only from addresses of an interface, not from routed ones.
+            sys::switch_on(&socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND)?;
         }
     }
     bind(&socket, &everywhere)?;

@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn unknown_fields_are_refused() {
         let mut value = serde_json::to_value(plan()).expect("a plan is JSON");
-        value["privileged"] = serde_json::Value::Bool(true);
+        value.as_object_mut().expect("an object").insert("privileged".into(), true.into());
         assert!(serde_json::from_value::<Plan>(value).is_err());
     }
 }

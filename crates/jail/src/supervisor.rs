@@ -98,8 +98,12 @@ impl Sandbox {
         match fork_init(plan, power, &cgroups, stdio) {
             Ok((init, init_fd, channel)) => {
                 let sandbox = Self { cgroups, init, init_fd, channel };
-                match net::prepare(&plan.extra_ports).and_then(|network| sandbox.channel.send(&GoOn).map(|()| network)) {
-                    Ok(network) => Ok((sandbox, network)),
+                match net::prepare(&plan.extra_ports) {
+                    Ok(network) => {
+                        // A first process that is gone has said why, which is heard next.
+                        let _gone = sandbox.channel.send(&GoOn);
+                        Ok((sandbox, network))
+                    }
                     Err(failure) => {
                         sandbox.end();
                         Err(failure)

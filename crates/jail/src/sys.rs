@@ -3,7 +3,7 @@
 //! Invariant: the program is single-threaded from start to end, in every process it forks. So after [`fork`] ordinary
 //! code is fine: no lock can be held by a thread that the child does not have.
 
-use std::ffi::{c_int, c_uint};
+use std::ffi::{CStr, CString, c_int, c_uint};
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Errno;
@@ -60,12 +60,27 @@ pub fn close_all_but(keep: &impl AsRawFd) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Gives every signal its default action, as a fresh program expects.
+/// `execve(2)`. Comes back only to say why not.
+pub fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
+    let pointers = |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>();
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: the texts outlive the call and end in NUL, the two lists in a null pointer.
+    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    last_errno()
+}
+
+/// Gives every signal its default action and lets it through, as a fresh program expects.
 pub fn reset_signals() {
+    // The C library keeps two signals to itself and would leave them as they are, so the kernel is asked directly:
+    // `struct sigaction` (action, flags, restorer, mask) and the mask, all zero.
+    const MASK_BYTES: usize = 8;
+    let default = [0_u64; 4];
     for signal in 1..=libc::SIGRTMAX() {
         // SAFETY: the default action runs no code of ours; for numbers that can't be changed the call only fails.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), 0, MASK_BYTES) };
     }
+    // SAFETY: the mask is read from eight bytes that outlive the call.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, default.as_ptr(), 0, MASK_BYTES) };
 }
 
 /// The supervisor ends when its control socket closes and for no other reason, so that an interrupted terminal or a

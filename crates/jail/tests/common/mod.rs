@@ -1,0 +1,218 @@
+//! Starting real sandboxes: as root where the tests run as root, and always as a user without any rights.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use jail::{AgentStdio, ControlError, End, Failure, Isolation, Jail, Limits, Listeners, Mount, Plan, Ready, Reply};
+use serde_json::Value;
+
+pub const TIMEOUT: Duration = Duration::from_secs(20);
+const NOBODY: u32 = 65534;
+
+/// Who runs the jail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum As {
+    Root,
+    /// An ordinary user: nobody when the tests run as root, otherwise whoever runs them.
+    User,
+}
+
+pub fn tests_run_as_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Everyone whom these tests can be.
+pub fn everyone() -> &'static [As] {
+    if tests_run_as_root() { &[As::Root, As::User] } else { &[As::User] }
+}
+
+/// A program that is being copied can't be executed while any process holds the copy open for writing, and a process
+/// forked by another test's thread does for a moment. So copies exclude forks.
+static FORKS: RwLock<()> = RwLock::new(());
+
+/// A number that no other sandbox of these tests has.
+fn next_number() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A folder that everyone can read, with the program and the probe; gone when dropped.
+pub struct Stage {
+    pub folder: PathBuf,
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("hexward-jail-{}-{}", std::process::id(), next_number()));
+        fs::create_dir(&folder).expect("a new folder");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("readable");
+        let stage = Self { folder: fs::canonicalize(folder).expect("a real path") };
+        let built = Path::new(env!("CARGO_BIN_EXE_hexward-jail"));
+        let probe = built.parent().expect("a build folder").join("examples/probe");
+        assert!(probe.exists(), "build the probe first: cargo build -p jail --example probe");
+        let _no_forks = FORKS.write();
+        for (from, name) in [(built, "hexward-jail"), (&probe, "probe")] {
+            fs::copy(from, stage.folder.join(name)).expect("copied");
+            fs::set_permissions(stage.folder.join(name), fs::Permissions::from_mode(0o755)).expect("executable");
+        }
+        stage
+    }
+
+    pub fn probe(&self) -> PathBuf {
+        self.folder.join("probe")
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.folder).expect("the stage is removed");
+    }
+}
+
+/// A plan that runs the probe in a full sandbox with `/work` to write to.
+pub fn plan(stage: &Stage, words: &[&str]) -> Plan {
+    let mut mounts = vec![Mount::BindRo { source: stage.probe(), target: "/probe".into() }];
+    mounts.extend(loader());
+    mounts.push(Mount::Tmpfs { target: "/work".into(), size_bytes: 8 << 20, inodes: 64, mode: 0o700 });
+    let number = next_number();
+    Plan {
+        id: format!("test-{}-{number}-end", std::process::id()),
+        isolation: Isolation::Full,
+        argv: std::iter::once("/probe").chain(words.iter().copied()).map(str::to_owned).collect(),
+        env: BTreeMap::from([("ONLY".to_owned(), "this=1".to_owned())]),
+        cwd: "/work".into(),
+        hostname: "sandbox".into(),
+        mounts,
+        uid: 1000,
+        gid: 1000,
+        host_uid: Some(400_000 + number),
+        limits: Limits { memory_bytes: 256 << 20, ..Limits::default() },
+        extra_ports: Vec::new(),
+    }
+}
+
+/// What a dynamically linked program needs of the host.
+fn loader() -> Vec<Mount> {
+    let mut mounts = vec![Mount::BindRo { source: "/usr".into(), target: "/usr".into() }];
+    for path in ["/bin", "/lib", "/lib64"].map(PathBuf::from) {
+        match fs::read_link(&path) {
+            Ok(points_to) => mounts.push(Mount::Symlink { target: path, points_to }),
+            Err(_) if path.exists() => mounts.push(Mount::BindRo { source: path.clone(), target: path }),
+            Err(_) => {}
+        }
+    }
+    mounts
+}
+
+/// A sandbox under way, with the gateway's ends of everything.
+pub struct Sandbox {
+    pub jail: Jail,
+    pub ready: Ready,
+    pub listeners: Listeners,
+    pub stdout: std::io::PipeReader,
+    pub stderr: std::io::PipeReader,
+    pub stdin: std::io::PipeWriter,
+}
+
+/// Starts a plan, expecting that it runs.
+pub fn start(stage: &Stage, who: As, plan: &Plan) -> Sandbox {
+    try_start(stage, who, plan).unwrap_or_else(|failure| panic!("{who:?}: {failure:?}"))
+}
+
+/// Starts a plan; a failure is the jail's answer.
+pub fn try_start(stage: &Stage, who: As, plan: &Plan) -> Result<Sandbox, Failure> {
+    let (agent_in, stdin) = std::io::pipe().expect("a pipe");
+    let (stdout, agent_out) = std::io::pipe().expect("a pipe");
+    let (stderr, agent_err) = std::io::pipe().expect("a pipe");
+    let stdio = AgentStdio { stdin: agent_in.into(), stdout: agent_out.into(), stderr: agent_err.into() };
+    let (control, theirs) = jail::control_pair().expect("a socket pair");
+    let mut command = jail::command(&stage.folder.join("hexward-jail"), theirs);
+    if who == As::User && tests_run_as_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let started = {
+        let _no_copies = FORKS.read();
+        Jail::start(command, control, plan, stdio)
+    };
+    let mut jail = started.expect("the program starts");
+    match jail.wait_ready(TIMEOUT) {
+        Ok((ready, listeners)) => Ok(Sandbox { jail, ready, listeners, stdout, stderr, stdin }),
+        Err(ControlError::Failed(failure)) => Err(failure),
+        Err(error) => panic!("{who:?}: {error:?}"),
+    }
+}
+
+impl Sandbox {
+    /// Waits for the agent's end.
+    pub fn end(&mut self) -> End {
+        match self.jail.wait_reply(TIMEOUT).expect("the jail says how it ended") {
+            Reply::Exited(end) => end,
+            other @ (Reply::Ready(_) | Reply::Failed(_)) => panic!("{other:?} in place of the end"),
+        }
+    }
+
+    /// Everything the probe said, after its end.
+    pub fn answer(mut self) -> Value {
+        let end = self.end();
+        let mut text = String::new();
+        self.stdout.read_to_string(&mut text).expect("text");
+        let mut complaints = String::new();
+        self.stderr.read_to_string(&mut complaints).expect("text");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}, {end:?}, {complaints}"))
+    }
+
+    /// What has to be gone once this sandbox is.
+    pub fn traces(&self, id: &str) -> Traces {
+        Traces { id: id.to_owned(), init_pid: self.ready.init_pid, cgroups: self.ready.cgroups.clone() }
+    }
+}
+
+/// What a sandbox consists of, seen from the host.
+pub struct Traces {
+    id: String,
+    init_pid: u32,
+    cgroups: Vec<PathBuf>,
+}
+
+impl Traces {
+    /// What of it is still there.
+    pub fn left(&self) -> Vec<String> {
+        let mut left: Vec<String> =
+            self.cgroups.iter().filter(|folder| folder.exists()).map(|folder| folder.display().to_string()).collect();
+        left.extend(self.processes());
+        left
+    }
+
+    pub fn cgroups(&self) -> &[PathBuf] {
+        &self.cgroups
+    }
+
+    /// Processes that are still there: the first one, and those with the sandbox's id among their arguments. A dead one
+    /// that its new parent has not yet buried has no arguments any more and does not count.
+    pub fn processes(&self) -> Vec<String> {
+        let entries = fs::read_dir("/proc").expect("the host's /proc").flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let alive = |pid: &String| {
+            let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let named = arguments.windows(self.id.len()).any(|window| window == self.id.as_bytes());
+            named || (*pid == self.init_pid.to_string() && !arguments.is_empty())
+        };
+        names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter(alive).collect()
+    }
+}
+
+/// Waits until something holds, for things that the kernel finishes in its own time.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + TIMEOUT;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} did not come true");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

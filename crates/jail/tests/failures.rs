@@ -1,0 +1,103 @@
+//! When there is no sandbox, the answer says what failed and what to do, and nothing is left.
+
+#[expect(dead_code, reason = "each test program uses a part")]
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use common::{As, Stage, everyone, plan, try_start};
+use jail::{Failure, Mount, Plan, Step};
+
+/// Spoils a good plan and returns the jail's answer.
+fn refusal(stage: &Stage, who: As, spoil: impl Fn(&mut Plan)) -> Failure {
+    let mut wanted = plan(stage, &["exit", "0"]);
+    spoil(&mut wanted);
+    let failure = match try_start(stage, who, &wanted) {
+        Ok(_) => panic!("{who:?}: it runs"),
+        Err(failure) => failure,
+    };
+    for controller in ["memory", "pids", "freezer", "unified"] {
+        let folder = Path::new("/sys/fs/cgroup").join(controller).join("hexward").join(&wanted.id);
+        assert!(!folder.exists(), "{} is left", folder.display());
+    }
+    failure
+}
+
+fn bind(source: impl AsRef<Path>, target: &str) -> Mount {
+    Mount::BindRo { source: source.as_ref().into(), target: target.into() }
+}
+
+#[test]
+fn a_program_that_cannot_run_is_named() {
+    let stage = Stage::new();
+    let garbage = stage.folder.join("garbage");
+    fs::write(&garbage, [0x7f, 1, 2, 3]).expect("written");
+    fs::set_permissions(&garbage, fs::Permissions::from_mode(0o755)).expect("set");
+    for who in everyone() {
+        let missing = refusal(&stage, *who, |plan| plan.argv = vec!["/absent".into()]);
+        assert_eq!((missing.step, missing.errno), (Step::Exec, Some(libc::ENOENT)), "{who:?}");
+        assert!(missing.message.contains("/absent") && missing.message.contains("add a mount"), "{missing}");
+        let foreign = refusal(&stage, *who, |plan| {
+            plan.mounts.push(bind(&garbage, "/garbage"));
+            plan.argv = vec!["/garbage".into()];
+        });
+        assert_eq!((foreign.step, foreign.errno), (Step::Exec, Some(libc::ENOEXEC)), "{who:?}");
+        let text = refusal(&stage, *who, |plan| {
+            plan.mounts.push(Mount::File { target: "/text".into(), content: "echo".into(), mode: 0o644 });
+            plan.argv = vec!["/text".into()];
+        });
+        assert_eq!((text.step, text.errno), (Step::Exec, Some(libc::EACCES)), "{who:?}");
+        let cwd = refusal(&stage, *who, |plan| plan.cwd = "/absent".into());
+        assert_eq!((cwd.step, cwd.errno), (Step::Exec, Some(libc::ENOENT)), "{who:?}");
+    }
+}
+
+#[test]
+fn a_source_that_is_not_plainly_there_is_named() {
+    let stage = Stage::new();
+    symlink(&stage.folder, stage.folder.join("link")).expect("linked");
+    for who in everyone() {
+        let missing = refusal(&stage, *who, |plan| plan.mounts.push(bind("/absent/source", "/data")));
+        assert_eq!((missing.step, missing.errno), (Step::Mount, Some(libc::ENOENT)), "{who:?}");
+        assert!(missing.message.contains("/absent/source"), "{missing}");
+        let linked = refusal(&stage, *who, |plan| plan.mounts.push(bind(stage.folder.join("link/probe"), "/data")));
+        assert_eq!((linked.step, linked.errno), (Step::Mount, Some(libc::ELOOP)), "{who:?}");
+        assert!(linked.message.contains("symbolic link"), "{linked}");
+    }
+}
+
+#[test]
+fn a_target_below_a_bound_link_is_refused() {
+    let stage = Stage::new();
+    fs::create_dir(stage.folder.join("bound")).expect("a folder");
+    symlink("/work", stage.folder.join("bound/away")).expect("linked");
+    for who in everyone() {
+        let led_away = refusal(&stage, *who, |plan| {
+            plan.mounts.push(bind(stage.folder.join("bound"), "/bound"));
+            plan.mounts.push(Mount::File { target: "/bound/away/file".into(), content: String::new(), mode: 0o644 });
+        });
+        assert_eq!(led_away.step, Step::Mount, "{who:?}: {led_away}");
+    }
+}
+
+#[test]
+fn a_bad_plan_is_refused_in_words() {
+    let stage = Stage::new();
+    for who in everyone() {
+        let escaping = refusal(&stage, *who, |plan| plan.cwd = "relative".into());
+        assert_eq!((escaping.step, escaping.errno), (Step::Plan, None), "{who:?}");
+        assert!(escaping.message.contains("cwd"), "{escaping}");
+    }
+}
+
+#[test]
+fn root_must_name_the_agents_user() {
+    if common::tests_run_as_root() {
+        let stage = Stage::new();
+        let unnamed = refusal(&stage, As::Root, |plan| plan.host_uid = None);
+        assert_eq!(unnamed.step, Step::Plan);
+        assert!(unnamed.message.contains("host_uid"), "{unnamed}");
+    }
+}

@@ -1,0 +1,94 @@
+//! Limits hold for a sandbox as a whole.
+
+#[expect(dead_code, reason = "each test program uses a part")]
+mod common;
+
+use std::fs;
+
+use common::{As, Stage, everyone, plan, start, tests_run_as_root};
+use serde_json::{Value, json};
+
+fn number(answer: &Value, name: &str) -> u64 {
+    answer.get(name).and_then(Value::as_u64).unwrap_or_else(|| panic!("{name} is not in {answer}"))
+}
+
+#[test]
+fn memory_beyond_the_limit_kills_and_is_told() {
+    if !tests_run_as_root() {
+        return without_root_the_missing_memory_limit_is_told();
+    }
+    let stage = Stage::new();
+    let mut wanted = plan(&stage, &["allocate", "400"]);
+    wanted.limits.memory_bytes = 64 << 20;
+    let mut sandbox = start(&stage, As::Root, &wanted);
+    let end = sandbox.end();
+    assert_eq!((end.signal, end.oom_killed), (Some(libc::SIGKILL), true));
+
+    let mut enough = plan(&stage, &["allocate", "20"]);
+    enough.limits.memory_bytes = 64 << 20;
+    let mut sandbox = start(&stage, As::Root, &enough);
+    let end = sandbox.end();
+    assert_eq!((end.code, end.oom_killed), (Some(0), false));
+}
+
+#[test]
+fn without_root_the_missing_memory_limit_is_told() {
+    let stage = Stage::new();
+    let sandbox = start(&stage, As::User, &plan(&stage, &["exit", "0"]));
+    let told = sandbox.ready.downgrades.iter().any(|text| text.contains("memory limit is not enforced"));
+    assert_eq!(told, sandbox.ready.cgroups.is_empty(), "{:?}", sandbox.ready.downgrades);
+}
+
+#[test]
+fn with_root_nothing_is_downgraded() {
+    if tests_run_as_root() {
+        let stage = Stage::new();
+        let mut wanted = plan(&stage, &["exit", "0"]);
+        wanted.limits.cpu_percent = Some(50);
+        let sandbox = start(&stage, As::Root, &wanted);
+        assert_eq!(sandbox.ready.downgrades, Vec::<String>::new());
+        let quota = sandbox.ready.cgroups.iter().find_map(|folder| {
+            fs::read_to_string(folder.join("cpu.cfs_quota_us")).or_else(|_| fs::read_to_string(folder.join("cpu.max"))).ok()
+        });
+        assert!(quota.is_some_and(|text| text.starts_with("50000")));
+    }
+}
+
+#[test]
+fn a_loop_of_forks_is_held() {
+    let stage = Stage::new();
+    for who in everyone() {
+        let mut wanted = plan(&stage, &["processes", "200"]);
+        wanted.limits.pids = 20;
+        let answer = start(&stage, *who, &wanted).answer();
+        let made = number(&answer, "made");
+        assert!((15..=20).contains(&made), "{who:?}: {made} processes");
+        assert_eq!(answer.get("errno"), Some(&json!(libc::EAGAIN)));
+    }
+}
+
+#[test]
+fn a_writer_stops_at_the_folders_size() {
+    let stage = Stage::new();
+    for who in everyone() {
+        let answer = start(&stage, *who, &plan(&stage, &["fill", "/work/file", "64"])).answer();
+        assert!(number(&answer, "written") <= 8, "{who:?}: {answer}");
+        assert_eq!(answer.get("errno"), Some(&json!(libc::ENOSPC)));
+        let answer = start(&stage, *who, &plan(&stage, &["fill", "/dev/shm/file", "128"])).answer();
+        assert_eq!(answer.get("errno"), Some(&json!(libc::ENOSPC)), "{who:?}");
+        let answer = start(&stage, *who, &plan(&stage, &["create", "/work", "1000"])).answer();
+        assert!(number(&answer, "made") < 64, "{who:?}: {answer}");
+        assert_eq!(answer.get("errno"), Some(&json!(libc::ENOSPC)));
+    }
+}
+
+#[test]
+fn a_file_stops_at_its_size() {
+    let stage = Stage::new();
+    for who in everyone() {
+        let mut wanted = plan(&stage, &["fill", "/work/file", "6"]);
+        wanted.limits.file_size_bytes = Some(2 << 20);
+        let end = start(&stage, *who, &wanted).end();
+        assert_eq!(end.signal, Some(libc::SIGXFSZ), "{who:?}");
+    }
+}
