@@ -1,0 +1,20 @@
+//! Tools. [`front`] is the door agents knock on: it reads strictly, answers for what needs no tool and hands everything else to
+//! a [`front::ToolHost`], which decides and journals. [`upstream`] is how the gateway itself calls the servers that have the tools.
+//!
+//! Nothing an agent sent is ever forwarded as bytes: what passes is a value that was parsed here and is written anew.
+
+pub mod front;
+mod host;
+mod mirror;
+pub mod parse;
+mod sentinel;
+mod session;
+mod sse;
+mod strict;
+#[cfg(test)]
+mod tests;
+pub mod upstream;
+mod wire;
+
+/// The revision without handshake and sessions.
+pub const MODERN: &str = "2026-07-28";

@@ -1,0 +1,192 @@
+//! One exchange with a tool server: bounded in time and size, and honest about what is known when it fails.
+
+use super::sse::Events;
+use super::strict;
+use super::upstream::{USER_HEADER, USER_NAME_HEADER, UpstreamConfig, UpstreamError, UserRef};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What an error answer may be long.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+
+/// The connection to one server. Its address comes from the configuration alone; redirects are not followed.
+pub(crate) struct Wire {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    url: Uri,
+    credential: SecretString,
+    timeout: Duration,
+    result_bytes_max: usize,
+}
+
+/// What came back.
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) session: Option<String>,
+    /// The JSON-RPC message that answers the request, if there was one.
+    pub(crate) message: Option<Value>,
+}
+
+impl Wire {
+    pub(crate) fn new(config: UpstreamConfig) -> Result<Self, UpstreamError> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(CONNECT_WAIT));
+        let tls = tls(config.url.scheme_str() == Some("https"))?;
+        let connector =
+            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+        Ok(Self {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            url: config.url,
+            credential: config.credential,
+            timeout: config.timeout,
+            result_bytes_max: config.result_bytes_max,
+        })
+    }
+
+    /// Sends a message for a user; waits for the answer with this id, or for none.
+    pub(crate) async fn exchange(
+        &self,
+        user: &UserRef,
+        extra: &[(String, String)],
+        body: &Value,
+        id: Option<u64>,
+    ) -> Result<Reply, UpstreamError> {
+        let request = self.request(user, extra, body)?;
+        tokio::time::timeout(self.timeout, self.run(request, id)).await.map_err(|_| UpstreamError::Timeout)?
+    }
+
+    fn request(&self, user: &UserRef, extra: &[(String, String)], body: &Value) -> Result<Request<Full<Bytes>>, UpstreamError> {
+        let mut request = Request::new(Full::new(Bytes::from(body.to_string())));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = self.url.clone();
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        let mut bearer = value(format!("Bearer {}", self.credential.expose_secret()).as_bytes())?;
+        bearer.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, bearer);
+        headers.insert(USER_HEADER, value(user.id.as_bytes())?);
+        if let Some(name) = &user.name {
+            let name: String = name.chars().filter(|c| !c.is_control()).collect();
+            headers.insert(USER_NAME_HEADER, value(name.as_bytes())?);
+        }
+        for (name, text) in extra {
+            let name = HeaderName::try_from(name.as_str()).map_err(|_| unsendable())?;
+            headers.insert(name, value(text.as_bytes())?);
+        }
+        Ok(request)
+    }
+
+    async fn run(&self, request: Request<Full<Bytes>>, id: Option<u64>) -> Result<Reply, UpstreamError> {
+        let sent = self.client.request(request).await;
+        let response = sent.map_err(|error| {
+            let text = chain(&error);
+            if error.is_connect() { UpstreamError::Unreachable(text) } else { UpstreamError::Interrupted(text) }
+        })?;
+        let status = response.status();
+        let session = response.headers().get("mcp-session-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let message = match id {
+            Some(id) if status.is_success() => Some(self.answer(response, id).await?),
+            // What an error says is a help, not a must.
+            Some(id) => {
+                whole(response, ERROR_BYTES_MAX).await.ok().and_then(|body| strict::parse(&body).ok()).filter(|m| answers(m, id))
+            }
+            None => None,
+        };
+        Ok(Reply { status, session, message })
+    }
+
+    async fn answer(&self, response: Response<Incoming>, id: u64) -> Result<Value, UpstreamError> {
+        if is_stream(response.headers()) {
+            return self.streamed(response, id).await;
+        }
+        let body = whole(response, self.result_bytes_max).await?;
+        let message = strict::parse(&body).map_err(|error| UpstreamError::Protocol(error.to_string()))?;
+        if answers(&message, id) { Ok(message) } else { Err(UpstreamError::Protocol("it answers another request".to_owned())) }
+    }
+
+    async fn streamed(&self, response: Response<Incoming>, id: u64) -> Result<Value, UpstreamError> {
+        let (mut events, mut body, mut bytes) = (Events::default(), response.into_body(), 0_usize);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| UpstreamError::Interrupted(chain(&error)))?;
+            let Ok(data) = frame.into_data() else { continue };
+            bytes = bytes.saturating_add(data.len());
+            if bytes > self.result_bytes_max {
+                return Err(UpstreamError::TooLarge);
+            }
+            for event in events.push(&data) {
+                let message = strict::parse(&event).map_err(|error| UpstreamError::Protocol(error.to_string()))?;
+                if answers(&message, id) {
+                    return Ok(message);
+                }
+            }
+        }
+        Err(UpstreamError::Interrupted("the stream ended without an answer".to_owned()))
+    }
+}
+
+/// Whether a message answers our request: notifications and questions of the server's are passed over.
+fn answers(message: &Value, id: u64) -> bool {
+    message.get("id").and_then(Value::as_u64) == Some(id) && message.get("method").is_none()
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream")
+}
+
+async fn whole(response: Response<Incoming>, bytes_max: usize) -> Result<Bytes, UpstreamError> {
+    let (mut body, mut bytes) = (response.into_body(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| UpstreamError::Interrupted(chain(&error)))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len().saturating_add(data.len()) > bytes_max {
+            return Err(UpstreamError::TooLarge);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
+}
+
+fn value(bytes: &[u8]) -> Result<HeaderValue, UpstreamError> {
+    HeaderValue::from_bytes(bytes).map_err(|_| unsendable())
+}
+
+fn unsendable() -> UpstreamError {
+    UpstreamError::Unreachable("a header value can't be sent".to_owned())
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn tls(needed: bool) -> Result<rustls::ClientConfig, UpstreamError> {
+    let mut roots = rustls::RootCertStore::empty();
+    if needed {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| UpstreamError::Unreachable(error.to_string()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
