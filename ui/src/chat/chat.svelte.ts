@@ -31,6 +31,8 @@ export class Chat {
   #closeStream: (() => void) | null = null;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #reattachAttempts = 0;
+  /** Counts what was shown so far: an answer that comes after the person went elsewhere must not appear there. */
+  #shown = 0;
 
   /** `onToolDone` is told of every successful tool result: what it changed is shown elsewhere on the page. */
   constructor(private readonly onToolDone: () => void) {}
@@ -63,20 +65,22 @@ export class Chat {
     if (this.busy) return false;
     this.error = null;
     this.sending = true;
-    const before = this.transcript;
-    this.transcript = addUserMessage(before, text);
+    this.transcript = addUserMessage(this.transcript, text);
+    const shown = this.#shown;
     try {
-      this.conversationId ??= (await api.createConversation()).id;
-      const { run_id } = await api.sendMessage(this.conversationId, text, writes);
-      this.#attach(run_id);
+      const id = this.conversationId ?? (await api.createConversation()).id;
+      if (this.#shown === shown) this.conversationId = id;
+      const { run_id } = await api.sendMessage(id, text, writes);
+      if (this.#shown === shown) this.#attach(run_id);
       return true;
     } catch (thrown) {
+      if (this.#shown !== shown) return true;
       this.transcript = withoutLastUserMessage(this.transcript);
       this.error = asApiError(thrown);
       if (this.error.code === "run.active") await this.#joinActiveRun();
       return false;
     } finally {
-      this.sending = false;
+      if (this.#shown === shown) this.sending = false;
     }
   }
 
@@ -195,6 +199,8 @@ export class Chat {
 
   #reset(): void {
     this.#detach();
+    this.#shown += 1;
+    this.sending = false;
     this.#reattachAttempts = 0;
     this.transcript = emptyTranscript;
     this.error = null;

@@ -18,17 +18,22 @@ const SCALE_MAX = 6;
 const FIT_SCALE_MAX = 1.15;
 const FIT_MARGIN_PX = 28;
 
-/** The camera that shows everything in the pane, leaving out what is covered at its right side. */
-export function fit(bounds: Bounds, pane: Size, coveredPx = 0): Camera {
+export function fit(bounds: Bounds, pane: Size): Camera {
   const width = bounds.right - bounds.left;
   const height = bounds.bottom - bounds.top;
-  const fitting = Math.min((pane.width - coveredPx - 2 * FIT_MARGIN_PX) / width, (pane.height - 2 * FIT_MARGIN_PX) / height);
-  const scale = Math.min(FIT_SCALE_MAX, Math.max(SCALE_MIN, fitting));
+  const scale = Math.min((pane.width - 2 * FIT_MARGIN_PX) / width, (pane.height - 2 * FIT_MARGIN_PX) / height);
   return {
-    x: (bounds.left + bounds.right + coveredPx / scale) / 2,
+    x: (bounds.left + bounds.right) / 2,
     y: (bounds.top + bounds.bottom) / 2,
-    scale,
+    scale: Math.min(FIT_SCALE_MAX, Math.max(SCALE_MIN, scale)),
   };
+}
+
+/** Moves aside only as far as it takes to bring a tile out from under what covers the right side of the pane. */
+export function uncover(camera: Camera, tile: { x: number; radius: number }, pane: Size, coveredPx: number): Camera {
+  const rightEdgePx = pane.width / 2 + (tile.x + tile.radius - camera.x) * camera.scale;
+  const hiddenPx = rightEdgePx - (pane.width - coveredPx - FIT_MARGIN_PX);
+  return hiddenPx > 0 ? pan(camera, -hiddenPx, 0) : camera;
 }
 
 /** Zooms around a point of the pane, given in pixels from its middle, so that what lies under it stays there. */

@@ -27,10 +27,12 @@ export class HexMapModel {
   start(): void {
     void this.refresh();
     this.#listen();
+    document.addEventListener("visibilitychange", this.#followVisibility);
   }
 
   stop(): void {
-    this.#closeStream?.();
+    document.removeEventListener("visibilitychange", this.#followVisibility);
+    this.#silence();
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
   }
@@ -75,7 +77,21 @@ export class HexMapModel {
     });
   }
 
+  /** A tab that nobody sees doesn't listen: over HTTP/1.1 a browser has six connections for all its tabs together. */
+  #followVisibility = (): void => {
+    this.#silence();
+    if (document.hidden) return;
+    void this.refresh();
+    this.#listen();
+  };
+
+  #silence(): void {
+    this.#closeStream?.();
+    this.#closeStream = null;
+  }
+
   #listen(): void {
+    this.#silence();
     let interrupted = false;
     this.#closeStream = openStream(api.changesUrl, {
       onData: (data) => {
@@ -90,8 +106,10 @@ export class HexMapModel {
         this.#attempts = 0;
       },
       onClosed: () => {
-        this.#closeStream?.();
-        this.#later(retryDelayMs(this.#attempts++), () => this.#listen());
+        this.#silence();
+        this.#later(retryDelayMs(this.#attempts++), () => {
+          if (!document.hidden) this.#listen();
+        });
       },
     });
   }

@@ -1,0 +1,179 @@
+import { describe, expect, it } from "vitest";
+import type { RunEvent, StoredMessage } from "../api/types";
+import {
+  addUserMessage,
+  beginRun,
+  emptyTranscript,
+  type Entry,
+  fromStored,
+  lastUserText,
+  reduce,
+  type Transcript,
+  withoutLastUserMessage,
+} from "./transcript";
+
+type Unnumbered = RunEvent extends infer Event ? (Event extends RunEvent ? Omit<Event, "seq"> : never) : never;
+
+function numbered(events: Unnumbered[], from = 1): RunEvent[] {
+  return events.map((event, index) => ({ ...event, seq: from + index }) as RunEvent);
+}
+
+function after(events: RunEvent[], start: Transcript = beginRun(addUserMessage(emptyTranscript, "hello"), "r")): Transcript {
+  return events.reduce(reduce, start);
+}
+
+const STARTED: Unnumbered = { type: "run_started", run_id: "r", conversation_id: "c" };
+const ENDED: Unnumbered = {
+  type: "run_ended",
+  outcome: "finished",
+  code: null,
+  message: null,
+  cost_microusd: 30,
+  turns: 2,
+  duration_ms: 900,
+};
+const CALL = { call_id: "t1", tool: "addItem" };
+const STORY: Unnumbered[] = [
+  STARTED,
+  { type: "state", state: "thinking" },
+  { type: "text_delta", text: "I will " },
+  { type: "text_delta", text: "add it." },
+  { type: "tool_call_started", ...CALL },
+  { type: "tool_call", ...CALL, arguments: { title: "Aurora" } },
+  { type: "tool_result", ...CALL, ok: true, result: "{}", denial: null },
+  { type: "model_call", model: "m", input_tokens: 10, output_tokens: 4, cost_microusd: 20 },
+  { type: "text_delta", text: "Done." },
+  { type: "model_call", model: "m", input_tokens: 12, output_tokens: 3, cost_microusd: 10 },
+  ENDED,
+];
+
+describe("reduce", () => {
+  it("turns a run into messages, calls and a foot", () => {
+    const { entries, run } = after(numbered(STORY));
+    expect(run).toBeNull();
+    expect(entries).toEqual([
+      { kind: "user", text: "hello" },
+      { kind: "assistant", text: "I will add it.", streaming: false },
+      {
+        kind: "tool",
+        callId: "t1",
+        tool: "addItem",
+        arguments: { title: "Aurora" },
+        outcome: "ok",
+        result: "{}",
+        denial: null,
+      },
+      { kind: "assistant", text: "Done.", streaming: false },
+      {
+        kind: "end",
+        outcome: "finished",
+        code: null,
+        message: null,
+        costMicrousd: 30,
+        inputTokens: 22,
+        outputTokens: 7,
+        turns: 2,
+        durationMs: 900,
+      },
+    ]);
+  });
+
+  it("shows the same however often the beginning is told again", () => {
+    const events = numbered(STORY);
+    for (let cut = 0; cut <= events.length; cut += 1) {
+      expect(after([...events.slice(0, cut), ...events])).toEqual(after(events));
+    }
+  });
+
+  it("replaces what was already stored of the run it joins", () => {
+    const stored: StoredMessage[] = [
+      { role: "user", text: "first" },
+      { role: "assistant", text: "answer" },
+      { role: "user", text: "hello" },
+      { role: "assistant", text: "I will" },
+      { role: "tool", ...CALL, arguments: {}, ok: true, result: "{}", denial: null },
+    ];
+    const joined = after(numbered(STORY), beginRun(fromStored(stored), "r"));
+    expect(joined.entries.slice(0, 2)).toEqual(fromStored(stored).entries.slice(0, 2));
+    expect(joined.entries.slice(2)).toEqual(after(numbered(STORY)).entries);
+  });
+
+  it("keeps what is stored when the stream begins in the middle", () => {
+    const stored = fromStored([
+      { role: "user", text: "hello" },
+      { role: "assistant", text: "I will" },
+    ]);
+    const joined = after(numbered([{ type: "text_delta", text: "more" }], 9), beginRun(stored, "r"));
+    expect(joined.entries).toHaveLength(3);
+  });
+
+  it("finishes a call by its id, not by its place", () => {
+    const other = { call_id: "t2", tool: "getItemByCoords" };
+    const { entries } = after(
+      numbered([
+        STARTED,
+        { type: "tool_call", ...CALL, arguments: 1 },
+        { type: "tool_call", ...other, arguments: 2 },
+        { type: "tool_result", ...CALL, ok: false, result: "taken", denial: null },
+        { type: "tool_result", ...other, ok: false, result: "", denial: { code: "tool.writes_off", message: "off" } },
+      ]),
+    );
+    expect(entries.map((entry) => (entry.kind === "tool" ? [entry.callId, entry.outcome] : entry.kind))).toEqual([
+      "user",
+      ["t1", "failed"],
+      ["t2", "denied"],
+    ]);
+  });
+
+  it("shows a result whose call was never announced", () => {
+    const { entries } = after(numbered([STARTED, { type: "tool_result", ...CALL, ok: true, result: "x", denial: null }]));
+    expect(entries.at(-1)).toMatchObject({ kind: "tool", outcome: "ok", arguments: undefined });
+  });
+
+  it("doesn't claim to know how a call ended that was cut off", () => {
+    const { entries } = after(
+      numbered([STARTED, { type: "tool_call", ...CALL, arguments: {} }, { ...ENDED, outcome: "stopped" } as Unnumbered]),
+    );
+    expect(entries.at(-2)).toMatchObject({ kind: "tool", outcome: "interrupted" });
+    expect(entries.at(-1)).toMatchObject({ kind: "end", outcome: "stopped" });
+  });
+
+  it("takes nothing after the end or without a run", () => {
+    const done = after(numbered(STORY));
+    expect(reduce(done, { seq: 99, type: "text_delta", text: "ghost" })).toBe(done);
+    expect(reduce(emptyTranscript, { seq: 1, type: "text_delta", text: "ghost" })).toBe(emptyTranscript);
+  });
+
+  it("shares what didn't change, so that only the growing message is drawn anew", () => {
+    const before = after(numbered(STORY.slice(0, 9)));
+    const next = reduce(before, { seq: 50, type: "text_delta", text: "!" });
+    expect(next.entries.slice(0, -1).every((entry, index) => entry === before.entries[index])).toBe(true);
+    expect(next.entries.at(-1)).not.toBe(before.entries.at(-1));
+  });
+
+  it("shows a refusal where it happened", () => {
+    const { entries } = after(
+      numbered([
+        STARTED,
+        { type: "text_delta", text: "a" },
+        { type: "denied", code: "egress.host", message: "no", wanted: "x:443" },
+        { type: "text_delta", text: "b" },
+      ]),
+    );
+    expect(entries.map((entry: Entry) => entry.kind)).toEqual(["user", "assistant", "denied", "assistant"]);
+  });
+});
+
+describe("user messages", () => {
+  it("can be taken back only while nothing follows them", () => {
+    const asked = addUserMessage(emptyTranscript, "hello");
+    expect(withoutLastUserMessage(asked).entries).toEqual([]);
+    const answered = after(numbered(STORY));
+    expect(withoutLastUserMessage(answered)).toBe(answered);
+  });
+
+  it("are found for another try", () => {
+    expect(lastUserText(after(numbered(STORY)).entries)).toBe("hello");
+    expect(lastUserText([])).toBeNull();
+  });
+});
