@@ -1,0 +1,53 @@
+# Everything a newcomer needs. Each target sets up what it needs; `make demo` is the place to start.
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+REAL ?= 0
+ARGS ?=
+
+.PHONY: help demo test test-e2e bench setup setup-test ui build fmt lint clean
+
+help:
+	@echo "make demo          set up, build and start everything on this machine, with a scripted model"
+	@echo "make demo REAL=1   the same with the real model; needs ANTHROPIC_API_KEY"
+	@echo "make test          all checks and tests, as in CI"
+	@echo "make bench         measure; the table goes to target/bench"
+	@echo "make setup | ui | build | fmt | lint | test-e2e | clean"
+
+demo: build
+	@exec target/release/hexward demo $(if $(filter 1,$(REAL)),--real) $(ARGS)
+
+build: setup ui
+	@cargo build --release --locked -p hexward -p jail
+
+setup:
+	@scripts/setup.sh demo
+
+setup-test:
+	@scripts/setup.sh test
+
+ui: setup
+	@scripts/ui.sh
+
+test:
+	@scripts/test.sh
+
+test-e2e: setup-test ui
+	@cargo build --locked -p hexward -p jail
+	@scripts/e2e.sh
+
+bench: build
+	@scripts/setup.sh bench
+	@cargo run --release --locked -p bench -- $(ARGS)
+
+fmt:
+	@cargo fmt --all
+
+lint: setup-test ui
+	@cargo fmt --all --check
+	@cargo xtask tidy
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
+
+# Removes what was built and installed here; a demo's own state in .hexward stays.
+clean:
+	@cargo clean
+	@rm -rf ui/dist ui/node_modules .hexward/agent .hexward/tools .hexward/stamps .hexward/setup.log

@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# Brings a Debian-like machine with Rust to where Hexward can be built and run. Does only what is missing, so it is quick
+# when nothing is.
+#
+#   scripts/setup.sh [demo|test|bench]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+topic=setup
+. scripts/lib.sh
+goal=${1:-demo}
+
+missing=()
+# need PACKAGE CHECK...: the Debian package to install when the check fails.
+need() {
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+
+has_initdb() { compgen -G '/usr/lib/postgresql/*/bin/initdb' || command -v initdb; }
+has_fonts() { compgen -G '/usr/share/fonts/*/*/*.[to]tf'; }
+
+collect() {
+    need gcc command -v cc
+    need libc6-dev test -e /usr/include/stdio.h
+    need ca-certificates test -s /etc/ssl/certs/ca-certificates.crt
+    need git command -v git
+    need nodejs command -v node
+    need npm command -v npm
+    case "$goal" in
+        demo) ;;
+        test)
+            need chromium command -v chromium
+            need fonts-dejavu-core has_fonts
+            need postgresql has_initdb
+            need bubblewrap command -v bwrap
+            need curl command -v curl
+            ;;
+        bench)
+            need bubblewrap command -v bwrap
+            need nginx-light command -v nginx
+            need postgresql has_initdb
+            ;;
+        *) die "scripts/setup.sh demo|test|bench, not '$goal'" ;;
+    esac
+}
+
+install_packages() {
+    local run=()
+    if [ "$(id -u)" != 0 ]; then
+        run=(sudo -n)
+        sudo -n true 2>/dev/null || die "these Debian packages are missing and neither root nor sudo is at hand. As root: apt-get install ${missing[*]}"
+    fi
+    command -v apt-get >/dev/null || die "this is not a Debian-like system. Install the equivalents of: ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    say "updating the list of Debian packages ..."
+    "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q </dev/null >/dev/null || say "the list could not be updated; trying with the old one"
+    for package in "${missing[@]}"; do
+        say "installing $package ..."
+        "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$package" </dev/null >"$log" 2>&1 || {
+            tail -n 20 "$log" >&2
+            die "installing $package failed. As root: apt-get update && apt-get install ${missing[*]}"
+        }
+    done
+}
+
+install_rust_tools() {
+    command -v cargo >/dev/null || die "cargo is missing: install Rust with rustup, then run this again"
+    if [ "$goal" = test ] && ! { command -v cargo-clippy && command -v cargo-fmt; } >/dev/null; then
+        say "installing clippy and rustfmt ..."
+        rustup component add clippy rustfmt </dev/null || die "rustup could not add clippy and rustfmt"
+    fi
+}
+
+npm_install() {
+    npm install --prefix "$1" --no-save --ignore-scripts --no-audit --no-fund --loglevel=error "$2" </dev/null
+}
+
+install_node() {
+    use_node
+    node_is_new_enough && return
+    say "installing Node.js $node_package_version into $tools/tools: the system's is older than $node_least ..."
+    mkdir -p "$tools/tools"
+    npm_install "$tools/tools" "node-linux-$(machine)@$node_package_version" || die "npm could not install Node.js"
+    use_node
+    node_is_new_enough || die "the Node.js in $tools/tools does not run"
+}
+
+# The agent is proprietary: it comes from its own package and is never part of this repository.
+install_agent() {
+    local version program package
+    version=$(<scripts/agent.version)
+    program=$(agent_program)
+    package=$(dirname "$program")
+    if [ -x "$program" ] && grep -Eq "\"version\": *\"${version//./\\.}\"" "$package/package.json"; then return; fi
+    say "installing the agent ($version, a large download) into $tools/agent ..."
+    rm -rf "$tools/agent"
+    mkdir -p "$tools/agent"
+    npm_install "$tools/agent" "@anthropic-ai/claude-agent-sdk-linux-$(machine)@$version" || die "npm could not install the agent"
+    [ "$(head -c 4 "$program" | od -An -tx1 | tr -d ' \n')" = 7f454c46 ] || die "what was installed as the agent is not a program"
+    # A sandbox's user must be able to reach and execute it, and nothing else.
+    find "$tools/agent" -type d -exec chmod 0755 {} +
+    chmod 0755 "$program"
+}
+
+collect
+mkdir -p "$tools"
+chmod 0755 "$tools"
+log=$tools/setup.log
+if [ ${#missing[@]} -gt 0 ]; then install_packages; fi
+install_rust_tools
+install_node
+install_agent
