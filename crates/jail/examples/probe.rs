@@ -92,6 +92,7 @@ fn facts() -> Value {
         "mounts": fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
         "uid_map": fs::read_to_string("/proc/self/uid_map").unwrap_or_default(),
         "present": present,
+        "keyring": session_keyring(),
         "limits": {"core": limit(Resource::Core), "nofile": limit(Resource::Nofile), "fsize": limit(Resource::Fsize)},
         "devices_work": fs::read("/dev/null").is_ok_and(|bytes| bytes.is_empty())
             && fs::write("/dev/null", "x").is_ok()
@@ -110,6 +111,14 @@ fn trace_first_process() -> Value {
     // SAFETY: attaching to another process touches no memory of this one.
     let result = unsafe { libc::ptrace(libc::PTRACE_ATTACH, 1, 0, 0) };
     if result == 0 { json!("done") } else { json!(std::io::Error::last_os_error().raw_os_error()) }
+}
+
+#[expect(unsafe_code, reason = "keyctl has no safe wrapper")]
+fn session_keyring() -> Value {
+    const GET_KEYRING_ID: i32 = 0;
+    const SESSION: i32 = -3;
+    // SAFETY: numbers only.
+    json!(unsafe { libc::syscall(libc::SYS_keyctl, GET_KEYRING_ID, SESSION, 1) })
 }
 
 /// Everything here has to fail. Error numbers are told, so that a test can know why.

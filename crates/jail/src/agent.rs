@@ -4,7 +4,7 @@
 //! 2. its users, written by the sandbox's first process,
 //! 3. standard streams, session, file mask, resource limits,
 //! 4. every way to gain a capability, then the user and group, without supplementary groups,
-//! 5. every capability held,
+//! 5. every capability held, and the keys of the caller's session,
 //! 6. (rules on files and sockets, then on system calls, have their place here),
 //! 7. signals, working folder, and every other descriptor on execution.
 
@@ -75,6 +75,7 @@ fn become_agent(
     privileges::bar_capabilities()?;
     privileges::become_user(identity.uid, identity.gid, identity.may_set_groups)?;
     privileges::drop_capabilities()?;
+    sys::leave_keyring().because(Step::Identity, || "no keyring of its own".into())?;
     privileges::die_with_parent()?;
     sys::reset_signals();
     chdir(&plan.cwd).because(Step::Exec, || format!("the working folder {} can't be entered inside", plan.cwd.display()))?;

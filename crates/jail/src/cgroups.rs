@@ -3,13 +3,17 @@
 //! Hosts come in two kinds. Version 1 has one tree of folders per controller; version 2 has one tree for all. In either
 //! the sandbox gets the folder `hexward/<id>` below a folder that this process may write to.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use jail::{Failure, Limits, Plan, Step};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::Errno;
 
 use crate::failure::{Because, failure};
 use crate::namespaces::Power;
@@ -33,6 +37,8 @@ pub struct Cgroups {
     folders: Vec<PathBuf>,
     /// Files through which a process moves itself in, opened while this process still had the rights.
     doors: Vec<File>,
+    /// Held as long as the supervisor lives, so that [`sweep`] can tell an orphan.
+    locks: Vec<OwnedFd>,
     pub downgrades: Vec<String>,
 }
 
@@ -49,6 +55,7 @@ impl Cgroups {
                 version: Version::Two,
                 folders: Vec::new(),
                 doors: Vec::new(),
+                locks: Vec::new(),
                 downgrades: vec![
                     format!("the memory limit is not enforced, no control group could be made: {failure}"),
                     "the process limit is RLIMIT_NPROC, not a control group".into(),
@@ -58,7 +65,8 @@ impl Cgroups {
     }
 
     fn create_in(tree: &Tree, plan: &Plan) -> Result<Self, Failure> {
-        let mut groups = Self { version: tree.version, folders: Vec::new(), doors: Vec::new(), downgrades: Vec::new() };
+        let mut groups =
+            Self { version: tree.version, folders: Vec::new(), doors: Vec::new(), locks: Vec::new(), downgrades: Vec::new() };
         let filled = groups.fill(tree, plan);
         match filled {
             Ok(()) => Ok(groups),
@@ -73,7 +81,9 @@ impl Cgroups {
         for parent in &tree.parents {
             let folder = parent.join(&plan.id);
             DirBuilder::new().create(&folder).because(Step::Cgroup, || format!("{} could not be made", folder.display()))?;
+            let lock = lock(&folder).because(Step::Cgroup, || format!("{} can't be claimed", folder.display()))?;
             self.folders.push(folder);
+            self.locks.push(lock);
         }
         self.limit(&plan.limits)?;
         let door = match self.version {
@@ -188,6 +198,34 @@ impl Cgroups {
             }
         }
     }
+}
+
+/// Removes what supervisors left behind that were killed themselves, and lets go on to their death what was frozen
+/// then. Returns the sandboxes' ids.
+pub fn sweep() -> Result<Vec<String>, Failure> {
+    let tree = Tree::find()?;
+    let mut swept = BTreeSet::new();
+    for entry in tree.parents.iter().filter_map(|parent| fs::read_dir(parent).ok()).flatten().flatten() {
+        let name = entry.file_name();
+        let folders: Vec<PathBuf> =
+            tree.parents.iter().map(|parent| parent.join(&name)).filter(|folder| folder.is_dir()).collect();
+        let Ok(locks) = folders.iter().map(|folder| lock(folder)).collect::<Result<Vec<_>, _>>() else { continue };
+        if !folders.is_empty() {
+            let mut orphan = Cgroups { version: tree.version, folders, doors: Vec::new(), locks, downgrades: Vec::new() };
+            orphan.thaw();
+            orphan.kill();
+            orphan.remove();
+            swept.insert(name.to_string_lossy().into_owned());
+        }
+    }
+    Ok(swept.into_iter().collect())
+}
+
+/// Claims a group's folder for as long as the descriptor is open; fails while another process has it.
+fn lock(folder: &Path) -> Result<OwnedFd, Errno> {
+    let opened = open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    flock(&opened, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(opened)
 }
 
 /// The folders below which this host's sandboxes have theirs: one per version 1 controller, or the one of version 2.

@@ -72,6 +72,16 @@ pub fn command(program: &Path, control: OwnedFd) -> Command {
     command
 }
 
+/// The program as a command that removes what killed supervisors left behind: control groups, and processes that were
+/// frozen at that moment. Prints the ids of their sandboxes, one a line. A gateway runs it when it starts; live
+/// sandboxes, its own or another gateway's, are not touched.
+#[must_use]
+pub fn sweep_command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.arg("sweep").stdin(Stdio::null()).env_clear().current_dir("/");
+    command
+}
+
 /// One sandbox under way. Dropping it ends the sandbox and waits until it is cleaned up.
 #[derive(Debug)]
 pub struct Jail {

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use jail::{AgentStdio, End, Failure, Isolation, Plan, Step};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, WaitStatus, getegid, geteuid, wait};
+use rustix::process::{Pid, WaitOptions, WaitStatus, getegid, geteuid, getgroups, wait};
 use rustix::system::sethostname;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,7 @@ fn start_agent(plan: &Plan, power: Power, cgroups: &Cgroups, stdio: AgentStdio, 
         Isolation::Full => mounts::build(plan, users.owner, &host_proc)?,
         Isolation::NetworkOnly => mounts::cover_proc()?,
     };
+    downgrades.extend(users.kept_groups());
     let (agent, channel) = fork_agent(plan, users.identity, stdio, &host_proc)?;
     privileges::be_opaque()?;
     downgrades.extend(users.write_for(&channel, &host_proc)?);
@@ -105,6 +106,12 @@ impl Users {
             }
         };
         Ok(Self { identity, owner })
+    }
+
+    /// Only root can drop supplementary groups. All that they can open is what the plan binds.
+    fn kept_groups(&self) -> Option<String> {
+        let kept = !self.identity.may_set_groups && getgroups().is_ok_and(|groups| !groups.is_empty());
+        kept.then(|| "the agent keeps the supplementary groups of the gateway's user: dropping them takes root".into())
     }
 
     /// Writes the agent's users for it, which takes power in the namespace around its own.

@@ -5,6 +5,8 @@
 //! travel with the plan as file descriptors. So the gateway needs no code between fork and exec, no descriptor can leak
 //! into a process started at the same moment, and the jail's own complaints never mix with the agent's output.
 //!
+//! Linux 5.14 or newer, with root or without. What a host can't enforce is told in [`Ready::downgrades`].
+//!
 //! One sandbox lives exactly as long as its control socket. This library never confines anything by itself and holds no
 //! `unsafe`; the program beside it does both.
 
@@ -14,6 +16,6 @@ mod client;
 mod plan;
 mod wire;
 
-pub use client::{AgentStdio, Jail, Listeners, command, control_pair};
+pub use client::{AgentStdio, Jail, Listeners, command, control_pair, sweep_command};
 pub use plan::{Isolation, Limits, Mount, Plan, PlanFault};
 pub use wire::{ControlError, End, FRAME_BYTES_MAX, Failure, Filled, Inbox, Outbox, Ready, Reply, Request, Step};

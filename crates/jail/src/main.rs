@@ -1,7 +1,8 @@
 //! `hexward-jail` confines one agent: `supervisor` (outside) forks `init` (the sandbox's first process), which builds
 //! the sandbox and forks `agent`, which gives everything up and executes the agent's program.
 //!
-//! It takes no arguments: its standard input is the control socket on which the plan arrives (see the library `jail`).
+//! Without arguments its standard input is the control socket on which the plan arrives (see the library `jail`). With
+//! the argument `sweep` it removes what a killed supervisor could not, which a gateway does when it starts.
 
 mod agent;
 mod cgroups;
@@ -24,12 +25,31 @@ use std::process::ExitCode;
 use rustix::fs::Mode;
 
 fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match arguments.as_slice() {
+        [] => confine(),
+        [word] if word == "sweep" => sweep(),
+        _ => complain(&std::io::Error::other("the only argument there is is `sweep`")),
+    }
+}
+
+fn sweep() -> ExitCode {
+    match cgroups::sweep() {
+        Ok(swept) => {
+            swept.iter().for_each(|id| println!("{id}"));
+            ExitCode::SUCCESS
+        }
+        Err(failure) => complain(&failure),
+    }
+}
+
+fn confine() -> ExitCode {
     let control = match std::io::stdin().as_fd().try_clone_to_owned() {
         Ok(fd) => UnixStream::from(fd),
         Err(error) => return complain(&error),
     };
     sys::ignore_termination();
-    rustix::process::umask(Mode::empty());
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
     // A session of its own, unless it already leads a group.
     let _leader = rustix::process::setsid();
     match supervisor::serve(&control) {

@@ -22,7 +22,8 @@ const STANDARD_PORTS: [u16; 3] = [53, 80, 443];
 pub enum Isolation {
     /// Its own file tree, processes, users and network. The only choice for strangers.
     Full,
-    /// Its own network and processes only; the host's file tree and the caller's user. For development.
+    /// Its own network and processes only; the host's file tree and the caller's user. For development: the agent can
+    /// read and write whatever its caller's user can, which for root is nearly everything.
     NetworkOnly,
 }
 

@@ -31,7 +31,14 @@ const KILLED: End = End { code: None, signal: Some(libc::SIGKILL), oom_killed: f
 /// Serves one sandbox on the control socket, until nothing of it is left.
 pub fn serve(control: &UnixStream) -> Result<(), ControlError> {
     let mut gateway = Gateway { control, inbox: Inbox::default() };
-    let (plan, stdio) = gateway.receive_plan()?;
+    let (plan, stdio) = match gateway.receive_plan() {
+        Ok(received) => received,
+        Err(ControlError::Closed) => return Ok(()),
+        Err(error) => {
+            let message = format!("no plan with three standard streams arrived: {error}");
+            return gateway.reply(&Reply::Failed(failure(Step::Plan, message)), Vec::new());
+        }
+    };
     let begun = Instant::now();
     match Sandbox::begin(&plan, stdio) {
         Ok((sandbox, network)) => sandbox.supervise(&mut gateway, network, begun),

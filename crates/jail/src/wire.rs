@@ -184,10 +184,10 @@ impl Outbox {
         Ok(Self { bytes, sent: 0, fds })
     }
 
-    /// Sends what the socket takes now; true once everything is sent.
+    /// Sends until everything is sent, which is told with `true`.
     ///
     /// # Errors
-    /// Of the socket, `WouldBlock` among them.
+    /// Of the socket. `WouldBlock` among them: come back when it can be written to.
     pub fn flush(&mut self, socket: impl AsFd) -> Result<bool, ControlError> {
         while let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];

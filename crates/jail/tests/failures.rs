@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use common::{As, Stage, everyone, plan, try_start};
-use jail::{Failure, Mount, Plan, Step};
+use jail::{Failure, Filled, Inbox, Mount, Outbox, Plan, Reply, Step};
 
 /// Spoils a good plan and returns the jail's answer.
 fn refusal(stage: &Stage, who: As, spoil: impl Fn(&mut Plan)) -> Failure {
@@ -99,5 +99,23 @@ fn root_must_name_the_agents_user() {
         let unnamed = refusal(&stage, As::Root, |plan| plan.host_uid = None);
         assert_eq!(unnamed.step, Step::Plan);
         assert!(unnamed.message.contains("host_uid"), "{unnamed}");
+    }
+}
+
+#[test]
+fn something_that_is_no_plan_is_answered() {
+    let stage = Stage::new();
+    for (message, streams) in [(r#"{"id":"a"}"#, 3), ("not a plan", 3), ("{}", 0)] {
+        let (control, theirs) = jail::control_pair().expect("a socket pair");
+        let mut child = common::spawn_alone(&stage, theirs);
+        let value: serde_json::Value = serde_json::from_str(message).unwrap_or_else(|_| message.into());
+        let null = || fs::File::open("/dev/null").expect("the device").into();
+        let fds = std::iter::repeat_with(null).take(streams).collect();
+        Outbox::new(&value, fds).expect("fits").flush(&control).expect("sent");
+        let mut inbox = Inbox::default();
+        while inbox.fill(&control).expect("an answer") == Filled::Bytes {}
+        let Ok(Some(Reply::Failed(failure))) = inbox.take() else { panic!("{message}: no failure") };
+        assert_eq!(failure.step, Step::Plan);
+        assert!(child.wait().expect("it ends").success());
     }
 }

@@ -3,7 +3,7 @@
 #[expect(dead_code, reason = "each test program uses a part")]
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 
@@ -18,6 +18,9 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 #[test]
 fn the_agent_is_nobody_with_nothing() {
     let stage = Stage::new();
+    let outside = std::process::Command::new(stage.probe()).arg("facts").output().expect("the probe runs outside too");
+    let outside: Value = serde_json::from_slice(&outside.stdout).expect("facts");
+    let mut keyrings = BTreeSet::from([outside.get("keyring").and_then(Value::as_i64).expect("a number")]);
     for who in everyone() {
         let wanted = plan(&stage, &["facts"]);
         let facts = start(&stage, *who, &wanted).answer();
@@ -35,6 +38,20 @@ fn the_agent_is_nobody_with_nothing() {
         assert_eq!(facts.pointer("/limits/core"), Some(&json!(0)));
         assert_eq!(facts.pointer("/limits/nofile"), Some(&json!(wanted.limits.files_open)));
         assert_eq!(facts.get("session"), facts.get("pid"), "it leads its own session");
+        let keyring = facts.get("keyring").and_then(Value::as_i64).expect("a number");
+        assert!(keyring > 0 && keyrings.insert(keyring), "{who:?}: keyring {keyring} is shared");
+    }
+}
+
+#[test]
+fn groups_that_only_root_could_drop_are_told() {
+    if common::tests_run_as_root() {
+        let stage = Stage::new();
+        let told = |who| {
+            let sandbox = start(&stage, who, &plan(&stage, &["exit", "0"]));
+            sandbox.ready.downgrades.iter().any(|text| text.contains("supplementary groups"))
+        };
+        assert!(told(As::UserInGroup) && !told(As::User) && !told(As::Root));
     }
 }
 
@@ -189,7 +206,7 @@ fn network_only_keeps_the_files_and_the_user_but_not_the_network() {
         let user = match who {
             As::Root => 0,
             As::User if common::tests_run_as_root() => 65534,
-            As::User => rustix::process::geteuid().as_raw(),
+            As::User | As::UserInGroup => rustix::process::geteuid().as_raw(),
         };
         let status = facts.get("status").expect("a status");
         assert!(text(status, "Uid").starts_with(&format!("{user}\t")), "{who:?}: {}", text(status, "Uid"));

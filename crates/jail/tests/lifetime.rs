@@ -86,13 +86,47 @@ fn a_killed_supervisor_leaves_nothing_running() {
     let stage = Stage::new();
     for who in everyone() {
         let (sandbox, traces) = lingering(&stage, *who);
-        let supervisor = i32::try_from(sandbox.jail.supervisor_pid()).ok().and_then(Pid::from_raw);
-        kill_process(supervisor.expect("a process number"), Signal::KILL).expect("killed");
+        kill_supervisor(&sandbox);
         eventually("no process", || traces.processes().is_empty());
         drop(sandbox);
-        // Its control groups are empty now, and nobody's; whoever sweeps can remove them.
-        for folder in traces.cgroups() {
-            eventually("removal", || fs::remove_dir(folder).is_ok());
+        sweep(&stage, *who);
+        assert_eq!(traces.left(), Vec::<String>::new(), "{who:?}");
+    }
+}
+
+#[test]
+fn a_sweep_thaws_orphans_and_leaves_the_living() {
+    let stage = Stage::new();
+    for who in everyone() {
+        let (living, living_traces) = lingering(&stage, *who);
+        let (orphan, traces) = lingering(&stage, *who);
+        freeze(&orphan);
+        kill_supervisor(&orphan);
+        drop(orphan);
+        sweep(&stage, *who);
+        eventually("nothing of the orphan", || traces.left().is_empty());
+        assert_eq!(living_traces.processes().len(), 3, "{who:?}");
+        assert!(living.ready.cgroups.iter().all(|folder| folder.exists()));
+    }
+}
+
+fn kill_supervisor(sandbox: &Sandbox) {
+    let supervisor = i32::try_from(sandbox.jail.supervisor_pid()).ok().and_then(Pid::from_raw);
+    kill_process(supervisor.expect("a process number"), Signal::KILL).expect("killed");
+}
+
+/// Removes orphans, as a gateway does when it starts. Without control groups there is nothing to do.
+fn sweep(stage: &Stage, who: As) {
+    if who == As::Root {
+        let output = jail::sweep_command(&stage.folder.join("hexward-jail")).output().expect("the program runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+fn freeze(sandbox: &Sandbox) {
+    for (name, value) in [("freezer.state", "FROZEN"), ("cgroup.freeze", "1")] {
+        if let Some(folder) = sandbox.ready.cgroups.iter().find(|folder| folder.join(name).exists()) {
+            fs::write(folder.join(name), value).expect("frozen");
         }
     }
 }
@@ -102,11 +136,7 @@ fn a_frozen_sandbox_can_be_killed() {
     let stage = Stage::new();
     for who in everyone() {
         let (sandbox, traces) = lingering(&stage, *who);
-        for (name, value) in [("freezer.state", "FROZEN"), ("cgroup.freeze", "1")] {
-            if let Some(folder) = sandbox.ready.cgroups.iter().find(|folder| folder.join(name).exists()) {
-                fs::write(folder.join(name), value).expect("frozen");
-            }
-        }
+        freeze(&sandbox);
         drop(sandbox);
         assert_eq!(traces.left(), Vec::<String>::new(), "{who:?}");
     }

@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use common::{As, Stage, everyone, plan, start, tests_run_as_root};
 use serde_json::{Value, json};
@@ -47,6 +48,11 @@ fn with_root_nothing_is_downgraded() {
         wanted.limits.cpu_percent = Some(50);
         let sandbox = start(&stage, As::Root, &wanted);
         assert_eq!(sandbox.ready.downgrades, Vec::<String>::new());
+        assert!(!sandbox.ready.cgroups.is_empty());
+        for folder in sandbox.ready.cgroups.iter().flat_map(|folder| [Some(folder.as_path()), folder.parent()]).flatten() {
+            let mode = fs::metadata(folder).expect("a folder").permissions().mode();
+            assert_eq!(mode & 0o022, 0, "{} can be written to by others", folder.display());
+        }
         let quota = sandbox.ready.cgroups.iter().find_map(|folder| {
             fs::read_to_string(folder.join("cpu.cfs_quota_us")).or_else(|_| fs::read_to_string(folder.join("cpu.max"))).ok()
         });

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +24,8 @@ pub enum As {
     Root,
     /// An ordinary user: nobody when the tests run as root, otherwise whoever runs them.
     User,
+    /// The same in a further group. Only where the tests run as root.
+    UserInGroup,
 }
 
 pub fn tests_run_as_root() -> bool {
@@ -133,10 +137,20 @@ pub fn try_start(stage: &Stage, who: As, plan: &Plan) -> Result<Sandbox, Failure
     let (stderr, agent_err) = std::io::pipe().expect("a pipe");
     let stdio = AgentStdio { stdin: agent_in.into(), stdout: agent_out.into(), stderr: agent_err.into() };
     let (control, theirs) = jail::control_pair().expect("a socket pair");
-    let mut command = jail::command(&stage.folder.join("hexward-jail"), theirs);
-    if who == As::User && tests_run_as_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
+    let program = stage.folder.join("hexward-jail");
+    let command = match who {
+        As::User if tests_run_as_root() => {
+            let mut command = jail::command(&program, theirs);
+            command.uid(NOBODY).gid(NOBODY);
+            command
+        }
+        As::Root | As::User => jail::command(&program, theirs),
+        As::UserInGroup => {
+            let mut command = jail::command(Path::new("/usr/bin/setpriv"), theirs);
+            command.args(["--reuid=65534", "--regid=65534", "--groups=12345"]).arg(program);
+            command
+        }
+    };
     let started = {
         let _no_copies = FORKS.read();
         Jail::start(command, control, plan, stdio)
@@ -147,6 +161,12 @@ pub fn try_start(stage: &Stage, who: As, plan: &Plan) -> Result<Sandbox, Failure
         Err(ControlError::Failed(failure)) => Err(failure),
         Err(error) => panic!("{who:?}: {error:?}"),
     }
+}
+
+/// The program with nothing but its control socket.
+pub fn spawn_alone(stage: &Stage, control: OwnedFd) -> Child {
+    let _no_copies = FORKS.read();
+    jail::command(&stage.folder.join("hexward-jail"), control).spawn().expect("the program starts")
 }
 
 impl Sandbox {
