@@ -1,1 +1,66 @@
+//! Forwards. What an *agent* can reach: the model ([`messages`]), its tools ([`mcp`]), and names that lead nowhere else
+//! ([`egress`]). Its listeners are per sandbox; the same model path, authenticated, is there for callers elsewhere.
+//!
+//! It never decides (that is `policy`), never shows anything to people, and never believes what a sandbox says of itself.
 
+mod answer;
+mod context;
+pub mod egress;
+mod events;
+pub mod mcp;
+pub mod messages;
+mod serve;
+mod tools;
+
+pub use context::{App, Gate, RunContext, RunLimits};
+pub use events::RunEvent;
+pub use tools::read_resource;
+
+pub(crate) use serve::{serve_connection, serve_http};
+
+use messages::ModelUpstream;
+use policy::{AuditEvent, BudgetLine, Clock, DenialCode, Microusd, RunId, Timestamp};
+use std::sync::Arc;
+use store::Store;
+use tokio_util::task::TaskTracker;
+
+/// What all listeners share.
+pub struct Proxy {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    upstream: ModelUpstream,
+    gateway: String,
+    day_limit: Microusd,
+    work: TaskTracker,
+}
+
+impl Proxy {
+    /// `gateway` names this gateway in the ledger; `day_limit` bounds what everybody together spends in a UTC day.
+    #[must_use]
+    pub fn new(store: Store, clock: Arc<dyn Clock>, upstream: ModelUpstream, gateway: String, day_limit: Microusd) -> Self {
+        Self { store, clock, upstream, gateway, day_limit, work: TaskTracker::new() }
+    }
+
+    /// The budgets above one run.
+    #[must_use]
+    pub fn run_budgets(&self, run: RunId, run_limit: Microusd) -> Vec<BudgetLine> {
+        policy::budgets(run, run_limit, self.day_limit, self.clock.now())
+    }
+
+    /// Waits until every exchange of remote callers is settled.
+    pub async fn drain(&self) {
+        self.work.close();
+        self.work.wait().await;
+    }
+
+    pub(crate) fn day_budget(&self, now: Timestamp) -> BudgetLine {
+        BudgetLine { scope: "global".to_owned(), period: now.utc_day(), limit: self.day_limit, exhausted: DenialCode::BudgetDay }
+    }
+
+    /// Writes a refusal down. The refusal stands whether or not that succeeds.
+    pub(crate) async fn record(&self, event: AuditEvent) {
+        if let Err(error) = self.store.record(event, self.clock.now()).await {
+            tracing::error!(%error, "an audit entry could not be written");
+        }
+    }
+}

@@ -1,1 +1,19 @@
+//! Runs agents: one sandbox each, its listeners handed out, its streams spoken to.
+//!
+//! A [`Driver`] starts an [`AgentSpec`] and returns a [`Sandbox`]: listeners that capture whatever it dials, its standard
+//! streams, and the only handle that keeps it alive. This crate knows nothing of users, money or databases, and what an agent
+//! prints is never more than a hint to it.
 
+mod claude;
+mod driver;
+mod error;
+mod jailed;
+mod lines;
+mod profile;
+mod supervise;
+
+pub use claude::{AgentEvent, Claude, ClaudeOptions, TurnResult};
+pub use driver::{AgentSpec, Driver, Ending, Exit, Life, Listeners, Sandbox};
+pub use error::SandboxError;
+pub use jailed::{JailedDriver, JailedPaths, Mode};
+pub use profile::{Profile, ProfileError};

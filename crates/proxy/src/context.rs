@@ -1,0 +1,173 @@
+//! What the listeners of a sandbox are bound to: one run, looked up per request.
+
+use crate::events::RunEvent;
+use crate::mcp::upstream::McpUpstream;
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use policy::{BudgetLine, Manifest, RunId, RunView, SandboxId, Timestamp, UserId};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+/// Emitted calls remembered of one run.
+const EMITTED_MAX: usize = 4096;
+/// Refusals written down of one run; an agent that is refused more often than that says nothing new.
+const DENIALS_RECORDED_MAX: u32 = 200;
+
+/// An app as the proxy needs it: its rules and the way to its tools.
+pub struct App {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The server of its tools.
+    pub upstream: McpUpstream,
+}
+
+/// The limits of one run.
+#[derive(Clone, Debug)]
+pub struct RunLimits {
+    /// When it must be over.
+    pub deadline: Timestamp,
+    /// Model calls at most.
+    pub turns_max: u32,
+    /// Output tokens of one call at most.
+    pub output_tokens_max: u64,
+    /// What its calls are charged to.
+    pub budgets: Vec<BudgetLine>,
+}
+
+/// A call the model asked for in this run.
+struct Emitted {
+    tool: String,
+    arguments_digest: [u8; 32],
+    used: bool,
+}
+
+/// One run, as the listeners see it.
+pub struct RunContext {
+    /// The run.
+    pub run: RunId,
+    /// Whose.
+    pub user: UserId,
+    /// The app.
+    pub app: Arc<App>,
+    /// Whether the user switched changes on.
+    pub writes: bool,
+    limits: RunLimits,
+    turns: AtomicU32,
+    denials: AtomicU32,
+    emitted: Mutex<HashMap<String, Emitted>>,
+    events: mpsc::Sender<RunEvent>,
+    /// Work that must come to its end before the run does: settlements and journal entries.
+    pub work: TaskTracker,
+}
+
+impl RunContext {
+    /// A run about to begin. Everything seen of it goes to `events`.
+    #[must_use]
+    pub fn new(run: RunId, user: UserId, app: Arc<App>, writes: bool, limits: RunLimits, events: mpsc::Sender<RunEvent>) -> Self {
+        Self {
+            run,
+            user,
+            app,
+            writes,
+            limits,
+            turns: AtomicU32::new(0),
+            denials: AtomicU32::new(0),
+            emitted: Mutex::new(HashMap::new()),
+            events,
+            work: TaskTracker::new(),
+        }
+    }
+
+    /// What decisions need to know of the run right now.
+    #[must_use]
+    pub fn view(&self) -> RunView {
+        RunView {
+            run: self.run,
+            user: self.user,
+            model: Some(self.app.manifest.agent.model.clone()),
+            turns_used: self.turns(),
+            turns_max: self.limits.turns_max,
+            output_tokens_max: self.limits.output_tokens_max,
+            deadline: self.limits.deadline,
+            writes: self.writes,
+            budgets: self.limits.budgets.clone(),
+        }
+    }
+
+    /// Model calls admitted so far.
+    #[must_use]
+    pub fn turns(&self) -> u32 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Takes the next turn, unless all are used: two calls at once can't both take the last one.
+    pub(crate) fn take_turn(&self) -> bool {
+        self.turns
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used < self.limits.turns_max).then_some(used + 1))
+            .is_ok()
+    }
+
+    /// Tells the conductor. Waits when it is behind; a conductor that is gone needs no news.
+    pub(crate) async fn tell(&self, event: RunEvent) {
+        let _ = self.events.send(event).await;
+    }
+
+    /// Whether one more refusal should be written down.
+    pub(crate) fn record_denial(&self) -> bool {
+        self.denials.fetch_add(1, Ordering::Relaxed) < DENIALS_RECORDED_MAX
+    }
+
+    /// Remembers that the model asked for this call. Invariant: called before the bytes that end the request leave for the agent.
+    pub(crate) fn remember_emitted(&self, id: &str, tool: &str, arguments_digest: [u8; 32]) {
+        let mut emitted = self.emitted.lock();
+        if emitted.len() < EMITTED_MAX {
+            emitted.entry(id.to_owned()).or_insert_with(|| Emitted { tool: tool.to_owned(), arguments_digest, used: false });
+        }
+    }
+
+    /// Uses up an emission: true once, and only for the same tool with the same arguments.
+    pub(crate) fn use_emitted(&self, id: &str, tool: &str, arguments_digest: &[u8; 32]) -> bool {
+        let mut emitted = self.emitted.lock();
+        match emitted.get_mut(id) {
+            Some(call) if !call.used && call.tool == tool && call.arguments_digest == *arguments_digest => {
+                call.used = true;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+}
+
+/// One sandbox as its listeners know it. Which listener accepted is the identity; nothing the sandbox sends is.
+pub struct Gate {
+    /// The sandbox.
+    pub sandbox: SandboxId,
+    bound: ArcSwapOption<RunContext>,
+}
+
+impl Gate {
+    /// A gate with nothing behind it: everything is refused until a run is bound.
+    #[must_use]
+    pub fn new(sandbox: SandboxId) -> Self {
+        Self { sandbox, bound: ArcSwapOption::empty() }
+    }
+
+    /// Binds a run: from now on requests are its requests.
+    pub fn bind(&self, run: Arc<RunContext>) {
+        self.bound.store(Some(run));
+    }
+
+    /// Nothing may be reached any more.
+    pub fn unbind(&self) {
+        self.bound.store(None);
+    }
+
+    /// The run that is bound right now.
+    #[must_use]
+    pub fn bound(&self) -> Option<Arc<RunContext>> {
+        self.bound.load_full()
+    }
+}

@@ -1,0 +1,63 @@
+//! What the gateway saw of a run, as it happens. Pages and history come from this, never from the agent's own output.
+
+use policy::{Denial, Microusd, Usage};
+use serde_json::Value;
+
+/// One thing that was seen pass.
+#[derive(Clone, Debug)]
+pub enum RunEvent {
+    /// A model call left.
+    ModelCallBegan,
+    /// Text the model said.
+    TextDelta {
+        /// The next piece of it.
+        text: String,
+    },
+    /// The model begins to ask for a tool.
+    ToolCallStarted {
+        /// The `tool_use` id.
+        call_id: String,
+        /// The tool, without the server's prefix.
+        tool: String,
+    },
+    /// The model asked for a tool, completely.
+    ToolCall {
+        /// The `tool_use` id.
+        call_id: String,
+        /// The tool, without the server's prefix.
+        tool: String,
+        /// The arguments.
+        arguments: Value,
+    },
+    /// A tool answered, or the call was refused.
+    ToolResult {
+        /// The `tool_use` id.
+        call_id: String,
+        /// The tool.
+        tool: String,
+        /// Whether the tool did it.
+        ok: bool,
+        /// What it said, as text.
+        result: String,
+        /// The refusal, if it was one.
+        denial: Option<Denial>,
+    },
+    /// A model call is settled.
+    ModelCallEnded {
+        /// The model.
+        model: String,
+        /// What it used; none when that is not known.
+        usage: Option<Usage>,
+        /// What was charged.
+        cost: Microusd,
+        /// The provider's status code.
+        status: u16,
+        /// The provider's error, or ours, in one line.
+        error: Option<String>,
+    },
+    /// Something was refused.
+    Denied {
+        /// The refusal.
+        denial: Denial,
+    },
+}

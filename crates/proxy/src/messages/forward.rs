@@ -1,0 +1,288 @@
+//! Forwards an opened call and settles it on every way out.
+//!
+//! Invariant: the whole exchange lives in one task of its own, so that a client that goes away can't take the settlement with
+//! it; and what the model asked for is remembered before the bytes that say so are released.
+
+use super::meter::{Meter, Seen};
+use super::{Caller, headers};
+use crate::answer::{self, Body};
+use crate::{Proxy, RunEvent};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http::{Response, StatusCode, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Incoming;
+use policy::{Microusd, ModelPath, Usage, canonical_digest, price_of};
+use std::sync::Arc;
+use std::time::Duration;
+use store::{OpenModelCall, Settlement};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+
+/// A reservation outlives the run's deadline by this much, so that the last call can still be settled as measured.
+pub(super) const GRACE_SECS: i64 = 60;
+/// The provider may be silent for this long (its own pings come far more often).
+const SILENCE_MAX: Duration = Duration::from_secs(300);
+/// Chunks between the provider and a client that reads slowly.
+const CHUNKS_QUEUED_MAX: usize = 16;
+/// An answer that is not a stream is held until it was read, so it is bounded.
+const WHOLE_BYTES_MAX: usize = 64 << 20;
+const ERROR_TEXT_CHARS_MAX: usize = 300;
+
+type Chunks = mpsc::Sender<Result<Frame<Bytes>, std::io::Error>>;
+
+/// What the client gets first.
+enum Head {
+    Response(Response<Body>),
+    Unreachable,
+}
+
+/// Sends the call on its way and returns the provider's answer as it begins.
+pub(super) async fn forward(
+    proxy: Arc<Proxy>,
+    caller: Caller,
+    open: OpenModelCall,
+    head: &http::request::Parts,
+    body: Bytes,
+) -> Response<Body> {
+    let (tell_head, head_told) = oneshot::channel();
+    let (client_headers, query) = (head.headers.clone(), head.uri.query().map(str::to_owned));
+    let work = match &caller {
+        Caller::Run(run) => run.work.clone(),
+        Caller::Service(_) => proxy.work.clone(),
+    };
+    work.spawn(async move {
+        caller.tell(RunEvent::ModelCallBegan).await;
+        let exchange = Exchange { proxy: &proxy, caller: &caller, open: &open };
+        let end = exchange.run(client_headers, query.as_deref(), body, tell_head).await;
+        exchange.settle(end).await;
+    });
+    match head_told.await {
+        Ok(Head::Response(response)) => response,
+        Ok(Head::Unreachable) | Err(_) => {
+            answer::unavailable("The model provider can't be reached. Nothing was charged; try again in a moment.")
+        }
+    }
+}
+
+/// How an exchange ended.
+struct End {
+    status: u16,
+    usage: Option<Usage>,
+    error: Option<String>,
+}
+
+impl End {
+    fn unreachable(error: &str) -> Self {
+        Self { status: 0, usage: None, error: Some(error.to_owned()) }
+    }
+}
+
+struct Exchange<'a> {
+    proxy: &'a Proxy,
+    caller: &'a Caller,
+    open: &'a OpenModelCall,
+}
+
+impl Exchange<'_> {
+    async fn run(
+        &self,
+        client_headers: http::HeaderMap,
+        query: Option<&str>,
+        body: Bytes,
+        mut tell_head: oneshot::Sender<Head>,
+    ) -> End {
+        let sent = self.proxy.upstream.send(self.open, query, &client_headers, body);
+        let response = tokio::select! {
+            response = tokio::time::timeout(SILENCE_MAX, sent) => response,
+            // The client went away before the answer began; the provider may have begun to work, so the cost is unknown.
+            () = tell_head.closed() => return End { status: 200, usage: None, error: Some("the client went away".to_owned()) },
+        };
+        match response {
+            Ok(Ok(response)) => self.pass(response, tell_head).await,
+            Ok(Err(error)) if error.is_connect() => {
+                tracing::warn!(error = %chain(&error), "the model provider can't be reached");
+                let _ = tell_head.send(Head::Unreachable);
+                End::unreachable("the provider can't be reached")
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(error = %chain(&error), "the model provider broke the connection");
+                let _ = tell_head.send(Head::Unreachable);
+                End { status: 200, usage: None, error: Some("the provider broke the connection".to_owned()) }
+            }
+            Err(_) => {
+                let _ = tell_head.send(Head::Unreachable);
+                End { status: 200, usage: None, error: Some("the provider was silent for too long".to_owned()) }
+            }
+        }
+    }
+
+    async fn pass(&self, response: Response<Incoming>, tell_head: oneshot::Sender<Head>) -> End {
+        let status = response.status();
+        let streamed = is_event_stream(&response);
+        let (chunks, receiver) = mpsc::channel(CHUNKS_QUEUED_MAX);
+        let mut answer = Response::new(StreamBody::new(ReceiverStream::new(receiver)).boxed_unsync());
+        *answer.status_mut() = status;
+        *answer.headers_mut() = headers::to_client(response.headers());
+        let _ = tell_head.send(Head::Response(answer));
+        if streamed && status.is_success() {
+            self.stream(status, response.into_body(), &chunks).await
+        } else {
+            self.whole(status, response.into_body(), &chunks).await
+        }
+    }
+
+    /// A stream: every chunk is metered, then released.
+    async fn stream(&self, status: StatusCode, body: Incoming, chunks: &Chunks) -> End {
+        let mut meter = Meter::default();
+        let mut error = None;
+        let mut body = body.into_data_stream();
+        loop {
+            let chunk = match next(&mut body).await {
+                Next::Chunk(chunk) => chunk,
+                Next::End => break,
+                Next::Broken(text) => {
+                    let _ = chunks.send(Err(std::io::Error::other(text))).await;
+                    error = Some(text.to_owned());
+                    break;
+                }
+            };
+            for seen in meter.push(&chunk) {
+                if let Seen::Error(text) = &seen {
+                    error = Some(text.chars().take(ERROR_TEXT_CHARS_MAX).collect());
+                }
+                self.saw(seen).await;
+            }
+            if chunks.send(Ok(Frame::data(chunk))).await.is_err() {
+                error = Some("the client went away".to_owned());
+                break;
+            }
+        }
+        End { status: status.as_u16(), usage: meter.final_usage(), error }
+    }
+
+    /// An answer in one piece, or an error: read to its end, then released unchanged.
+    async fn whole(&self, status: StatusCode, body: Incoming, chunks: &Chunks) -> End {
+        let mut bytes = BytesMut::new();
+        let mut body = body.into_data_stream();
+        loop {
+            match next(&mut body).await {
+                Next::Chunk(chunk) if bytes.len() + chunk.len() <= WHOLE_BYTES_MAX => bytes.extend_from_slice(&chunk),
+                Next::End => break,
+                Next::Chunk(_) => return broken(chunks, status, bytes, "the provider's answer is too large").await,
+                Next::Broken(text) => return broken(chunks, status, bytes, text).await,
+            }
+        }
+        let bytes = bytes.freeze();
+        let mut meter = Meter::default();
+        if status.is_success() {
+            for seen in meter.whole(&bytes) {
+                self.saw(seen).await;
+            }
+        }
+        let error = (!status.is_success()).then(|| provider_error(status, &bytes));
+        let _ = chunks.send(Ok(Frame::data(bytes))).await;
+        End { status: status.as_u16(), usage: meter.final_usage(), error }
+    }
+
+    /// Remembers and tells what the model said.
+    async fn saw(&self, seen: Seen) {
+        let Caller::Run(run) = self.caller else { return };
+        let prefix = format!("mcp__{}__", run.app.manifest.mcp.name);
+        let short = |name: &str| name.strip_prefix(&prefix).unwrap_or(name).to_owned();
+        match seen {
+            Seen::Text(text) => run.tell(RunEvent::TextDelta { text }).await,
+            Seen::ToolStarted { id, name } => run.tell(RunEvent::ToolCallStarted { call_id: id, tool: short(&name) }).await,
+            Seen::Tool { id, name, input } => {
+                if let (Some(tool), Some(digest)) = (name.strip_prefix(&prefix), canonical_digest(&input)) {
+                    run.remember_emitted(&id, tool, digest);
+                }
+                run.tell(RunEvent::ToolCall { call_id: id, tool: short(&name), arguments: input }).await;
+            }
+            Seen::Error(_) => {}
+        }
+    }
+
+    /// Charges what is known, or what was reserved.
+    async fn settle(&self, end: End) {
+        let request = self.open.permit().request();
+        let now = self.proxy.clock.now();
+        let settlement = match (end.status, end.usage, request.path) {
+            (200..=299, _, ModelPath::CountTokens) => Settlement::NotCharged { status: end.status },
+            (200..=299, Some(usage), ModelPath::Messages) => {
+                Settlement::Measured { usage, cost: price_of(&request.model, now).cost(&usage) }
+            }
+            (200..=299, None, ModelPath::Messages) => Settlement::Unknown,
+            (status, _, _) => Settlement::NotCharged { status },
+        };
+        if let Settlement::Measured { cost, usage } = settlement {
+            if cost > self.open.permit().ceiling() {
+                tracing::error!(%cost, ceiling = %self.open.permit().ceiling(), ?usage, model = request.model, "a call cost more than its ceiling");
+            }
+        }
+        let charged = self.proxy.store.settle_model_call(self.open.id(), settlement, now).await;
+        let cost = charged.unwrap_or_else(|error| {
+            tracing::error!(%error, call = %self.open.id(), "a call could not be settled; its reservation will be charged by the sweeper");
+            None
+        });
+        let cost = cost.unwrap_or(Microusd::ZERO);
+        let ended = RunEvent::ModelCallEnded {
+            model: request.model.clone(),
+            usage: end.usage,
+            cost,
+            status: end.status,
+            error: end.error,
+        };
+        self.caller.tell(ended).await;
+    }
+}
+
+/// The next piece of the provider's answer.
+enum Next {
+    Chunk(Bytes),
+    End,
+    Broken(&'static str),
+}
+
+async fn next(body: &mut http_body_util::BodyDataStream<Incoming>) -> Next {
+    match tokio::time::timeout(SILENCE_MAX, body.next()).await {
+        Ok(Some(Ok(chunk))) => Next::Chunk(chunk),
+        Ok(None) => Next::End,
+        Ok(Some(Err(_))) => Next::Broken("the provider broke the connection"),
+        Err(_) => Next::Broken("the provider was silent for too long"),
+    }
+}
+
+/// Passes on what came before the break, then breaks too, as a client without a proxy would see it.
+async fn broken(chunks: &Chunks, status: StatusCode, bytes: BytesMut, text: &'static str) -> End {
+    let _ = chunks.send(Ok(Frame::data(bytes.freeze()))).await;
+    let _ = chunks.send(Err(std::io::Error::other(text))).await;
+    End { status: status.as_u16(), usage: None, error: Some(text.to_owned()) }
+}
+
+fn is_event_stream(response: &Response<Incoming>) -> bool {
+    let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
+}
+
+fn provider_error(status: StatusCode, body: &[u8]) -> String {
+    let parsed: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let message = parsed
+        .as_ref()
+        .and_then(|body| body.pointer("/error/message"))
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or("no reason given");
+    format!("{}: {message}", status.as_u16()).chars().take(ERROR_TEXT_CHARS_MAX).collect()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,308 @@
+//! The meter: reads usage, text and emitted tool calls out of the provider's answer while it passes. Pure; parses, never acts.
+
+use super::sse::SseScanner;
+use policy::Usage;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What the meter saw.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// A piece of text.
+    Text(String),
+    /// A tool call begins.
+    ToolStarted {
+        /// The `tool_use` id.
+        id: String,
+        /// The name as the model said it.
+        name: String,
+    },
+    /// A tool call is complete.
+    Tool {
+        /// The `tool_use` id.
+        id: String,
+        /// The name as the model said it.
+        name: String,
+        /// Its arguments.
+        input: Value,
+    },
+    /// The provider reports an error in the middle of a stream.
+    Error(String),
+}
+
+/// Tool arguments longer than this are not taken as emitted.
+const INPUT_BYTES_MAX: usize = 1 << 20;
+const BLOCKS_MAX: usize = 1024;
+
+#[derive(Deserialize)]
+struct UsageFields {
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    cache_creation_input_tokens: Option<u64>,
+    cache_creation: Option<CacheCreation>,
+}
+
+#[derive(Deserialize)]
+struct CacheCreation {
+    ephemeral_5m_input_tokens: Option<u64>,
+    ephemeral_1h_input_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "type")]
+    kind: String,
+    message: Option<Message>,
+    index: Option<u64>,
+    content_block: Option<Block>,
+    delta: Option<Delta>,
+    usage: Option<UsageFields>,
+    error: Option<ProviderError>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    usage: Option<UsageFields>,
+    #[serde(default)]
+    content: Vec<Block>,
+}
+
+#[derive(Deserialize)]
+struct Block {
+    #[serde(rename = "type")]
+    kind: String,
+    id: Option<String>,
+    name: Option<String>,
+    text: Option<String>,
+    input: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Delta {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    text: Option<String>,
+    partial_json: Option<String>,
+    stop_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ProviderError {
+    #[serde(rename = "type")]
+    kind: String,
+    message: String,
+}
+
+/// A `tool_use` block in the making.
+struct OpenTool {
+    id: String,
+    name: String,
+    json: String,
+    whole: Option<Value>,
+}
+
+/// One answer being metered.
+#[derive(Default)]
+pub struct Meter {
+    scanner: SseScanner,
+    usage: Usage,
+    /// The stream's last usage came with a stop reason: it is the final one.
+    complete: bool,
+    failed: bool,
+    tools: BTreeMap<u64, OpenTool>,
+}
+
+impl Meter {
+    /// Reads the next chunk of a stream.
+    pub fn push(&mut self, chunk: &[u8]) -> Vec<Seen> {
+        let mut scanner = std::mem::take(&mut self.scanner);
+        let mut seen = Vec::new();
+        scanner.push(chunk, |data| self.event(data, &mut seen));
+        self.scanner = scanner;
+        seen
+    }
+
+    /// Reads a whole answer that is not a stream.
+    pub fn whole(&mut self, body: &[u8]) -> Vec<Seen> {
+        let Ok(message) = serde_json::from_slice::<Message>(body) else { return Vec::new() };
+        if let Some(usage) = &message.usage {
+            self.update(usage);
+            self.complete = true;
+        }
+        message.content.into_iter().filter_map(whole_block).collect()
+    }
+
+    /// What was used, once that is known for sure.
+    #[must_use]
+    pub const fn final_usage(&self) -> Option<Usage> {
+        if self.complete && !self.failed && !self.scanner.overflowed() { Some(self.usage) } else { None }
+    }
+
+    fn event(&mut self, data: &[u8], seen: &mut Vec<Seen>) {
+        let Ok(event) = serde_json::from_slice::<Event>(data) else { return };
+        match event.kind.as_str() {
+            "message_start" => {
+                if let Some(usage) = event.message.and_then(|message| message.usage) {
+                    self.update(&usage);
+                }
+            }
+            "content_block_start" => self.block_start(event.index, event.content_block, seen),
+            "content_block_delta" => self.block_delta(event.index, event.delta, seen),
+            "content_block_stop" => self.block_stop(event.index, seen),
+            "message_delta" => {
+                let stopped = event.delta.is_some_and(|delta| delta.stop_reason.is_some());
+                if let Some(usage) = &event.usage {
+                    self.update(usage);
+                    self.complete |= stopped;
+                }
+            }
+            "error" => {
+                self.failed = true;
+                let text =
+                    event.error.map_or_else(|| "unknown error".to_owned(), |error| format!("{}: {}", error.kind, error.message));
+                seen.push(Seen::Error(text));
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts are cumulative: a later one replaces an earlier one, never adds to it.
+    fn update(&mut self, fields: &UsageFields) {
+        self.usage.input = fields.input_tokens.unwrap_or(self.usage.input);
+        self.usage.output = fields.output_tokens.unwrap_or(self.usage.output);
+        self.usage.cache_read = fields.cache_read_input_tokens.unwrap_or(self.usage.cache_read);
+        if let Some(total) = fields.cache_creation_input_tokens {
+            let split = fields.cache_creation.as_ref();
+            let five_minutes = split.and_then(|split| split.ephemeral_5m_input_tokens).unwrap_or(0).min(total);
+            // What is not said to be of the cheap kind is taken for the dear one.
+            self.usage.cache_write_5m = five_minutes;
+            self.usage.cache_write_1h = total - five_minutes;
+        } else if let Some(split) = &fields.cache_creation {
+            self.usage.cache_write_5m = split.ephemeral_5m_input_tokens.unwrap_or(self.usage.cache_write_5m);
+            self.usage.cache_write_1h = split.ephemeral_1h_input_tokens.unwrap_or(self.usage.cache_write_1h);
+        }
+    }
+
+    fn block_start(&mut self, index: Option<u64>, block: Option<Block>, seen: &mut Vec<Seen>) {
+        let (Some(index), Some(block)) = (index, block) else { return };
+        match (block.kind.as_str(), block.id, block.name) {
+            ("tool_use", Some(id), Some(name)) if self.tools.len() < BLOCKS_MAX => {
+                seen.push(Seen::ToolStarted { id: id.clone(), name: name.clone() });
+                self.tools.insert(index, OpenTool { id, name, json: String::new(), whole: block.input });
+            }
+            ("text", _, _) => seen.extend(block.text.filter(|text| !text.is_empty()).map(Seen::Text)),
+            _ => {}
+        }
+    }
+
+    fn block_delta(&mut self, index: Option<u64>, delta: Option<Delta>, seen: &mut Vec<Seen>) {
+        let Some(delta) = delta else { return };
+        match delta.kind.as_deref() {
+            Some("text_delta") => seen.extend(delta.text.map(Seen::Text)),
+            Some("input_json_delta") => {
+                let tool = index.and_then(|index| self.tools.get_mut(&index));
+                if let (Some(tool), Some(part)) = (tool, delta.partial_json) {
+                    if tool.json.len() + part.len() <= INPUT_BYTES_MAX {
+                        tool.json.push_str(&part);
+                    }
+                }
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn block_stop(&mut self, index: Option<u64>, seen: &mut Vec<Seen>) {
+        let Some(tool) = index.and_then(|index| self.tools.remove(&index)) else { return };
+        let input = if tool.json.is_empty() { tool.whole } else { serde_json::from_str(&tool.json).ok() };
+        // Arguments that are not JSON (or were too long) were not emitted as any call's arguments.
+        if let Some(input) = input {
+            seen.push(Seen::Tool { id: tool.id, name: tool.name, input });
+        }
+    }
+}
+
+fn whole_block(block: Block) -> Option<Seen> {
+    match (block.kind.as_str(), block.id, block.name, block.text, block.input) {
+        ("text", _, _, Some(text), _) => Some(Seen::Text(text)),
+        ("tool_use", Some(id), Some(name), _, Some(input)) => Some(Seen::Tool { id, name, input }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn stream(events: &[Value]) -> Vec<u8> {
+        events
+            .iter()
+            .flat_map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or("x")).into_bytes())
+            .collect()
+    }
+
+    fn tool_stream() -> Vec<u8> {
+        stream(&[
+            json!({"type": "message_start", "message": {"usage": {"input_tokens": 10, "output_tokens": 1, "cache_creation_input_tokens": 7, "cache_creation": {"ephemeral_5m_input_tokens": 5}}}}),
+            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi \"usage\""}}),
+            json!({"type": "content_block_stop", "index": 0}),
+            json!({"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "toolu_1", "name": "mcp__m__add", "input": {}}}),
+            json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "{\"a\":"}}),
+            json!({"type": "ping"}),
+            json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "1.0}"}}),
+            json!({"type": "content_block_stop", "index": 1}),
+            json!({"type": "something_new", "usage": {"input_tokens": 99}}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 20}}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 25, "input_tokens": 11}}),
+            json!({"type": "message_stop"}),
+        ])
+    }
+
+    #[test]
+    fn the_last_cumulative_usage_counts_at_every_chunk_split() {
+        let bytes = tool_stream();
+        for size in [1, 2, 3, 7, 64, bytes.len()] {
+            let mut meter = Meter::default();
+            let seen: Vec<Seen> = bytes.chunks(size).flat_map(|chunk| meter.push(chunk)).collect();
+            let expected = Usage { input: 11, output: 25, cache_read: 0, cache_write_5m: 5, cache_write_1h: 2 };
+            assert_eq!(meter.final_usage(), Some(expected), "chunks of {size}");
+            let call = Seen::Tool { id: "toolu_1".to_owned(), name: "mcp__m__add".to_owned(), input: json!({"a": 1.0}) };
+            assert!(seen.contains(&Seen::Text("Hi \"usage\"".to_owned())) && seen.contains(&call), "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_cut_or_failed_stream_has_no_final_usage() {
+        let bytes = tool_stream();
+        let cut = bytes.windows(13).position(|window| window == b"message_delta").expect("it is there");
+        let mut meter = Meter::default();
+        meter.push(&bytes[..cut]);
+        assert_eq!(meter.final_usage(), None);
+        let mut meter = Meter::default();
+        let seen = meter.push(&stream(&[json!({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}})]));
+        assert_eq!((seen, meter.final_usage()), (vec![Seen::Error("overloaded_error: busy".to_owned())], None));
+    }
+
+    #[test]
+    fn a_tool_call_with_broken_arguments_was_not_emitted() {
+        let mut meter = Meter::default();
+        let seen = meter.push(&stream(&[
+            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "id": "t", "name": "n", "input": {}}}),
+            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": "{\"a\":"}}),
+            json!({"type": "content_block_stop", "index": 0}),
+        ]));
+        assert!(!seen.iter().any(|seen| matches!(seen, Seen::Tool { .. })), "{seen:?}");
+    }
+
+    #[test]
+    fn a_whole_answer_is_read_like_a_stream() {
+        let mut meter = Meter::default();
+        let body = json!({"content": [{"type": "text", "text": "a"}, {"type": "tool_use", "id": "t", "name": "n", "input": {"x": 1}}, {"type": "new"}], "usage": {"input_tokens": 3, "output_tokens": 4}});
+        let seen = meter.whole(body.to_string().as_bytes());
+        assert_eq!(seen.len(), 2);
+        assert_eq!(meter.final_usage(), Some(Usage { input: 3, output: 4, ..Usage::default() }));
+    }
+}

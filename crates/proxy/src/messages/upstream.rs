@@ -1,0 +1,140 @@
+//! The provider: its address, its key, and the client that speaks to it. The only place where the key is held.
+
+use super::headers;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use policy::ModelPath;
+use secrecy::{ExposeSecret, SecretString};
+use std::sync::Arc;
+use std::time::Duration;
+use store::OpenModelCall;
+
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
+const IDLE_CONNECTIONS_MAX: usize = 256;
+const IDLE_WAIT: Duration = Duration::from_secs(60);
+
+/// Why an upstream can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The address is wrong.
+    #[error("provider address {0:?} must be https://HOST, or http:// on loopback, without path or query")]
+    Address(String),
+    /// The key can't be sent in a header.
+    #[error("the provider key has characters that can't stand in a header")]
+    Key,
+    /// TLS could not be set up.
+    #[error("TLS for the provider: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// The provider.
+pub struct ModelUpstream {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    base: Uri,
+    key: SecretString,
+}
+
+impl ModelUpstream {
+    /// Sets up the way to the provider. Plain HTTP is for loopback only.
+    ///
+    /// # Errors
+    /// [`UpstreamError`].
+    pub fn new(base: &str, key: SecretString) -> Result<Self, UpstreamError> {
+        let wrong = || UpstreamError::Address(base.to_owned());
+        let uri: Uri = base.parse().map_err(|_| wrong())?;
+        let loopback =
+            uri.host().is_some_and(|host| host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()));
+        let scheme_fits = uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && loopback);
+        if !scheme_fits || uri.path() != "/" || uri.query().is_some() {
+            return Err(wrong());
+        }
+        HeaderValue::from_str(key.expose_secret()).map_err(|_| UpstreamError::Key)?;
+        Ok(Self { client: client()?, base: uri, key })
+    }
+
+    /// Sends an opened call. Using it up is what allows the key to be added.
+    pub(super) async fn send(
+        &self,
+        open: &OpenModelCall,
+        query: Option<&str>,
+        client_headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
+        let request = self.request(open.permit().request().path, query, client_headers, body);
+        self.client.request(request).await
+    }
+
+    fn request(&self, path: ModelPath, query: Option<&str>, client_headers: &HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
+        let query = query.map_or_else(String::new, |query| format!("?{query}"));
+        let scheme = self.base.scheme_str().unwrap_or("https");
+        let authority = self.base.authority().map_or("", http::uri::Authority::as_str);
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        // The parts were a valid address when the upstream was made; the query came out of a valid request.
+        *request.uri_mut() =
+            format!("{scheme}://{authority}{}{query}", path.as_str()).parse().unwrap_or_else(|_| self.base.clone());
+        *request.headers_mut() = headers::to_provider(client_headers);
+        if let Ok(mut key) = HeaderValue::from_str(self.key.expose_secret()) {
+            key.set_sensitive(true);
+            request.headers_mut().insert("x-api-key", key);
+        }
+        request
+    }
+}
+
+fn client() -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, UpstreamError> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut tcp = HttpConnector::new();
+    tcp.set_connect_timeout(Some(CONNECT_WAIT));
+    tcp.set_nodelay(true);
+    tcp.enforce_http(false);
+    let connector =
+        hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_WAIT)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        // A call that may have reached the provider is never sent again by itself: it was reserved for once.
+        .retry_canceled_requests(false)
+        .build(connector))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_safe_addresses_are_taken() {
+        let made = |base: &str| ModelUpstream::new(base, SecretString::from("k")).is_ok();
+        assert!(made("https://api.anthropic.com") && made("http://127.0.0.1:9") && made("http://localhost:9/"));
+        for bad in ["http://api.anthropic.com", "https://x/path", "https://x/?q=1", "ftp://x", "", "api.anthropic.com"] {
+            assert!(!made(bad), "{bad}");
+        }
+        assert!(ModelUpstream::new("https://x", SecretString::from("a\nb")).is_err());
+    }
+
+    #[test]
+    fn the_key_replaces_whatever_the_client_sent() {
+        let upstream = ModelUpstream::new("http://127.0.0.1:9", SecretString::from("real")).expect("an upstream");
+        let client: HeaderMap = [("x-api-key", "fake"), ("authorization", "Bearer fake")]
+            .map(|(n, v)| (http::HeaderName::from_static(n), HeaderValue::from_static(v)))
+            .into_iter()
+            .collect();
+        let request = upstream.request(ModelPath::Messages, Some("beta=true"), &client, Bytes::new());
+        assert_eq!(request.uri(), "http://127.0.0.1:9/v1/messages?beta=true");
+        assert_eq!(request.headers().get_all("x-api-key").iter().collect::<Vec<_>>(), ["real"]);
+        assert!(!request.headers().contains_key("authorization"));
+    }
+}

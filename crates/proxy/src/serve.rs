@@ -1,0 +1,70 @@
+//! HTTP/1.1 on a listener, with every wait and number bounded.
+
+use crate::answer::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+const HEADERS_WAIT: Duration = Duration::from_secs(15);
+const HEADER_BYTES_MAX: usize = 64 << 10;
+const CONNECTIONS_MAX: usize = 1024;
+/// After a failed accept (out of file descriptors, say), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves a listener until `stop`.
+pub(crate) async fn serve_http<F, R>(listener: TcpListener, stop: CancellationToken, answer: F)
+where
+    F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Response<Body>> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        // Over the bound the connection is closed at once: denied fast, never accepted and left hanging.
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let (answer, stop) = (answer.clone(), stop.clone());
+        tokio::spawn(async move {
+            let _ = stream.set_nodelay(true);
+            serve_connection(stream, stop, answer).await;
+            drop(place);
+        });
+    }
+}
+
+/// Serves one connection until it ends or `stop`.
+pub(crate) async fn serve_connection<S, F, R>(stream: S, stop: CancellationToken, answer: F)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Response<Body>> + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let answer = answer.clone();
+        async move { Ok::<_, Infallible>(answer(request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WAIT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // What goes wrong on a connection concerns its client alone.
+        _ = connection => {}
+        () = stop.cancelled() => {}
+    }
+}

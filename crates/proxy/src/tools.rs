@@ -1,0 +1,209 @@
+//! The way of a tool call: the run's app, the model's own word, the journal, the tool, the journal again.
+
+use crate::answer::{self, Body};
+use crate::context::{App, RunContext};
+use crate::mcp::front::{self, HostError, ServerInfo, ToolCall, ToolHost};
+use crate::mcp::upstream::{UpstreamError, UserRef};
+use crate::{Proxy, RunEvent};
+use futures_util::future::BoxFuture;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use policy::{AuditEvent, Denial, DenialCode, ToolEffect, ToolRequest, UserId, admit_tool, canonical_digest};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Change, OpenError, OpenToolCall, ToolState};
+
+const BODY_BYTES_MAX: usize = 1 << 20;
+const BODY_WAIT: Duration = Duration::from_secs(30);
+/// What of a result goes to the page and into the history.
+const RESULT_CHARS_SHOWN: usize = 20_000;
+
+/// Answers one request on the tools' name.
+pub(crate) async fn handle(proxy: &Arc<Proxy>, run: Arc<RunContext>, request: Request<Incoming>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let body = match tokio::time::timeout(BODY_WAIT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => {
+            return answer::error(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "request_too_large",
+                "The request is larger than 1 MiB or ended early.",
+            );
+        }
+        Err(_) => {
+            return answer::error(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout_error",
+                "The body took longer than 30 seconds to arrive.",
+            );
+        }
+    };
+    let host = RunTools { proxy: Arc::clone(proxy), run: Arc::clone(&run) };
+    // A task of its own, so that a client that goes away can't take the journal's second entry with it.
+    let answered = run.work.spawn(async move { front::handle(&head, body, &host).await }).await;
+    answered.map_or_else(
+        |_| answer::error(StatusCode::INTERNAL_SERVER_ERROR, "api_error", "The gateway failed to answer. Try again."),
+        |response| response.map(|body| body.map_err(|never| match never {}).boxed_unsync()),
+    )
+}
+
+/// Reads a resource of an app for a person (their map, say): by the same path, but read-only and without a run.
+///
+/// # Errors
+/// [`HostError`] when the manifest does not list it or the app does not answer.
+pub async fn read_resource(app: &App, user: UserId, uri: &str) -> Result<Value, HostError> {
+    if !app.manifest.allows_resource(uri) {
+        return Err(HostError::Unknown);
+    }
+    app.upstream.read_resource(&user_ref(user), uri).await.map_err(|error| unreachable_app(app, error))
+}
+
+fn user_ref(user: UserId) -> UserRef {
+    UserRef::new(user.to_string())
+}
+
+fn unreachable_app(app: &App, error: UpstreamError) -> HostError {
+    tracing::warn!(app = app.manifest.id, %error, "the app's tools did not answer");
+    error.into()
+}
+
+/// The tools of one run, as the front door sees them.
+struct RunTools {
+    proxy: Arc<Proxy>,
+    run: Arc<RunContext>,
+}
+
+impl RunTools {
+    async fn tools(&self) -> Result<Vec<Value>, HostError> {
+        let app = &self.run.app;
+        let all = app.upstream.tools(&user_ref(self.run.user)).await.map_err(|error| unreachable_app(app, error))?;
+        let offered = app.manifest.tools_offered(self.run.writes);
+        let named = |tool: &Value| tool.get("name").and_then(Value::as_str).is_some_and(|name| offered.contains(&name));
+        Ok(all.into_iter().filter(named).collect())
+    }
+
+    async fn call(&self, call: ToolCall) -> Result<Value, HostError> {
+        let tool_use_id = call.tool_use_id.clone().unwrap_or_default();
+        match self.open(&call, &tool_use_id).await {
+            Ok(open) => self.run_tool(open, &tool_use_id, call.arguments).await,
+            Err(OpenError::Denied(denial)) => Err(self.refuse(denial, &tool_use_id, &call.name).await),
+            Err(OpenError::Store(error)) => {
+                tracing::error!(%error, "a tool call could not be journaled, so it was not made");
+                Err(HostError::Upstream("the journal is not available".to_owned()))
+            }
+        }
+    }
+
+    /// May they? And then: written down before it leaves.
+    async fn open(&self, call: &ToolCall, tool_use_id: &str) -> Result<OpenToolCall, OpenError> {
+        let run = &self.run;
+        let arguments = Value::Object(call.arguments.clone());
+        let Some(digest) = canonical_digest(&arguments) else {
+            return Err(OpenError::Denied(Denial::new(DenialCode::ToolNotEmitted, &call.name)));
+        };
+        let emitted = run.use_emitted(tool_use_id, &call.name, &digest);
+        let request = ToolRequest { tool: call.name.clone(), arguments_digest: digest, emitted };
+        let now = self.proxy.clock.now();
+        let permit = admit_tool(request, &run.app.manifest, &run.view(), now).map_err(OpenError::Denied)?;
+        self.proxy.store.open_tool_call(permit, &run.app.manifest.id, tool_use_id, arguments.to_string(), now).await
+    }
+
+    /// Calls the tool; using up the open call is what allows it.
+    async fn run_tool(&self, open: OpenToolCall, tool_use_id: &str, arguments: Map<String, Value>) -> Result<Value, HostError> {
+        let (app, tool) = (&self.run.app, open.permit().request().tool.clone());
+        let result = app.upstream.call(&user_ref(self.run.user), &tool, arguments).await;
+        let (state, text) = match &result {
+            Ok(result) if is_error(result) => (ToolState::Failed, shown(result)),
+            Ok(result) => (ToolState::Done, shown(result)),
+            Err(error) if error.outcome_unknown() => (ToolState::Uncertain, format!("The tool's answer was lost: {error}")),
+            Err(error) => (ToolState::Failed, format!("The tool can't be reached: {error}")),
+        };
+        if let Err(error) = self.proxy.store.settle_tool_call(open.id(), state, text.clone(), self.proxy.clock.now()).await {
+            tracing::error!(%error, call = %open.id(), "a tool call could not be settled; it will be shown as uncertain");
+        }
+        if open.permit().effect() == ToolEffect::Write && state != ToolState::Failed {
+            let user = self.run.user.to_string();
+            self.proxy.store.announce(Change::App { user, app: app.manifest.id.clone() });
+        }
+        let told = RunEvent::ToolResult {
+            call_id: tool_use_id.to_owned(),
+            tool,
+            ok: state == ToolState::Done,
+            result: text,
+            denial: None,
+        };
+        self.run.tell(told).await;
+        result.map_err(|error| unreachable_app(app, error))
+    }
+
+    /// A refusal reaches the model as a failed tool, the user as an event, and the record.
+    async fn refuse(&self, denial: Denial, tool_use_id: &str, tool: &str) -> HostError {
+        let code = denial.code;
+        if self.run.record_denial() {
+            self.proxy.record(AuditEvent::Denied { run: Some(self.run.run), denial: denial.clone() }).await;
+            let told = RunEvent::ToolResult {
+                call_id: tool_use_id.to_owned(),
+                tool: tool.to_owned(),
+                ok: false,
+                result: denial.message().to_owned(),
+                denial: Some(denial),
+            };
+            self.run.tell(told).await;
+        }
+        HostError::Denied { code: code.as_str(), message: code.sentence() }
+    }
+}
+
+fn is_error(result: &Value) -> bool {
+    result.get("isError").and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// The text of a result, bounded.
+fn shown(result: &Value) -> String {
+    let blocks = result.get("content").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let texts = blocks.iter().filter_map(|block| block.get("text").and_then(Value::as_str));
+    texts.collect::<Vec<_>>().join("\n").chars().take(RESULT_CHARS_SHOWN).collect()
+}
+
+impl ToolHost for RunTools {
+    fn server(&self) -> ServerInfo {
+        let manifest = &self.run.app.manifest;
+        ServerInfo {
+            name: manifest.mcp.name.clone(),
+            title: manifest.title.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    fn tools(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
+        Box::pin(Self::tools(self))
+    }
+
+    fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Value, HostError>> {
+        Box::pin(Self::call(self, call))
+    }
+
+    fn resources(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
+        Box::pin(async move {
+            let app = &self.run.app;
+            let all = app.upstream.resources(&user_ref(self.run.user)).await.map_err(|error| unreachable_app(app, error))?;
+            let listed = |resource: &Value| {
+                resource.get("uri").and_then(Value::as_str).is_some_and(|uri| app.manifest.allows_resource(uri))
+            };
+            Ok(all.into_iter().filter(listed).collect())
+        })
+    }
+
+    fn resource_templates(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
+        Box::pin(async move {
+            let app = &self.run.app;
+            app.upstream.resource_templates(&user_ref(self.run.user)).await.map_err(|error| unreachable_app(app, error))
+        })
+    }
+
+    fn read_resource<'a>(&'a self, uri: &'a str) -> BoxFuture<'a, Result<Value, HostError>> {
+        Box::pin(read_resource(&self.run.app, self.run.user, uri))
+    }
+}

@@ -1,0 +1,138 @@
+//! What every way of running an agent has in common.
+
+use crate::error::SandboxError;
+use futures_util::future::BoxFuture;
+use policy::SandboxId;
+use std::collections::BTreeMap;
+use tokio::net::unix::pipe;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// One agent to be started.
+#[derive(Clone, Debug)]
+pub struct AgentSpec {
+    /// The sandbox's id.
+    pub id: SandboxId,
+    /// Arguments after the program.
+    pub arguments: Vec<String>,
+    /// The whole environment but for what the driver itself must say (home, certificates). Nothing is inherited.
+    pub environment: BTreeMap<String, String>,
+    /// The certificate the agent shall trust, as PEM.
+    pub trusted_pem: String,
+}
+
+/// What captures a sandbox's network: created inside its namespace, owned here. Which of them accepted is the identity.
+#[derive(Debug)]
+pub struct Listeners {
+    /// TCP 80.
+    pub http: std::net::TcpListener,
+    /// TCP 443.
+    pub tls: std::net::TcpListener,
+    /// UDP 53.
+    pub dns_udp: std::net::UdpSocket,
+    /// TCP 53.
+    pub dns_tcp: std::net::TcpListener,
+}
+
+/// How an agent ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// In words: an exit code, a signal, out of memory.
+    pub reason: String,
+    /// The last it said on standard error, for the operator's log.
+    pub stderr_tail: String,
+}
+
+/// A running agent with everything that belongs to it.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// Its id.
+    pub id: SandboxId,
+    /// Its network.
+    pub listeners: Listeners,
+    /// Its standard input.
+    pub stdin: pipe::Sender,
+    /// Its standard output: untrusted display.
+    pub stdout: pipe::Receiver,
+    /// Rules that this host could not enforce, in sentences. Empty is the wanted state.
+    pub downgrades: Vec<String>,
+    /// How long the sandbox took to build, until its program was executed.
+    pub setup_us: u64,
+    /// Its first process, as the host counts.
+    pub init_pid: u32,
+    /// What keeps it alive.
+    pub life: Life,
+}
+
+/// Keeps a sandbox alive. Dropping it destroys the sandbox with everything in it.
+#[derive(Debug)]
+pub struct Life {
+    pub(crate) exit: watch::Receiver<Option<Exit>>,
+    pub(crate) gone: CancellationToken,
+    pub(crate) kill: CancellationToken,
+}
+
+/// Waits for the end of a sandbox without keeping it alive.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    exit: watch::Receiver<Option<Exit>>,
+    gone: CancellationToken,
+}
+
+impl Life {
+    /// Something to wait with.
+    #[must_use]
+    pub fn ending(&self) -> Ending {
+        Ending { exit: self.exit.clone(), gone: self.gone.clone() }
+    }
+
+    /// Destroys the sandbox and waits until processes, mounts, control groups and files are gone.
+    pub async fn destroy(self) {
+        let gone = self.gone.clone();
+        drop(self);
+        gone.cancelled().await;
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.kill.cancel();
+    }
+}
+
+impl Ending {
+    /// Waits until the agent ended by itself or was killed.
+    pub async fn exited(&mut self) -> Exit {
+        let unknown = || Exit { reason: "its supervisor is gone".to_owned(), stderr_tail: String::new() };
+        match self.exit.wait_for(Option::is_some).await {
+            Ok(exit) => exit.clone().unwrap_or_else(unknown),
+            Err(_) => unknown(),
+        }
+    }
+
+    /// Waits until nothing of the sandbox is left.
+    pub async fn gone(&self) {
+        self.gone.cancelled().await;
+    }
+}
+
+/// A way of running agents. What it can't enforce is an error or stands in [`Sandbox::downgrades`], never silence.
+pub trait Driver: Send + Sync {
+    /// `native`, `direct` ...
+    fn name(&self) -> &'static str;
+
+    /// Whether strangers may be let in: files, processes and network of the host out of reach.
+    fn confines(&self) -> bool;
+
+    /// Checks what can be checked before the first agent is started.
+    ///
+    /// # Errors
+    /// [`SandboxError`] saying what is missing.
+    fn check(&self) -> Result<(), SandboxError>;
+
+    /// Starts an agent.
+    ///
+    /// # Errors
+    /// [`SandboxError`]; then nothing is left behind.
+    fn start(&self, spec: AgentSpec) -> BoxFuture<'_, Result<Sandbox, SandboxError>>;
+}

@@ -1,0 +1,73 @@
+//! Why an agent does not run.
+
+/// What can go wrong with a sandbox. The text is for operators; [`SandboxError::public`] is for people.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The agent's executable is not there or can't be executed.
+    #[error("agent {path}: {reason}. Install it with `make setup`, or point agent.path at it")]
+    AgentMissing {
+        /// Where it was looked for.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The program that confines is not there.
+    #[error("{path}: {reason}. It is built and installed beside the gateway: `cargo build -p jail`")]
+    JailMissing {
+        /// Where it was looked for.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The sandbox could not be built as planned.
+    #[error("sandbox: {0}")]
+    Build(#[from] jail::Failure),
+    /// Speaking with the program that confines.
+    #[error("sandbox: {0}")]
+    Control(#[from] jail::ControlError),
+    /// A pipe or process of ours.
+    #[error("sandbox: {operation}: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It took too long to build.
+    #[error("the sandbox was not ready after {0} seconds")]
+    Slow(u64),
+    /// The agent ended when it should not have.
+    #[error("the agent ended: {0}")]
+    Ended(String),
+}
+
+impl SandboxError {
+    /// Wraps an I/O error with what was tried.
+    pub(crate) const fn io(operation: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { operation, source }
+    }
+
+    /// A stable code for the failed run.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::AgentMissing { .. } => "agent.missing",
+            Self::JailMissing { .. } | Self::Build(_) | Self::Control(_) | Self::Io { .. } | Self::Slow(_) => {
+                "sandbox.unavailable"
+            }
+            Self::Ended(_) => "agent.ended",
+        }
+    }
+
+    /// One sentence for people: no paths, no internals.
+    #[must_use]
+    pub const fn public(&self) -> &'static str {
+        match self {
+            Self::AgentMissing { .. } => "The assistant is not installed on this server. The operator has to install it.",
+            Self::JailMissing { .. } | Self::Build(_) | Self::Control(_) | Self::Io { .. } | Self::Slow(_) => {
+                "A safe place for the assistant could not be set up, so it was not started. Try again, or tell the operator."
+            }
+            Self::Ended(_) => "The assistant stopped unexpectedly. Try again.",
+        }
+    }
+}

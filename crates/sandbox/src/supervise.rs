@@ -1,0 +1,135 @@
+//! The life of one jailed sandbox: the plan goes out, the listeners come in, and its end is waited for.
+
+use crate::driver::{Exit, Listeners};
+use crate::error::SandboxError;
+use jail::{ControlError, End, Filled, Inbox, Outbox, Plan, Ready, Reply};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, Interest};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+const READY_SECS_MAX: u64 = 20;
+const STDERR_BYTES_KEPT: usize = 4096;
+
+/// The control socket of one sandbox. Invariant: the sandbox lives exactly as long as this is open.
+pub(crate) struct Control {
+    socket: UnixStream,
+    inbox: Inbox,
+    child: Child,
+}
+
+impl Control {
+    /// Starts the program that confines and hands it the plan with the agent's streams.
+    pub(crate) async fn start(program: &Path, plan: &Plan, stdio: Vec<OwnedFd>) -> Result<Self, SandboxError> {
+        let (ours, theirs) = jail::control_pair().map_err(SandboxError::io("control socket"))?;
+        let missing =
+            |error: std::io::Error| SandboxError::JailMissing { path: program.display().to_string(), reason: error.to_string() };
+        let child = {
+            // The command holds the program's end; it must be closed here for the program's death to be noticed.
+            let mut command = Command::from(jail::command(program, theirs));
+            command.spawn().map_err(missing)?
+        };
+        ours.set_nonblocking(true).map_err(SandboxError::io("control socket"))?;
+        let socket = UnixStream::from_std(ours).map_err(SandboxError::io("control socket"))?;
+        let mut plan = Outbox::new(plan, stdio)?;
+        while !ready_to(&socket, Interest::WRITABLE, || plan.flush(&socket)).await? {}
+        Ok(Self { socket, inbox: Inbox::default(), child })
+    }
+
+    /// Waits until the agent's program runs.
+    pub(crate) async fn ready(&mut self) -> Result<(Ready, Listeners), SandboxError> {
+        let reply = tokio::time::timeout(Duration::from_secs(READY_SECS_MAX), self.reply()).await;
+        match reply.map_err(|_| SandboxError::Slow(READY_SECS_MAX))?? {
+            Reply::Ready(ready) => {
+                let fds = jail::Listeners::from_fds(self.inbox.take_fds()).ok_or(ControlError::Closed)?;
+                let jail::Listeners { http, tls, dns_udp, dns_tcp, extra: _ } = fds;
+                Ok((ready, Listeners { http, tls, dns_udp, dns_tcp }))
+            }
+            Reply::Failed(failure) => Err(failure.into()),
+            Reply::Exited(end) => Err(SandboxError::Ended(describe(end))),
+        }
+    }
+
+    /// The next reply. Cancel-safe: what was received stays in the inbox.
+    async fn reply(&mut self) -> Result<Reply, ControlError> {
+        loop {
+            if let Some(reply) = self.inbox.take()? {
+                return Ok(reply);
+            }
+            let Self { socket, inbox, .. } = self;
+            if ready_to(socket, Interest::READABLE, || inbox.fill(&*socket)).await? == Filled::Closed {
+                return Err(ControlError::Closed);
+            }
+        }
+    }
+
+    /// Waits for the agent's end or the order to kill, then until nothing is left.
+    pub(crate) async fn watch(
+        mut self,
+        stderr: pipe::Receiver,
+        exit: watch::Sender<Option<Exit>>,
+        kill: CancellationToken,
+        gone: CancellationToken,
+    ) {
+        let _gone = gone.drop_guard();
+        let tail = tokio::spawn(tail(stderr));
+        let reason = tokio::select! {
+            reply = self.reply() => match reply {
+                Ok(Reply::Exited(end)) => describe(end),
+                Ok(Reply::Failed(failure)) => failure.to_string(),
+                Ok(Reply::Ready(_)) | Err(_) => "its supervisor is gone".to_owned(),
+            },
+            () = kill.cancelled() => "it was stopped".to_owned(),
+        };
+        let Self { socket, mut child, .. } = self;
+        // Closing the socket is the order to end; the program bounds the time it takes.
+        drop(socket);
+        if let Err(error) = child.wait().await {
+            tracing::error!(%error, "a sandbox's supervisor could not be waited for");
+        }
+        let stderr_tail = tail.await.unwrap_or_default();
+        let _ = exit.send(Some(Exit { reason, stderr_tail }));
+    }
+}
+
+/// Runs a step of the control protocol as soon as the socket is ready for it.
+async fn ready_to<T>(
+    socket: &UnixStream,
+    interest: Interest,
+    mut step: impl FnMut() -> Result<T, ControlError>,
+) -> Result<T, ControlError> {
+    let stepped = socket.async_io(interest, || match step() {
+        Err(ControlError::Io(error)) => Err(error),
+        done => Ok(done),
+    });
+    stepped.await?
+}
+
+/// Reads to the end and keeps the last of it.
+async fn tail(mut stderr: pipe::Receiver) -> String {
+    let mut kept = Vec::new();
+    let mut chunk = [0; 4096];
+    while let Ok(count) = stderr.read(&mut chunk).await {
+        if count == 0 {
+            break;
+        }
+        kept.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        let surplus = kept.len().saturating_sub(STDERR_BYTES_KEPT);
+        kept.drain(..surplus);
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+fn describe(end: End) -> String {
+    match end {
+        End { oom_killed: true, .. } => "it used more memory than allowed".to_owned(),
+        End { code: Some(code), .. } => format!("exit code {code}"),
+        End { signal: Some(signal), .. } => format!("signal {signal}"),
+        End { .. } => "no reason given".to_owned(),
+    }
+}
