@@ -205,7 +205,9 @@ fn check_link(link: &str) -> Result<(), String> {
     if link.len() > LINK_BYTES_MAX || link.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
         return Err(wrong());
     }
+    // What browsers would mend (`https:/example.com`) is refused: the link is shown as it is written.
+    let rest = ["https://", "http://"].into_iter().find_map(|scheme| link.strip_prefix(scheme)).ok_or_else(wrong)?;
     let url = url::Url::parse(link).map_err(|_| wrong())?;
-    let plain = url.has_host() && url.username().is_empty() && url.password().is_none();
-    if plain && matches!(url.scheme(), "http" | "https") { Ok(()) } else { Err(wrong()) }
+    let plain = !rest.starts_with('/') && url.has_host() && url.username().is_empty() && url.password().is_none();
+    if plain { Ok(()) } else { Err(wrong()) }
 }

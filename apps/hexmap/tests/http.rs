@@ -117,3 +117,222 @@ async fn a_tile_is_created_and_read_in_both_eras() {
         assert_eq!(made["resultType"], if era == MODERN { json!("complete") } else { Value::Null });
     }
 }
+
+#[tokio::test]
+async fn only_the_gateway_gets_in_and_only_for_a_user() {
+    let server = server().await;
+    let host = server.address.to_string();
+    let body = br#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    let bearer = format!("Bearer {CREDENTIAL}");
+    let good = server.headers(&host, &bearer, "ada");
+    assert_eq!(send(server.address, "POST", &good, body).await.0, 200);
+    let without = |name: &str| good.iter().copied().filter(|(header, _)| *header != name).collect::<Vec<_>>();
+    let with = |name: &'static str, value: &'static str| [without(name), vec![(name, value)]].concat();
+    let long = "a".repeat(129);
+    for (headers, status) in [
+        (without("Authorization"), 401),
+        (with("Authorization", "Bearer 0123456789abcdef0123456789abcdeF"), 401),
+        (with("Authorization", "Bearer 0123456789abcdef0123456789abcde"), 401),
+        (with("Authorization", "Bearer "), 401),
+        (with("Authorization", "Basic 0123456789abcdef0123456789abcdef"), 401),
+        ([good.clone(), vec![("Authorization", "Bearer other")]].concat(), 401),
+        (without("x-hexward-user"), 401),
+        (with("x-hexward-user", ""), 401),
+        (with("x-hexward-user", "ada bob"), 401),
+        (with("x-hexward-user", "ada,0:1"), 401),
+        ([without("x-hexward-user"), vec![("x-hexward-user", &long)]].concat(), 401),
+        ([good.clone(), vec![("x-hexward-user", "bob")]].concat(), 401),
+        ([good.clone(), vec![("Origin", "https://evil.example")]].concat(), 403),
+        ([good.clone(), vec![("Origin", "null")]].concat(), 403),
+        (with("Host", "evil.example"), 403),
+        (with("Content-Type", "text/plain"), 415),
+    ] {
+        let (got, answer) = send(server.address, "POST", &headers, body).await;
+        assert_eq!(got, status, "{headers:?} {answer}");
+        assert!(!answer.contains("getCurrentUser"));
+    }
+    for verb in ["GET", "DELETE"] {
+        assert_eq!(send(server.address, verb, &good, b"").await.0, 405, "{verb}");
+    }
+    let large = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"x":"{}"}}}}"#, "x".repeat(1 << 20));
+    assert_eq!(send(server.address, "POST", &good, large.as_bytes()).await.0, 413);
+}
+
+#[tokio::test]
+async fn a_short_credential_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&format!("sqlite:{}", folder.path().join("map.db").display()), &[&hexmap::SCHEMA]).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = hexmap::ServerConfig { credential: String::new(), hosts: Vec::new() };
+    assert!(hexmap::serve(listener, store, config, CancellationToken::new()).await.is_err());
+}
+
+#[tokio::test]
+async fn two_users_at_once_never_see_each_other() {
+    let server = std::sync::Arc::new(server().await);
+    let one = |user: &'static str, era: &'static str| {
+        let server = std::sync::Arc::clone(&server);
+        tokio::spawn(async move {
+            for direction in 1..=6 {
+                let title = format!("{user} {direction}");
+                let made = server.call(era, user, "addItem", json!({"coords": at(user, &[direction]), "title": title})).await;
+                assert_eq!(made["structuredContent"]["ownerId"], user, "{made}");
+                let map = server.call(era, user, "getItemsForRootItem", json!({})).await["structuredContent"].clone();
+                assert_eq!(map["ownerId"], user);
+                let titles: Vec<&str> =
+                    map["children"].as_array().unwrap().iter().map(|c| c["title"].as_str().unwrap()).collect();
+                assert_eq!(titles.len(), usize::try_from(direction).unwrap());
+                assert!(titles.iter().all(|title| title.starts_with(user)), "{titles:?}");
+            }
+        })
+    };
+    for task in [one("ada", MODERN), one("bob", LEGACY), one("eve", MODERN)] {
+        task.await.unwrap();
+    }
+    // Another's place is answered as an empty one is, in every tool that names a place or an id.
+    let id = server.call(MODERN, "ada", "getItemByCoords", json!({"coords": at("ada", &[1])})).await["structuredContent"]["id"]
+        .clone();
+    let (theirs, own) = (at("ada", &[1]), at("eve", &[1]));
+    for (tool, arguments) in [
+        ("getItemByCoords", json!({"coords": theirs})),
+        ("getItemsForRootItem", json!({"userId": "ada"})),
+        ("mapItemsList", json!({"rootId": id})),
+        ("mapItemHandler", json!({"itemId": id})),
+        ("addItem", json!({"coords": at("ada", &[1, 1]), "title": "x"})),
+        ("updateItem", json!({"coords": theirs, "updates": {"title": "x"}})),
+        ("moveItem", json!({"oldCoords": theirs, "newCoords": own})),
+        ("moveItem", json!({"oldCoords": own, "newCoords": theirs})),
+        ("deleteItem", json!({"coords": theirs})),
+    ] {
+        let refused = server.call(MODERN, "eve", tool, arguments).await;
+        assert_eq!(refused["isError"], true, "{tool}");
+        assert!(refused["content"][0]["text"].as_str().unwrap().starts_with("No tile found"), "{tool}: {refused}");
+    }
+    for uri in [format!("map://items/{}", id.as_str().unwrap()), format!("map://item/{}", id.as_str().unwrap())] {
+        let (_, answer) = server.ask(MODERN, "eve", "resources/read", json!({"uri": uri})).await;
+        assert_eq!(answer["error"]["code"], -32602, "{answer}");
+    }
+    let tile = server.call(LEGACY, "ada", "getItemByCoords", json!({"coords": theirs})).await;
+    assert_eq!((&tile["structuredContent"]["title"], &tile["structuredContent"]["version"]), (&json!("ada 1"), &json!(1)));
+}
+
+#[tokio::test]
+async fn arguments_are_read_as_models_write_them() {
+    let server = server().await;
+    let add =
+        |coords: Value, title: &'static str| server.call(MODERN, "ada", "addItem", json!({"coords": coords, "title": title}));
+    for (coords, place) in [
+        (json!({"userId": "ada", "groupId": "0", "path": ["1"]}), "ada,0:1"),
+        (json!(r#"{"userId":"ada","groupId":0,"path":[2]}"#), "ada,0:2"),
+        (json!({"userId": "ada", "groupId": 0, "path": "[3]"}), "ada,0:3"),
+        (json!("ada,0:4"), "ada,0:4"),
+    ] {
+        let made = add(coords, "x").await;
+        assert_eq!(made["structuredContent"]["coordinates"], place, "{made}");
+    }
+    let updates =
+        json!({"coords": at("ada", &[1]), "updates": r#"{"title":"new","url":"https://example.com","itemType":"system"}"#});
+    let updated = server.call(MODERN, "ada", "updateItem", updates).await["structuredContent"].clone();
+    let expected = (&json!("new"), &json!("https://example.com"), &json!("system"), &json!(2));
+    assert_eq!((&updated["title"], &updated["link"], &updated["itemType"], &updated["version"]), expected);
+
+    for (tool, arguments, says) in [
+        ("addItem", json!({"coords": at("ada", &[7]), "title": "x"}), "not a direction"),
+        ("addItem", json!({"coords": at("ada", &[5])}), "title is missing"),
+        ("addItem", json!({"coords": at("ada", &[5]), "title": "x", "itemType": "user"}), "kept for the root"),
+        ("addItem", json!({"coords": at("ada", &[5]), "title": "x", "visibility": "public"}), "only be private"),
+        ("addItem", json!({"coords": at("ada", &[5]), "title": "x", "url": "javascript:alert(1)"}), "http or https"),
+        ("addItem", json!({"coords": at("ada", &[1]), "title": "x"}), "already a tile"),
+        ("addItem", json!({"coords": at("ada", &[5, 5]), "title": "x"}), "no tile at"),
+        ("addItem", json!({"coords": at("ada", &[5]), "titel": "x"}), "There is no argument"),
+        ("addItem", json!({"coords": {"userId": "ada", "groupId": -1, "path": [5]}, "title": "x"}), "groupId"),
+        ("addItem", json!({"coords": {"userId": "ada", "groupId": 0, "path": [1.5]}, "title": "x"}), "list of directions"),
+        ("updateItem", json!({"coords": at("ada", &[1]), "updates": {}}), "updates is empty"),
+        ("updateItem", json!({"coords": at("ada", &[1]), "updates": "title"}), "updates must be"),
+        ("updateItem", json!({"coords": at("ada", &[1]), "updates": {"id": "x"}}), "updates must be"),
+        ("getItemsForRootItem", json!({"depth": 11}), "from 1 to 10"),
+        ("getItemsForRootItem", json!({"fields": ["password"]}), "fields must be"),
+        ("deleteItem", json!({"coords": at("ada", &[])}), "The root"),
+        ("moveItem", json!({"oldCoords": at("ada", &[1]), "newCoords": at("ada", &[])}), "The root"),
+    ] {
+        let refused = server.call(LEGACY, "ada", tool, arguments.clone()).await;
+        assert_eq!(refused["isError"], true, "{tool} {arguments}");
+        let text = refused["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains(says), "{tool} {arguments}: {text}");
+    }
+    let map = server.call(MODERN, "ada", "getItemsForRootItem", json!({"fields": ["title", "coordinates"]})).await;
+    let expected = json!({
+        "title": "My map", "coordinates": "ada,0",
+        "children": ([("new", 1), ("x", 2), ("x", 3), ("x", 4)]
+            .map(|(title, place)| json!({"title": title, "coordinates": format!("ada,0:{place}"), "children": []}))),
+    });
+    assert_eq!(map["structuredContent"], expected);
+    let moved = json!({"oldCoords": at("ada", &[1]), "newCoords": at("ada", &[2])});
+    let moved = server.call(MODERN, "ada", "moveItem", moved).await["structuredContent"].clone();
+    assert_eq!((&moved["affectedCount"], &moved["modifiedItems"][0]["id"]), (&json!(2), &moved["movedItemId"]));
+    let deleted = server.call(MODERN, "ada", "deleteItem", json!({"coords": at("ada", &[2])})).await;
+    assert_eq!(deleted["structuredContent"], json!({"success": true}));
+}
+
+#[tokio::test]
+async fn tools_and_resources_are_listed_and_read() {
+    let server = server().await;
+    let (_, listed) = server.ask(MODERN, "ada", "tools/list", json!({})).await;
+    let tools = listed["result"]["tools"].as_array().unwrap();
+    let hints: Vec<(&str, bool, bool)> = tools
+        .iter()
+        .map(|tool| {
+            assert_eq!(tool["inputSchema"]["additionalProperties"], false);
+            assert_eq!(tool["annotations"]["openWorldHint"], false);
+            let hint = |name: &str| tool["annotations"][name].as_bool().unwrap();
+            (tool["name"].as_str().unwrap(), hint("readOnlyHint"), hint("destructiveHint"))
+        })
+        .collect();
+    let expected = [
+        ("getCurrentUser", true, false),
+        ("getItemsForRootItem", true, false),
+        ("getItemByCoords", true, false),
+        ("mapItemsList", true, false),
+        ("mapItemHandler", true, false),
+        ("addItem", false, false),
+        ("updateItem", false, true),
+        ("moveItem", false, false),
+        ("deleteItem", false, true),
+    ];
+    assert_eq!(hints, expected);
+    assert_eq!((&listed["result"]["cacheScope"], &listed["result"]["resultType"]), (&json!("private"), &json!("complete")));
+    let (status, gone) = server.ask(MODERN, "ada", "tools/call", json!({"name": "dropTables", "arguments": {}})).await;
+    assert_eq!((status, &gone["error"]["code"]), (200, &json!(-32602)));
+
+    let (_, discovered) = server.ask(MODERN, "ada", "server/discover", json!({})).await;
+    assert!(discovered["result"]["supportedVersions"].as_array().unwrap().contains(&json!(MODERN)), "{discovered}");
+    let hello = json!({"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let (_, agreed) = server.ask(LEGACY, "ada", "initialize", hello).await;
+    assert_eq!(agreed["result"]["protocolVersion"], LEGACY, "{agreed}");
+
+    let made = server.call(MODERN, "ada", "addItem", json!({"coords": at("ada", &[1]), "title": "one", "content": "text"})).await;
+    let id = made["structuredContent"]["id"].as_str().unwrap().to_owned();
+    for era in [MODERN, LEGACY] {
+        let read = async |uri: String| {
+            let (_, answer) = server.ask(era, "ada", "resources/read", json!({"uri": uri})).await;
+            let contents = &answer["result"]["contents"][0];
+            assert_eq!((&contents["uri"], &contents["mimeType"]), (&json!(uri), &json!("application/json")), "{answer}");
+            serde_json::from_str::<Value>(contents["text"].as_str().unwrap()).unwrap()
+        };
+        let map = read("map://items".to_owned()).await;
+        let tool = server.call(era, "ada", "getItemsForRootItem", json!({"depth": 10})).await;
+        assert_eq!(map, tool["structuredContent"]);
+        assert_eq!(read(format!("map://items/{id}")).await, map["children"][0]);
+        let item = read(format!("map://item/{id}")).await;
+        assert_eq!(item, made["structuredContent"]);
+        assert_eq!(read("map://current-user".to_owned()).await["id"], "ada");
+        for uri in
+            ["map://", "map://itemsx", "map://items/", "map://item/", "map://item/none", "file:///etc/passwd", "map://ITEMS"]
+        {
+            let (_, answer) = server.ask(era, "ada", "resources/read", json!({"uri": uri})).await;
+            assert_eq!(answer["error"]["code"], if era == MODERN { -32602 } else { -32002 }, "{uri} {answer}");
+        }
+        let (_, templates) = server.ask(era, "ada", "resources/templates/list", json!({})).await;
+        assert_eq!(templates["result"]["resourceTemplates"].as_array().unwrap().len(), 2);
+    }
+}
