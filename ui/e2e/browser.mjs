@@ -1,8 +1,7 @@
 import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname } from "node:path";
-import { readFile } from "node:fs/promises";
 import { chromium } from "playwright-core";
 
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
@@ -39,10 +38,22 @@ export async function openPage(browser, baseUrl, options = {}) {
 }
 
 /** Fails when anything went wrong so far; `allowed` are console errors that the test caused on purpose. */
-export async function assertClean({ page, faults }, allowed = []) {
-  const violations = (await page.evaluate(() => window.__violations)).map((violation) => `policy violation: ${violation}`);
-  const bad = [...violations, ...faults].filter((fault) => !allowed.some((pattern) => pattern.test(fault)));
+export async function assertClean(opened, allowed = []) {
+  const bad = (await faultsOf(opened)).filter((fault) => !allowed.some((pattern) => pattern.test(fault)));
   if (bad.length > 0) throw new Error(`the page was not clean:\n  ${bad.join("\n  ")}`);
+}
+
+async function faultsOf({ page, faults }) {
+  const violations = await page.evaluate(() => window.__violations ?? []).catch(() => []);
+  return [...violations.map((violation) => `policy violation: ${violation}`), ...faults];
+}
+
+/** What went wrong, in few lines: what the page complained of is often the reason for what the test missed. */
+export async function explain(opened, error) {
+  const [first] = error.message.split("\nCall log:");
+  const waitedFor = /waiting for .*/.exec(error.message)?.[0] ?? "";
+  const faults = error.message.includes("was not clean") ? [] : await faultsOf(opened);
+  return new Error([`${first.trim()} ${waitedFor}`.trim(), ...faults].join("\n  "));
 }
 
 /** Runs axe through the debugger, which the page's policy doesn't bind, and fails on serious findings. */

@@ -5,7 +5,7 @@
 // Without HEXWARD_URL it tests the built pages against the fixture. HEXWARD_SCREENSHOT names the picture it leaves,
 // HEXWARD_E2E_TIMEOUT_MS bounds each wait (default 45 s), and the whole is bounded by four of them.
 import { fileURLToPath } from "node:url";
-import { allowChanges, assertAccessible, assertClean, launch, openPage, screenshot, sendMessage, waitForTile } from "./browser.mjs";
+import { allowChanges, assertAccessible, assertClean, explain, launch, openPage, screenshot, sendMessage, waitForTile } from "./browser.mjs";
 import { startFixture } from "./fixture/server.mjs";
 
 const TIMEOUT_MS = Number(process.env.HEXWARD_E2E_TIMEOUT_MS ?? 45_000);
@@ -39,6 +39,8 @@ async function chat(browser, url) {
     await waitForTile(page, "Aurora", TIMEOUT_MS);
     await assertAccessible(page, "the chat page");
     await assertClean(opened);
+  } catch (error) {
+    throw await explain(opened, error);
   } finally {
     await screenshot(page, SCREENSHOT).catch(() => {});
   }

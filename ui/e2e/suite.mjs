@@ -5,7 +5,7 @@
 // Pictures go to HEXWARD_SCREENSHOTS (default target/e2e).
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
-import { assertClean, launch, openPage } from "./browser.mjs";
+import { assertClean, explain, launch, openPage } from "./browser.mjs";
 import { startFixture } from "./fixture/server.mjs";
 import { chatStories } from "./stories/chat.mjs";
 import { looksStories } from "./stories/looks.mjs";
@@ -31,7 +31,7 @@ async function tell(browser, story) {
     await assertClean(opened, story.allowed);
   } catch (error) {
     await opened.page.screenshot({ path: join(SCREENSHOTS, "failed.png") }).catch(() => {});
-    throw error;
+    throw await explain(opened, error);
   } finally {
     clearTimeout(timer);
     await opened.close();
