@@ -18,7 +18,9 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 #[test]
 fn the_agent_is_nobody_with_nothing() {
     let stage = Stage::new();
-    let outside = std::process::Command::new(stage.probe()).arg("facts").output().expect("the probe runs outside too");
+    let mut probe = std::process::Command::new(stage.probe());
+    probe.arg("facts");
+    let outside = common::run(probe);
     let outside: Value = serde_json::from_slice(&outside.stdout).expect("facts");
     let mut keyrings = BTreeSet::from([outside.get("keyring").and_then(Value::as_i64).expect("a number")]);
     for who in everyone() {

@@ -118,7 +118,7 @@ fn kill_supervisor(sandbox: &Sandbox) {
 /// Removes orphans, as a gateway does when it starts. Without control groups there is nothing to do.
 fn sweep(stage: &Stage, who: As) {
     if who == As::Root {
-        let output = jail::sweep_command(&stage.folder.join("hexward-jail")).output().expect("the program runs");
+        let output = common::run(jail::sweep_command(&stage.folder.join("hexward-jail")));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }

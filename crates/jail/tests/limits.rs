@@ -44,7 +44,7 @@ fn without_root_the_missing_memory_limit_is_told() {
 fn with_root_nothing_is_downgraded() {
     if tests_run_as_root() {
         let stage = Stage::new();
-        let mut wanted = plan(&stage, &["exit", "0"]);
+        let mut wanted = plan(&stage, &["sleep"]);
         wanted.limits.cpu_percent = Some(50);
         let sandbox = start(&stage, As::Root, &wanted);
         assert_eq!(sandbox.ready.downgrades, Vec::<String>::new());

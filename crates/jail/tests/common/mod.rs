@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command, Output};
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -167,6 +167,12 @@ pub fn try_start(stage: &Stage, who: As, plan: &Plan) -> Result<Sandbox, Failure
 pub fn spawn_alone(stage: &Stage, control: OwnedFd) -> Child {
     let _no_copies = FORKS.read();
     jail::command(&stage.folder.join("hexward-jail"), control).spawn().expect("the program starts")
+}
+
+/// Runs a program of the stage to its end.
+pub fn run(mut command: Command) -> Output {
+    let _no_copies = FORKS.read();
+    command.output().expect("the program runs")
 }
 
 impl Sandbox {
