@@ -1,1 +1,261 @@
+//! Conducts: one run from a person's message to its end. The only place where sandbox, proxy and store meet.
+//!
+//! A run is begun in the database, its listeners are bound, the message goes to the agent, and what the proxy sees pass is kept
+//! and shown. On every way out the listeners are unbound, open work is settled, and the run is ended in the database.
+//! This crate decides nothing about permissions (`policy`) and shows nothing to people (`web`).
 
+mod agents;
+mod conduct;
+mod event;
+mod feed;
+mod history;
+
+pub use event::{Event, EventBody};
+pub use feed::Feed;
+
+use agents::{Agents, Parked};
+use parking_lot::Mutex;
+use policy::{Clock, ConversationId, Microusd, RunId, UserId, UserMessage};
+use proxy::{App, Proxy};
+use sandbox::{Driver, SandboxError};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{BeginError, NewRun, Store, StoreError};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The limits of runs. Money is in micro-dollars.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// What one run may cost.
+    pub run_budget: Microusd,
+    /// How long one run may take.
+    pub wall_clock: Duration,
+    /// Runs at the same time.
+    pub concurrent_max: usize,
+    /// How long an agent is kept for a follow-up message.
+    pub idle: Duration,
+    /// Agents kept at the same time.
+    pub idle_agents_max: usize,
+    /// Whether agents are told where the model is; otherwise they dial the provider's name and are intercepted.
+    pub tell_base_url: bool,
+}
+
+/// An app as runs need it.
+pub struct RunApp {
+    /// Its manifest and tools.
+    pub app: Arc<App>,
+    /// The operator's system prompt.
+    pub prompt: String,
+}
+
+/// Everything a conductor needs.
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// What agents can reach.
+    pub proxy: Arc<Proxy>,
+    /// How agents are run.
+    pub driver: Arc<dyn Driver>,
+    /// The apps by id.
+    pub apps: HashMap<String, RunApp>,
+    /// This gateway's name in the database.
+    pub gateway: String,
+    /// Limits.
+    pub settings: RunSettings,
+}
+
+/// Why a run was not begun.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no such app.
+    #[error("no such app")]
+    NoApp,
+    /// The user has no such conversation.
+    #[error("no such conversation")]
+    NoConversation,
+    /// A run is going on in it.
+    #[error("a run is going on in this conversation")]
+    Active,
+    /// As many runs as allowed are going on.
+    #[error("too many runs at once")]
+    Busy,
+    /// The gateway is being stopped.
+    #[error("the gateway is stopping")]
+    Stopping,
+    /// No agent can be started at all.
+    #[error(transparent)]
+    Agent(#[from] SandboxError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A run that is going on, or was a moment ago.
+#[derive(Clone)]
+struct Live {
+    user: UserId,
+    conversation: ConversationId,
+    feed: Feed,
+    stop: CancellationToken,
+}
+
+/// Conducts runs. Cheap to share.
+pub struct Runs {
+    parts: Parts,
+    agents: Agents,
+    live: Mutex<HashMap<RunId, Live>>,
+    places: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl Runs {
+    /// A conductor without runs.
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let agents = Agents::new(parts.settings.idle, parts.settings.idle_agents_max);
+        let places = Arc::new(Semaphore::new(parts.settings.concurrent_max));
+        let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
+        Arc::new(Self { parts, agents, live: Mutex::new(HashMap::new()), places, tasks, stopping })
+    }
+
+    /// Begins a run with a message. It goes on by itself; [`Runs::feed`] shows it.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing was begun.
+    pub async fn start(
+        self: &Arc<Self>,
+        user: UserId,
+        app: &str,
+        conversation: ConversationId,
+        message: UserMessage,
+        writes: bool,
+    ) -> Result<RunId, StartError> {
+        if self.stopping.is_cancelled() {
+            return Err(StartError::Stopping);
+        }
+        let chosen = self.parts.apps.get(app).ok_or(StartError::NoApp)?;
+        self.parts.driver.check()?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| StartError::Busy)?;
+        let run = RunId::random();
+        let new = NewRun {
+            run,
+            conversation,
+            user,
+            app: app.to_owned(),
+            message: message.clone(),
+            writes,
+            gateway: self.parts.gateway.clone(),
+        };
+        self.parts.store.begin_run(new, self.parts.clock.now()).await.map_err(|error| match error {
+            BeginError::NoConversation => StartError::NoConversation,
+            BeginError::Active => StartError::Active,
+            BeginError::Store(error) => StartError::Store(error),
+        })?;
+        let live = Live { user, conversation, feed: Feed::new(), stop: self.stopping.child_token() };
+        self.live.lock().insert(run, live.clone());
+        let conductor = conduct::Conductor {
+            runs: Arc::clone(self),
+            run,
+            user,
+            conversation,
+            app: Arc::clone(&chosen.app),
+            prompt: chosen.prompt.clone(),
+            writes,
+            feed: live.feed,
+            stop: live.stop,
+        };
+        self.tasks.spawn(async move {
+            conductor.conduct(message).await;
+            drop(place);
+        });
+        Ok(run)
+    }
+
+    /// The events of the user's run, while it goes on and a little longer.
+    #[must_use]
+    pub fn feed(&self, user: UserId, run: RunId) -> Option<Feed> {
+        self.live.lock().get(&run).filter(|live| live.user == user).map(|live| live.feed.clone())
+    }
+
+    /// Stops the user's run; false when there is none going on.
+    #[must_use]
+    pub fn stop(&self, user: UserId, run: RunId) -> bool {
+        let live = self.live.lock().get(&run).filter(|live| live.user == user).cloned();
+        live.is_some_and(|live| {
+            live.stop.cancel();
+            true
+        })
+    }
+
+    /// The run going on in the user's conversation.
+    #[must_use]
+    pub fn active(&self, user: UserId, conversation: ConversationId) -> Option<RunId> {
+        let live = self.live.lock();
+        let found = live.iter().find(|(_, live)| live.user == user && live.conversation == conversation && !live.feed.is_ended());
+        found.map(|(run, _)| *run)
+    }
+
+    /// Reads a resource of an app for a person: `None` when there is no such app or resource.
+    ///
+    /// # Errors
+    /// One sentence for the operator when the app did not answer.
+    pub async fn resource(&self, user: UserId, app: &str, uri: &str) -> Result<Option<serde_json::Value>, String> {
+        let Some(app) = self.parts.apps.get(app) else { return Ok(None) };
+        match proxy::read_resource(&app.app, user, uri).await {
+            Ok(value) => Ok(Some(value)),
+            Err(proxy::mcp::front::HostError::Unknown) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// An app by id.
+    #[must_use]
+    pub fn app(&self, id: &str) -> Option<&RunApp> {
+        self.parts.apps.get(id)
+    }
+
+    /// Whether agents are confined, and how.
+    #[must_use]
+    pub fn driver(&self) -> &dyn Driver {
+        self.parts.driver.as_ref()
+    }
+
+    /// Stops every run and destroys every agent; returns when nothing is left.
+    pub async fn shutdown(&self) {
+        self.stopping.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.agents.destroy_all().await;
+    }
+
+    /// Keeps a finished run's feed for those who are still reading it.
+    fn retire(self: &Arc<Self>, run: RunId) {
+        const KEPT: Duration = Duration::from_secs(120);
+        let runs = Arc::downgrade(self);
+        let stopping = self.stopping.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(KEPT) => {}
+                () = stopping.cancelled() => {}
+            }
+            if let Some(runs) = runs.upgrade() {
+                runs.live.lock().remove(&run);
+            }
+        });
+    }
+
+    /// Keeps an agent for the next message of its conversation, or destroys it.
+    async fn park(self: &Arc<Self>, parked: Parked) {
+        if self.stopping.is_cancelled() {
+            parked.destroy().await;
+        } else {
+            self.agents.park(parked).await;
+        }
+    }
+}

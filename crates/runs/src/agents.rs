@@ -1,0 +1,123 @@
+//! Agents at rest: kept for a follow-up message of the same conversation, with everything denied meanwhile.
+
+use parking_lot::Mutex;
+use policy::{ConversationId, UserId};
+use proxy::Gate;
+use sandbox::{Claude, Life};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// What an agent was started with: another app, model, tool list or switch needs another agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) app: String,
+    pub(crate) writes: bool,
+}
+
+/// A running agent of one conversation.
+pub(crate) struct Agent {
+    pub(crate) claude: Claude,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) life: Life,
+    /// Ends the listeners.
+    pub(crate) listeners: CancellationToken,
+    /// Done when the listeners are closed.
+    pub(crate) served: JoinHandle<()>,
+}
+
+impl Agent {
+    /// Denies everything, then destroys it; returns when nothing is left.
+    pub(crate) async fn destroy(self) {
+        self.gate.unbind();
+        self.listeners.cancel();
+        let Self { claude, life, served, .. } = self;
+        drop(claude);
+        life.destroy().await;
+        let _ = served.await;
+    }
+}
+
+/// An agent at rest.
+pub(crate) struct Parked {
+    pub(crate) user: UserId,
+    pub(crate) conversation: ConversationId,
+    pub(crate) kind: Kind,
+    pub(crate) agent: Agent,
+}
+
+impl Parked {
+    pub(crate) async fn destroy(self) {
+        self.agent.destroy().await;
+    }
+}
+
+struct Slot {
+    parked: Parked,
+    since: Instant,
+}
+
+/// All agents at rest. Invariant: none of them has a run bound.
+pub(crate) struct Agents {
+    slots: Arc<Mutex<Vec<Slot>>>,
+    idle: Duration,
+    max: usize,
+}
+
+impl Agents {
+    pub(crate) fn new(idle: Duration, max: usize) -> Self {
+        Self { slots: Arc::new(Mutex::new(Vec::new())), idle, max }
+    }
+
+    /// The agent of this conversation, if it is there and of the right kind. One of another kind is destroyed.
+    pub(crate) async fn take(&self, user: UserId, conversation: ConversationId, kind: &Kind) -> Option<Agent> {
+        let found = {
+            let mut slots = self.slots.lock();
+            let at = slots.iter().position(|slot| slot.parked.conversation == conversation && slot.parked.user == user)?;
+            slots.swap_remove(at).parked
+        };
+        let exited = tokio::time::timeout(Duration::ZERO, found.agent.life.ending().exited()).await.is_ok();
+        if found.kind == *kind && !exited {
+            return Some(found.agent);
+        }
+        found.destroy().await;
+        None
+    }
+
+    /// Keeps an agent for its idle window; the one that rested longest gives way when there are too many.
+    pub(crate) async fn park(&self, parked: Parked) {
+        let conversation = parked.conversation;
+        let surplus = {
+            let mut slots = self.slots.lock();
+            slots.push(Slot { parked, since: Instant::now() });
+            if slots.len() > self.max {
+                let oldest = slots.iter().enumerate().min_by_key(|(_, slot)| slot.since).map(|(at, _)| at);
+                oldest.map(|at| slots.swap_remove(at))
+            } else {
+                None
+            }
+        };
+        if let Some(slot) = surplus {
+            slot.parked.destroy().await;
+        }
+        let (slots, idle) = (Arc::downgrade(&self.slots), self.idle);
+        tokio::spawn(async move {
+            tokio::time::sleep(idle).await;
+            let Some(slots) = slots.upgrade() else { return };
+            let over = {
+                let mut slots = slots.lock();
+                let at = slots.iter().position(|slot| slot.parked.conversation == conversation && slot.since.elapsed() >= idle);
+                at.map(|at| slots.swap_remove(at))
+            };
+            if let Some(slot) = over {
+                slot.parked.destroy().await;
+            }
+        });
+    }
+
+    pub(crate) async fn destroy_all(&self) {
+        let all: Vec<Slot> = std::mem::take(&mut *self.slots.lock());
+        futures_util::future::join_all(all.into_iter().map(|slot| slot.parked.destroy())).await;
+    }
+}

@@ -1,0 +1,111 @@
+//! What a page sees of a run: one flat JSON object an event.
+
+use policy::{ConversationId, RunId};
+use serde::Serialize;
+use serde_json::Value;
+
+/// A numbered event; numbers begin with 1 and have no gaps.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// Its number in the run.
+    pub seq: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub body: EventBody,
+}
+
+/// A refusal as pages see it.
+#[derive(Clone, Debug, Serialize)]
+pub struct DenialView {
+    /// The stable code.
+    pub code: &'static str,
+    /// The public sentence.
+    pub message: &'static str,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum EventBody {
+    /// The run began.
+    RunStarted {
+        /// The run.
+        run_id: RunId,
+        /// Its conversation.
+        conversation_id: ConversationId,
+    },
+    /// What the run is doing: `starting`, `thinking`, `answering`, `calling_tool`.
+    State {
+        /// Which.
+        state: &'static str,
+    },
+    /// Text the model said.
+    TextDelta {
+        /// The next piece.
+        text: String,
+    },
+    /// The model begins to ask for a tool.
+    ToolCallStarted {
+        /// The call.
+        call_id: String,
+        /// The tool.
+        tool: String,
+    },
+    /// The model asked for a tool.
+    ToolCall {
+        /// The call.
+        call_id: String,
+        /// The tool.
+        tool: String,
+        /// Its arguments.
+        arguments: Value,
+    },
+    /// A tool answered, or was refused.
+    ToolResult {
+        /// The call.
+        call_id: String,
+        /// The tool.
+        tool: String,
+        /// Whether it did it.
+        ok: bool,
+        /// What it said.
+        result: String,
+        /// The refusal, if it was one.
+        denial: Option<DenialView>,
+    },
+    /// A model call is settled.
+    ModelCall {
+        /// The model.
+        model: String,
+        /// Prompt tokens of all kinds; 0 when not known.
+        input_tokens: u64,
+        /// Output tokens; 0 when not known.
+        output_tokens: u64,
+        /// What was charged.
+        cost_microusd: i64,
+    },
+    /// Something was refused.
+    Denied {
+        /// The stable code.
+        code: &'static str,
+        /// The public sentence.
+        message: &'static str,
+        /// What was wanted.
+        wanted: String,
+    },
+    /// The run is over. Nothing follows.
+    RunEnded {
+        /// `finished`, `failed` or `stopped`.
+        outcome: &'static str,
+        /// The code of a failure.
+        code: Option<String>,
+        /// The public sentence of a failure.
+        message: Option<String>,
+        /// What the run cost.
+        cost_microusd: i64,
+        /// Model calls made.
+        turns: u32,
+        /// How long it took.
+        duration_ms: u64,
+    },
+}

@@ -1,0 +1,64 @@
+//! What is kept of a run: the text the model said and the tools it used, as the gateway saw them.
+
+use policy::{Clock, ConversationId, RunId};
+use proxy::RunEvent;
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::Arc;
+use store::{Role, Store};
+
+/// Text of one answer that is kept; what is longer is cut in the history, not on the page.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// Writes the history of one run while it goes on, so that a crash keeps what was said before it.
+pub(crate) struct History {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    conversation: ConversationId,
+    run: RunId,
+    text: String,
+    arguments: HashMap<String, serde_json::Value>,
+}
+
+impl History {
+    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, conversation: ConversationId, run: RunId) -> Self {
+        Self { store, clock, conversation, run, text: String::new(), arguments: HashMap::new() }
+    }
+
+    pub(crate) async fn saw(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::TextDelta { text } => {
+                if self.text.len() + text.len() <= TEXT_BYTES_MAX {
+                    self.text.push_str(text);
+                }
+            }
+            RunEvent::ToolCall { call_id, arguments, .. } => {
+                self.flush().await;
+                self.arguments.insert(call_id.clone(), arguments.clone());
+            }
+            RunEvent::ToolResult { call_id, tool, ok, result, denial } => {
+                self.flush().await;
+                let denial = denial.as_ref().map(|denial| json!({"code": denial.code.as_str(), "message": denial.message()}));
+                let arguments = self.arguments.remove(call_id);
+                let content = json!({"call_id": call_id, "tool": tool, "arguments": arguments, "ok": ok, "result": result, "denial": denial});
+                self.append(Role::Tool, content.to_string()).await;
+            }
+            RunEvent::ModelCallEnded { .. } => self.flush().await,
+            RunEvent::ModelCallBegan | RunEvent::ToolCallStarted { .. } | RunEvent::Denied { .. } => {}
+        }
+    }
+
+    /// Writes down what was said since the last time.
+    pub(crate) async fn flush(&mut self) {
+        let text = std::mem::take(&mut self.text);
+        if !text.is_empty() {
+            self.append(Role::Assistant, json!({"text": text}).to_string()).await;
+        }
+    }
+
+    async fn append(&self, role: Role, content: String) {
+        if let Err(error) = self.store.append_message(self.conversation, self.run, role, content, self.clock.now()).await {
+            tracing::error!(%error, run = %self.run, "a message could not be kept");
+        }
+    }
+}
