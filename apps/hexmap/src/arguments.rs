@@ -188,11 +188,10 @@ fn unquoted(value: &Value) -> Option<Value> {
 
 fn read_coord(name: &str, value: &Value) -> Result<Coord, MapError> {
     let wrong = || MapError::Invalid(format!("{name} must hold userId (text), groupId (number) and path (a list of directions)"));
-    let value = match value {
-        Value::String(text) if !text.trim_start().starts_with('{') => return Coord::parse(text).map_err(from_coord),
-        other => unquoted(other).ok_or_else(wrong)?,
-    };
-    let Value::Object(parts) = value else { return Err(wrong()) };
+    if let Some(text) = value.as_str().filter(|text| !text.trim_start().starts_with('{')) {
+        return Coord::parse(text).map_err(from_coord);
+    }
+    let Some(Value::Object(parts)) = unquoted(value) else { return Err(wrong()) };
     let part = |key: &str| parts.get(key).filter(|part| !part.is_null()).ok_or_else(wrong);
     let user = read_user(name, part("userId")?)?;
     let group = read_group(name, part("groupId")?)?;

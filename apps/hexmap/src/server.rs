@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
+use policy::Clock;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListResourceTemplatesResult,
     ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
@@ -41,6 +42,8 @@ pub struct ServerConfig {
     pub credential: String,
     /// `Host` values to answer to; loopback names when empty.
     pub hosts: Vec<String>,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Whom a request is for. Exists only once the credential was checked.
@@ -65,7 +68,7 @@ pub async fn serve(
     if config.credential.len() < CREDENTIAL_BYTES_MIN {
         return Err(std::io::Error::other(format!("hexmap: the credential must have at least {CREDENTIAL_BYTES_MIN} bytes")));
     }
-    let app = router(Maps::new(store), config, shutdown.clone());
+    let app = router(Maps::new(store, Arc::clone(&config.clock)), config, shutdown.clone());
     axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 

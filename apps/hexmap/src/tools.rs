@@ -2,7 +2,7 @@
 
 use crate::arguments::{Arguments, FIELDS, Fields, LISTING_DEPTH_MAX};
 use crate::coord::Coord;
-use crate::map::{MapError, Maps, Stamp, own_root};
+use crate::map::{MapError, Maps, own_root};
 use crate::server::Caller;
 use crate::tile::Tile;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
@@ -43,66 +43,74 @@ struct Definition {
     properties: Value,
 }
 
-fn definitions() -> [Definition; 9] {
-    let listed = || json!({"depth": depth(), "fields": fields()});
+fn definitions() -> Vec<Definition> {
+    reads().into_iter().chain(writes()).collect()
+}
+
+fn reads() -> [Definition; 5] {
+    let read = |name, title, description, required, properties| Definition {
+        name,
+        title,
+        description,
+        effect: Effect::Read,
+        required,
+        properties,
+    };
     [
-        Definition {
-            name: "getCurrentUser",
-            title: "Current user",
-            description: "Who you work for: their id (the userId of every coordinate, also called mappingId), their name and the \
-                          root of their map.",
-            effect: Effect::Read,
-            required: &[],
-            properties: json!({}),
-        },
-        Definition {
-            name: "getItemsForRootItem",
-            title: "List the map",
-            description: "The user's map as a tree: the root tile with its children, and theirs, down to the given depth.",
-            effect: Effect::Read,
-            required: &[],
-            properties: json!({"userId": user(), "groupId": group(), "depth": depth(), "fields": fields()}),
-        },
-        Definition {
-            name: "getItemByCoords",
-            title: "Read a tile",
-            description: "One tile with its whole content.",
-            effect: Effect::Read,
-            required: &["coords"],
-            properties: json!({"coords": coords("Where the tile lies"), "fields": fields()}),
-        },
-        Definition {
-            name: "mapItemsList",
-            title: "List below a tile",
-            description: "A tile, given by its id, with its children, and theirs, down to the given depth. Without an id: the \
-                          whole map.",
-            effect: Effect::Read,
-            required: &[],
-            properties: {
-                let mut properties = listed();
-                properties["rootId"] = json!({"type": "string", "description": "The id of the tile to start at"});
-                properties
-            },
-        },
-        Definition {
-            name: "mapItemHandler",
-            title: "Read a tile by id",
-            description: "One tile, given by its id, with its whole content.",
-            effect: Effect::Read,
-            required: &["itemId"],
-            properties: json!({"itemId": {"type": "string", "description": "The tile's id"}, "fields": fields()}),
-        },
+        read(
+            "getCurrentUser",
+            "Current user",
+            "Who you work for: their id (the userId of every coordinate, also called mappingId), their name and the root of \
+             their map.",
+            &[],
+            json!({}),
+        ),
+        read(
+            "getItemsForRootItem",
+            "List the map",
+            "The user's map as a tree: the root tile with its children, and theirs, down to the given depth.",
+            &[],
+            json!({"userId": user(), "groupId": group(), "depth": depth(), "fields": fields()}),
+        ),
+        read(
+            "getItemByCoords",
+            "Read a tile",
+            "One tile with its whole content.",
+            &["coords"],
+            json!({"coords": coords("Where the tile lies"), "fields": fields()}),
+        ),
+        read(
+            "mapItemsList",
+            "List below a tile",
+            "A tile, given by its id, with its children, and theirs, down to the given depth. Without an id: the whole map.",
+            &[],
+            json!({"rootId": id("The id of the tile to start at"), "depth": depth(), "fields": fields()}),
+        ),
+        read(
+            "mapItemHandler",
+            "Read a tile by id",
+            "One tile, given by its id, with its whole content.",
+            &["itemId"],
+            json!({"itemId": id("The tile's id"), "fields": fields()}),
+        ),
+    ]
+}
+
+fn writes() -> [Definition; 4] {
+    let mut new_tile = written();
+    new_tile.insert("coords".to_owned(), coords("Where the tile shall lie"));
+    let updates = json!({
+        "type": "object", "description": "The fields to replace", "properties": written(), "additionalProperties": false,
+        "minProperties": 1,
+    });
+    [
         Definition {
             name: "addItem",
             title: "Create a tile",
             description: "Creates a tile at a free place. The tile above it must exist.",
             effect: Effect::Add,
             required: &["coords", "title"],
-            properties: {
-                let mut properties = written();
-                properties["coords"] = coords("Where the tile shall lie");
-                properties
-            },
+            properties: Value::Object(new_tile),
         },
         Definition {
             name: "updateItem",
@@ -110,11 +118,7 @@ fn definitions() -> [Definition; 9] {
             description: "Replaces some of a tile's fields; those not named stay as they are.",
             effect: Effect::Overwrite,
             required: &["coords", "updates"],
-            properties: json!({
-                "coords": coords("Where the tile lies"),
-                "updates": {"type": "object", "description": "The fields to replace", "properties": written(),
-                            "additionalProperties": false, "minProperties": 1},
-            }),
+            properties: json!({"coords": coords("Where the tile lies"), "updates": updates}),
         },
         Definition {
             name: "moveItem",
@@ -123,9 +127,7 @@ fn definitions() -> [Definition; 9] {
                           with everything below it.",
             effect: Effect::Relocate,
             required: &["oldCoords", "newCoords"],
-            properties: json!({
-                "oldCoords": coords("Where the tile lies"), "newCoords": coords("Where the tile shall lie"),
-            }),
+            properties: json!({"oldCoords": coords("Where the tile lies"), "newCoords": coords("Where the tile shall lie")}),
         },
         Definition {
             name: "deleteItem",
@@ -136,6 +138,10 @@ fn definitions() -> [Definition; 9] {
             properties: json!({"coords": coords("Where the tile lies")}),
         },
     ]
+}
+
+fn id(what: &str) -> Value {
+    json!({"type": "string", "description": what})
 }
 
 fn user() -> Value {
@@ -169,16 +175,22 @@ fn coords(what: &str) -> Value {
     })
 }
 
-fn written() -> Value {
-    json!({
-        "title": {"type": "string", "minLength": 1, "maxLength": crate::tile::TITLE_CHARS_MAX, "description": "The tile's name"},
-        "content": {"type": "string", "maxLength": crate::tile::CONTENT_CHARS_MAX, "description": "The tile's text"},
-        "preview": {"type": "string", "maxLength": crate::tile::PREVIEW_CHARS_MAX, "description": "A short form of the content"},
-        "url": {"type": "string", "maxLength": crate::tile::LINK_BYTES_MAX, "description": "An http or https address"},
-        "itemType": {"type": "string", "enum": ["organizational", "context", "system"],
-                     "description": "organizational groups tiles, context holds knowledge (the default), system is a task"},
-        "visibility": {"type": "string", "enum": ["private"], "description": "Tiles are seen by their owner alone"},
-    })
+fn written() -> JsonObject {
+    let text = |chars_max: usize, what: &str| json!({"type": "string", "maxLength": chars_max, "description": what});
+    let kinds = json!({
+        "type": "string", "enum": ["organizational", "context", "system"],
+        "description": "organizational groups tiles, context holds knowledge (the default), system is a task",
+    });
+    let visibility = json!({"type": "string", "enum": ["private"], "description": "Tiles are seen by their owner alone"});
+    let fields = [
+        ("title", text(crate::tile::TITLE_CHARS_MAX, "The tile's name")),
+        ("content", text(crate::tile::CONTENT_CHARS_MAX, "The tile's text")),
+        ("preview", text(crate::tile::PREVIEW_CHARS_MAX, "A short form of the content")),
+        ("url", text(crate::tile::LINK_BYTES_MAX, "An http or https address")),
+        ("itemType", kinds),
+        ("visibility", visibility),
+    ];
+    fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
 
 impl Definition {
@@ -232,16 +244,16 @@ async fn run(maps: &Maps, caller: &Caller, name: &str, given: &Arguments<'_>) ->
             Ok(item(&maps.tile_by_id(&caller.user, &id).await?, &given.fields()?))
         }
         "addItem" => {
-            let created = maps.create_tile(&given.coord("coords")?, given.new_tile()?, Stamp::take()).await?;
+            let created = maps.create_tile(&given.coord("coords")?, given.new_tile()?).await?;
             Ok(item(&created, &Fields::All))
         }
         "updateItem" => {
-            let updated = maps.update_tile(&given.coord("coords")?, given.update()?, Stamp::take().now_us).await?;
+            let updated = maps.update_tile(&given.coord("coords")?, given.update()?).await?;
             Ok(item(&updated, &Fields::All))
         }
         "moveItem" => {
             let (from, to) = (given.coord("oldCoords")?, given.coord("newCoords")?);
-            let moved = maps.move_tile(&from, &to, Stamp::take().now_us).await?;
+            let moved = maps.move_tile(&from, &to).await?;
             let without_content = Fields::Some(MOVED_FIELDS.iter().map(|field| (*field).to_owned()).collect());
             let items: Vec<Value> = moved.tiles.iter().map(|tile| item(tile, &without_content)).collect();
             Ok(json!({"modifiedItems": items, "movedItemId": moved.tile_id, "affectedCount": moved.count}))

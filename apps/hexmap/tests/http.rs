@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use policy::{Clock, Timestamp};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use store::Store;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -32,9 +34,18 @@ async fn server() -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
-    let config = hexmap::ServerConfig { credential: CREDENTIAL.to_owned(), hosts: Vec::new() };
+    let config = hexmap::ServerConfig { credential: CREDENTIAL.to_owned(), hosts: Vec::new(), clock: Arc::new(Then) };
     tokio::spawn(hexmap::serve(listener, store, config, shutdown.clone()));
     Server { address, shutdown, _folder: folder }
+}
+
+/// Always the same moment.
+struct Then;
+
+impl Clock for Then {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_700_000_000_000_000)
+    }
 }
 
 /// One request on its own connection; the status and the body.
@@ -163,15 +174,15 @@ async fn a_short_credential_starts_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&format!("sqlite:{}", folder.path().join("map.db").display()), &[&hexmap::SCHEMA]).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = hexmap::ServerConfig { credential: String::new(), hosts: Vec::new() };
+    let config = hexmap::ServerConfig { credential: String::new(), hosts: Vec::new(), clock: Arc::new(Then) };
     assert!(hexmap::serve(listener, store, config, CancellationToken::new()).await.is_err());
 }
 
 #[tokio::test]
 async fn two_users_at_once_never_see_each_other() {
-    let server = std::sync::Arc::new(server().await);
+    let server = Arc::new(server().await);
     let one = |user: &'static str, era: &'static str| {
-        let server = std::sync::Arc::clone(&server);
+        let server = Arc::clone(&server);
         tokio::spawn(async move {
             for direction in 1..=6 {
                 let title = format!("{user} {direction}");

@@ -1,61 +1,51 @@
-//! The life of a map, on SQLite and, where `HEXWARD_TEST_POSTGRES_URL` names a server, on PostgreSQL. Each story gets tables of
-//! its own.
+//! The life of a map, on SQLite and on PostgreSQL. Each story gets tables of its own.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use hexmap::coord::{Coord, DEPTH_MAX, Path};
-use hexmap::map::{MapError, Maps, Stamp};
+use hexmap::map::{MapError, Maps};
 use hexmap::tile::{ItemType, NewTile, Tile, TileUpdate};
+use policy::{Clock, Timestamp};
+use std::sync::Arc;
 use store::{Statement, Store, Value};
 
-/// The engines at hand.
-enum Home {
-    File(#[expect(dead_code, reason = "its folder goes when it is dropped")] tempfile::TempDir),
-    Server { url: String, schema: String },
-}
-
-async fn sqlite() -> (Store, Home) {
+async fn sqlite() -> (Store, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("map.db").display());
-    (Store::open(&url, &[&hexmap::SCHEMA]).await.unwrap(), Home::File(folder))
+    (Store::open(&url, &[&hexmap::SCHEMA]).await.unwrap(), folder)
 }
 
-async fn postgres() -> Option<(Store, Home)> {
-    let url = std::env::var("HEXWARD_TEST_POSTGRES_URL").ok()?;
-    let schema = format!("hexmap_{}", uuid::Uuid::now_v7().simple());
-    administer(&url, &format!("CREATE SCHEMA {schema}")).await;
-    let join = if url.contains('?') { '&' } else { '?' };
-    let own = format!("{url}{join}options=-csearch_path%3D{schema}");
-    Some((Store::open(&own, &[&hexmap::SCHEMA]).await.unwrap(), Home::Server { url, schema }))
+async fn postgres() -> Store {
+    let url = tokio::task::spawn_blocking(|| testkit::Postgres::shared().fresh_database()).await.unwrap();
+    Store::open(&url, &[&hexmap::SCHEMA]).await.unwrap()
 }
 
-async fn administer(url: &str, sql: &str) {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
-    let connection = tokio::spawn(connection);
-    client.batch_execute(sql).await.unwrap();
-    drop(client);
-    connection.await.unwrap().unwrap();
-}
+/// Always the same moment.
+struct Then;
 
-impl Home {
-    async fn leave(self) {
-        if let Self::Server { url, schema } = self {
-            administer(&url, &format!("DROP SCHEMA {schema} CASCADE")).await;
-        }
+impl Clock for Then {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_700_000_000_000_000)
     }
+}
+
+fn maps(store: &Store) -> Maps {
+    Maps::new(store.clone(), Arc::new(Then))
 }
 
 /// Tells a story on every engine.
 macro_rules! stories {
     ($($name:ident)*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() {
-            let (store, home) = sqlite().await;
-            story::$name(store).await;
-            home.leave().await;
-            if let Some((store, home)) = postgres().await {
-                story::$name(store).await;
-                home.leave().await;
+        mod $name {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                let (store, _folder) = super::sqlite().await;
+                super::story::$name(store).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                super::story::$name(super::postgres().await).await;
             }
         }
     )*};
@@ -87,7 +77,7 @@ fn tile(title: &str) -> NewTile {
 }
 
 async fn make(maps: &Maps, user: &str, path: &str, title: &str) -> Tile {
-    maps.create_tile(&at(user, path), tile(title), Stamp::take()).await.unwrap()
+    maps.create_tile(&at(user, path), tile(title)).await.unwrap()
 }
 
 /// A whole map as `path title` lines.
@@ -109,7 +99,7 @@ mod story {
     use super::*;
 
     pub(super) async fn created_read_changed_deleted(store: Store) {
-        let maps = Maps::new(store.clone());
+        let maps = maps(&store);
         let mut changes = store.changes();
         let root = maps.tile(&at("ada", "")).await.unwrap();
         assert_eq!((root.item_type, root.parent_id.clone(), root.version), (ItemType::User, None, 1));
@@ -129,10 +119,10 @@ mod story {
             link: Some(Some("https://example.com".to_owned())),
             ..TileUpdate::default()
         };
-        let changed = maps.update_tile(&at("ada", "2"), update, 5).await.unwrap();
+        let changed = maps.update_tile(&at("ada", "2"), update).await.unwrap();
         assert_eq!((changed.title.as_str(), changed.content.as_str(), changed.version), ("Dawn", "about Aurora", 2));
         let unlink = TileUpdate { link: Some(None), ..TileUpdate::default() };
-        assert_eq!(maps.update_tile(&at("ada", "2"), unlink, 6).await.unwrap().link, None);
+        assert_eq!(maps.update_tile(&at("ada", "2"), unlink).await.unwrap().link, None);
         assert_eq!(maps.tile(&at("ada", "2")).await.unwrap().version, 3);
 
         let below = maps.subtree(&at("ada", "2"), 1, false).await.unwrap();
@@ -148,22 +138,22 @@ mod story {
     }
 
     pub(super) async fn what_stands_in_the_way(store: Store) {
-        let maps = Maps::new(store.clone());
+        let maps = maps(&store);
         make(&maps, "ada", "1", "one").await;
         let create = |path: &'static str| {
             let maps = maps.clone();
-            async move { maps.create_tile(&at("ada", path), tile("x"), Stamp::take()).await }
+            async move { maps.create_tile(&at("ada", path), tile("x")).await }
         };
         assert!(matches!(create("1").await, Err(MapError::Occupied(_))));
         assert!(matches!(create("2,1").await, Err(MapError::NoParent(_))));
         assert!(matches!(create("").await, Err(MapError::Invalid(_))));
         assert!(matches!(maps.delete_tile(&at("ada", "")).await, Err(MapError::Invalid(_))));
-        assert!(matches!(maps.update_tile(&at("ada", "4"), title("x"), 1).await, Err(MapError::NotFound(_))));
+        assert!(matches!(maps.update_tile(&at("ada", "4"), title("x")).await, Err(MapError::NotFound(_))));
         let retype = TileUpdate { item_type: Some(ItemType::System), ..TileUpdate::default() };
-        assert!(matches!(maps.update_tile(&at("ada", ""), retype, 1).await, Err(MapError::Invalid(_))));
-        assert_eq!(maps.update_tile(&at("ada", ""), title("Ada's map"), 1).await.unwrap().item_type, ItemType::User);
+        assert!(matches!(maps.update_tile(&at("ada", ""), retype).await, Err(MapError::Invalid(_))));
+        assert_eq!(maps.update_tile(&at("ada", ""), title("Ada's map")).await.unwrap().item_type, ItemType::User);
         let elsewhere = Coord { group: 1, ..at("ada", "1") };
-        assert!(matches!(maps.create_tile(&elsewhere, tile("x"), Stamp::take()).await, Err(MapError::NoParent(_))));
+        assert!(matches!(maps.create_tile(&elsewhere, tile("x")).await, Err(MapError::NoParent(_))));
         assert!(matches!(maps.tile(&Coord { group: 1, ..at("ada", "") }).await, Err(MapError::NotFound(_))));
         assert_eq!(every_path(&store).await, ["", "1"]);
     }
@@ -173,12 +163,12 @@ mod story {
     }
 
     pub(super) async fn moved_to_a_free_place_with_everything_below(store: Store) {
-        let maps = Maps::new(store.clone());
+        let maps = maps(&store);
         for (path, title) in [("1", "a"), ("1,2", "b"), ("1,2,-3", "c"), ("1,0", "plan"), ("4", "d")] {
             make(&maps, "ada", path, title).await;
         }
         let before = maps.tile(&at("ada", "1,2,-3")).await.unwrap();
-        let moved = maps.move_tile(&at("ada", "1"), &at("ada", "4,6"), 9).await.unwrap();
+        let moved = maps.move_tile(&at("ada", "1"), &at("ada", "4,6")).await.unwrap();
         assert_eq!((moved.count, moved.tiles.len(), moved.tiles[0].title.as_str()), (4, 4, "a"));
         assert_eq!(moved.tile_id, moved.tiles[0].id);
         assert_eq!(moved.tiles[0].parent_id, Some(maps.tile(&at("ada", "4")).await.unwrap().id));
@@ -186,30 +176,30 @@ mod story {
         let after = maps.tile(&at("ada", "4,6,2,-3")).await.unwrap();
         assert_eq!((after.id, after.content, after.version), (before.id, before.content, 2));
         assert!(matches!(maps.tile(&at("ada", "1")).await, Err(MapError::NotFound(_))));
-        maps.move_tile(&at("ada", "4,6"), &at("ada", "1"), 10).await.unwrap();
+        maps.move_tile(&at("ada", "4,6"), &at("ada", "1")).await.unwrap();
         assert_eq!(drawn(&maps, "ada").await, [" My map", "1 a", "1,0 plan", "1,2 b", "1,2,-3 c", "4 d"]);
     }
 
     pub(super) async fn swapped_both_ways(store: Store) {
-        let maps = Maps::new(store.clone());
+        let maps = maps(&store);
         for (path, title) in [("1", "a"), ("1,2", "b"), ("3", "c"), ("3,4", "d"), ("3,4,5", "e"), ("3,4,-1", "f"), ("3,1", "g")] {
             make(&maps, "ada", path, title).await;
         }
         let before = drawn(&maps, "ada").await;
-        let moved = maps.move_tile(&at("ada", "1"), &at("ada", "3,4"), 9).await.unwrap();
+        let moved = maps.move_tile(&at("ada", "1"), &at("ada", "3,4")).await.unwrap();
         assert_eq!(moved.count, 5);
         assert_eq!(moved.tiles.iter().map(|tile| tile.title.as_str()).collect::<Vec<_>>(), ["a", "b", "d", "f", "e"]);
         assert_eq!(drawn(&maps, "ada").await, [" My map", "1 d", "1,-1 f", "1,5 e", "3 c", "3,1 g", "3,4 a", "3,4,2 b"]);
-        maps.move_tile(&at("ada", "1"), &at("ada", "3,4"), 10).await.unwrap();
+        maps.move_tile(&at("ada", "1"), &at("ada", "3,4")).await.unwrap();
         assert_eq!(drawn(&maps, "ada").await, before, "the same move again puts everything back");
         assert!(every_path(&store).await.iter().all(|path| Path::parse(path).is_ok()), "nothing stays parked");
-        let siblings = maps.move_tile(&at("ada", "1"), &at("ada", "3"), 11).await.unwrap();
+        let siblings = maps.move_tile(&at("ada", "1"), &at("ada", "3")).await.unwrap();
         assert_eq!(siblings.count, 7);
         assert_eq!(drawn(&maps, "ada").await, [" My map", "1 c", "1,1 g", "1,4 d", "1,4,-1 f", "1,4,5 e", "3 a", "3,2 b"]);
     }
 
     pub(super) async fn moves_that_are_refused_change_nothing(store: Store) {
-        let maps = Maps::new(store.clone());
+        let maps = maps(&store);
         for path in ["1", "1,2", "1,2,3", "5"] {
             make(&maps, "ada", path, path).await;
         }
@@ -217,7 +207,7 @@ mod story {
         let before = drawn(&maps, "ada").await;
         let go = |from: Coord, to: Coord| {
             let maps = maps.clone();
-            async move { maps.move_tile(&from, &to, 1).await.map(|moved| moved.count) }
+            async move { maps.move_tile(&from, &to).await.map(|moved| moved.count) }
         };
         for (from, to) in [("", "2"), ("1", ""), ("1", "1"), ("1", "1,2"), ("1", "1,5"), ("1,2", "1"), ("1,2,3", "1")] {
             assert!(matches!(go(at("ada", from), at("ada", to)).await, Err(MapError::Invalid(_))), "{from} to {to}");
@@ -244,13 +234,13 @@ mod story {
     }
 
     pub(super) async fn nobody_reaches_another_map(store: Store) {
-        let maps = Maps::new(store.clone());
+        let maps = maps(&store);
         let secret = make(&maps, "ada", "1", "ada's secret").await;
         make(&maps, "bob", "1", "bob's").await;
         assert!(matches!(maps.tile_by_id("bob", &secret.id).await, Err(MapError::NoSuchId(_))));
         assert_eq!(drawn(&maps, "bob").await, [" My map", "1 bob's"]);
-        maps.update_tile(&at("bob", "1"), title("changed"), 1).await.unwrap();
-        maps.move_tile(&at("bob", "1"), &at("bob", "2"), 1).await.unwrap();
+        maps.update_tile(&at("bob", "1"), title("changed")).await.unwrap();
+        maps.move_tile(&at("bob", "1"), &at("bob", "2")).await.unwrap();
         maps.delete_tile(&at("bob", "2")).await.unwrap();
         assert_eq!(maps.tile(&at("ada", "1")).await.unwrap(), secret);
         // Names that would matter to a careless query.
@@ -260,12 +250,12 @@ mod story {
     }
 
     pub(super) async fn listings_are_bounded(store: Store) {
-        let maps = Maps::new(store.clone());
+        let maps = maps(&store);
         let long = NewTile { content: "x".repeat(20_000), ..tile("long") };
         for first in 1..=3 {
-            maps.create_tile(&at("ada", &first.to_string()), long.clone(), Stamp::take()).await.unwrap();
+            maps.create_tile(&at("ada", &first.to_string()), long.clone()).await.unwrap();
             for second in 1..=6 {
-                maps.create_tile(&at("ada", &format!("{first},{second}")), long.clone(), Stamp::take()).await.unwrap();
+                maps.create_tile(&at("ada", &format!("{first},{second}")), long.clone()).await.unwrap();
             }
         }
         assert!(matches!(maps.subtree(&at("ada", ""), 10, true).await, Err(MapError::TooLarge)));
@@ -274,10 +264,10 @@ mod story {
     }
 
     pub(super) async fn many_at_once_on_one_place(store: Store) {
-        let maps = Maps::new(store.clone());
+        let maps = maps(&store);
         let tries = (0..12).map(|_| {
             let maps = maps.clone();
-            tokio::spawn(async move { maps.create_tile(&at("ada", "1"), tile("first"), Stamp::take()).await })
+            tokio::spawn(async move { maps.create_tile(&at("ada", "1"), tile("first")).await })
         });
         let mut created = 0;
         for attempt in tries.collect::<Vec<_>>() {
@@ -297,8 +287,8 @@ async fn a_full_map_takes_no_more() {
         "INSERT INTO hexmap_tiles (owner, group_id, path, id, item_type, title, content, version, created_at, updated_at)
          VALUES ('ada', 0, ?1, ?2, 'context', 't', '', 1, 0, 0)",
     );
-    let (store, home) = sqlite().await;
-    let maps = Maps::new(store.clone());
+    let (store, _folder) = sqlite().await;
+    let maps = maps(&store);
     maps.tile(&at("ada", "")).await.unwrap();
     let fill = |tx: &mut dyn store::Tx| -> Result<(), MapError> {
         let places = (0..hexmap::map::TILES_MAX - 1).map(|n| {
@@ -311,7 +301,6 @@ async fn a_full_map_takes_no_more() {
         Ok(())
     };
     store.write(fill).await.unwrap();
-    let refused = maps.create_tile(&at("ada", "2"), tile("x"), Stamp::take()).await;
+    let refused = maps.create_tile(&at("ada", "2"), tile("x")).await;
     assert!(matches!(refused, Err(MapError::Full)), "{refused:?}");
-    home.leave().await;
 }

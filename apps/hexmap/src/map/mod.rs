@@ -8,6 +8,8 @@ mod rows;
 
 use crate::coord::{Coord, Path};
 use crate::tile::{NewTile, Tile, TileUpdate, check_place};
+use policy::Clock;
+use std::sync::Arc;
 use store::{Change, Store, StoreError, Tx};
 
 pub(crate) use change::CHANGES;
@@ -57,20 +59,9 @@ pub enum MapError {
 
 /// When something happens and which id a new tile gets; decided outside the transaction, which may run more than once.
 #[derive(Clone, Debug)]
-pub struct Stamp {
-    /// Microseconds since 1970.
-    pub now_us: i64,
-    /// An id no tile has.
-    pub id: String,
-}
-
-impl Stamp {
-    /// The present moment and a fresh id.
-    #[must_use]
-    pub fn take() -> Self {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Self { now_us: i64::try_from(since.as_micros()).unwrap_or(i64::MAX), id: uuid::Uuid::now_v7().to_string() }
-    }
+struct Stamp {
+    now_us: i64,
+    id: String,
 }
 
 /// What a move changed.
@@ -88,13 +79,14 @@ pub struct Moved {
 #[derive(Clone)]
 pub struct Maps {
     store: Store,
+    clock: Arc<dyn Clock>,
 }
 
 impl Maps {
     /// The store must have been opened with [`crate::SCHEMA`].
     #[must_use]
-    pub const fn new(store: Store) -> Self {
-        Self { store }
+    pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
     }
 
     /// The tile at a place.
@@ -129,10 +121,10 @@ impl Maps {
     ///
     /// # Errors
     /// [`MapError`] saying what stands in the way.
-    pub async fn create_tile(&self, coord: &Coord, tile: NewTile, stamp: Stamp) -> Result<Tile, MapError> {
+    pub async fn create_tile(&self, coord: &Coord, tile: NewTile) -> Result<Tile, MapError> {
         tile.check().map_err(MapError::Invalid)?;
         check_place(&coord.path, "created").map_err(MapError::Invalid)?;
-        let wanted = coord.clone();
+        let (wanted, stamp) = (coord.clone(), self.stamp());
         self.write(&coord.user, move |tx| change::create(tx, &wanted, &tile, &stamp)).await
     }
 
@@ -140,9 +132,9 @@ impl Maps {
     ///
     /// # Errors
     /// [`MapError`] saying what stands in the way.
-    pub async fn update_tile(&self, coord: &Coord, update: TileUpdate, now_us: i64) -> Result<Tile, MapError> {
+    pub async fn update_tile(&self, coord: &Coord, update: TileUpdate) -> Result<Tile, MapError> {
         update.check().map_err(MapError::Invalid)?;
-        let wanted = coord.clone();
+        let (wanted, now_us) = (coord.clone(), self.clock.now().0);
         self.write(&coord.user, move |tx| change::update(tx, &wanted, &update, now_us)).await
     }
 
@@ -160,10 +152,18 @@ impl Maps {
     ///
     /// # Errors
     /// [`MapError`] saying what stands in the way.
-    pub async fn move_tile(&self, from: &Coord, to: &Coord, now_us: i64) -> Result<Moved, MapError> {
+    pub async fn move_tile(&self, from: &Coord, to: &Coord) -> Result<Moved, MapError> {
         relocate::check(from, to)?;
-        let (old, new) = (from.clone(), to.clone());
+        let (old, new, now_us) = (from.clone(), to.clone(), self.clock.now().0);
         self.write(&from.user, move |tx| relocate::relocate(tx, &old, &new, now_us)).await
+    }
+
+    fn stamp(&self) -> Stamp {
+        let now_us = self.clock.now().0;
+        let (secs, micros) = (now_us.div_euclid(1_000_000), now_us.rem_euclid(1_000_000));
+        let nanos = u32::try_from(micros.saturating_mul(1_000)).unwrap_or_default();
+        let moment = uuid::Timestamp::from_unix(uuid::NoContext, u64::try_from(secs).unwrap_or_default(), nanos);
+        Stamp { now_us, id: uuid::Uuid::new_v7(moment).to_string() }
     }
 
     /// Reads; a user without a map gets one first.
@@ -176,7 +176,7 @@ impl Maps {
             Err(MapError::Unopened) => {}
             done => return done,
         }
-        let (root, stamp) = (own_root(user)?, Stamp::take());
+        let (root, stamp) = (own_root(user)?, self.stamp());
         self.store.write(move |tx| change::open(tx, &root, &stamp)).await?;
         self.store.read(work).await
     }
@@ -187,7 +187,7 @@ impl Maps {
         T: Send + 'static,
         F: Fn(&mut dyn Tx) -> Result<T, MapError> + Send + Sync + 'static,
     {
-        let (root, stamp) = (own_root(user)?, Stamp::take());
+        let (root, stamp) = (own_root(user)?, self.stamp());
         let opened_then = move |tx: &mut dyn Tx| {
             change::open(tx, &root, &stamp)?;
             work(tx)
