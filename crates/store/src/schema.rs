@@ -35,6 +35,11 @@ pub struct Schema {
     pub statements: &'static [&'static [Statement]],
 }
 
+/// Everything the schemas ever say.
+pub(crate) fn statements_of(schemas: &[&'static Schema]) -> Vec<Statement> {
+    schemas.iter().flat_map(|schema| schema.statements).flat_map(|list| list.iter()).copied().collect()
+}
+
 /// Declares statements as constants and lists them all, so that none can be forgotten by the check at start.
 ///
 /// `statements! { ALL: INSERT_TILE = "INSERT ..."; READ_TILE = "SELECT ..."; }`

@@ -4,6 +4,7 @@
 //! was answered survives a power loss; grouping makes many writers share one flush.
 
 use super::{Tx, migrate};
+use crate::schema::statements_of;
 use crate::{Row, Schema, Statement, StoreError, Value};
 use parking_lot::Mutex;
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -35,8 +36,8 @@ impl Sqlite {
         }
         let mut connection = connect(path)?;
         migrate_all(&mut connection, schemas)?;
-        for statement in schemas.iter().flat_map(|schema| schema.statements.iter().copied().flatten()) {
-            connection.prepare_cached(statement.0).map_err(|error| describe(*statement, &error))?;
+        for statement in statements_of(schemas) {
+            connection.prepare_cached(statement.0).map_err(|error| describe(statement, &error))?;
         }
         let (writer, jobs) = mpsc::sync_channel::<Job>(QUEUE_MAX);
         std::thread::Builder::new()

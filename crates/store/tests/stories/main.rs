@@ -1,0 +1,10 @@
+//! Every story of the store, told on both engines: what must hold on SQLite must hold on PostgreSQL, word for word.
+
+mod conversations;
+mod ledger;
+mod migrations;
+mod runs;
+mod support;
+mod tools;
+mod trouble;
+mod users;

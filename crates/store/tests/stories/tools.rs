@@ -1,0 +1,65 @@
+//! The tool journal: an emission opens once, and what never came back is uncertain for ever.
+
+use crate::support::{APP, Db, NOW, at_once, on_both_engines, tool_permit};
+use policy::{CallId, DenialCode, RunId, UserId};
+use store::{OpenError, OpenToolCall, Store, ToolState};
+
+on_both_engines! {
+    the_same_emission_opens_once;
+    a_call_that_never_came_back_is_uncertain;
+    journal_and_audit_stand_or_fall_together;
+}
+
+async fn open(store: Store, run: RunId, tool_use_id: &str) -> Result<OpenToolCall, OpenError> {
+    store.open_tool_call(tool_permit(run, UserId::random()), APP, tool_use_id, "{}".to_owned(), NOW).await
+}
+
+async fn the_same_emission_opens_once(db: Db) {
+    let run = RunId::random();
+    let second = db.second().await;
+    let opened = at_once((0..30).map(|number| {
+        let store = if number % 2 == 0 { db.store.clone() } else { second.clone() };
+        async move { open(store, run, "toolu_1").await }
+    }))
+    .await;
+    let (won, lost): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
+    assert_eq!(won.len(), 1, "one emission, one call");
+    for refused in lost {
+        assert!(matches!(&refused, Err(OpenError::Denied(denial)) if denial.code == DenialCode::ToolNotEmitted), "{refused:?}");
+    }
+    let first = won.into_iter().next().expect("there is one").expect("it was opened");
+    db.store.settle_tool_call(first.id(), ToolState::Done, "{}".to_owned(), NOW).await.expect("a settlement");
+    assert!(matches!(open(db.store.clone(), run, "toolu_1").await, Err(OpenError::Denied(_))), "also after it came back");
+    open(db.store.clone(), run, "toolu_2").await.expect("another emission of the run");
+    open(db.store.clone(), RunId::random(), "toolu_1").await.expect("another run");
+    let audited = db.store.audit_of_run(run).await.expect("a look");
+    assert_eq!(audited.len(), 2, "one entry for each call that opened, none for the refused");
+}
+
+async fn a_call_that_never_came_back_is_uncertain(db: Db) {
+    let run = RunId::random();
+    let open_call = |name: &'static str| {
+        let store = db.store.clone();
+        async move { open(store, run, name).await.expect("it opens").id() }
+    };
+    let (done, failed, lost) = (open_call("toolu_1").await, open_call("toolu_2").await, open_call("toolu_3").await);
+    let settle = |id: CallId, state: ToolState| db.store.settle_tool_call(id, state, "{}".to_owned(), NOW);
+    settle(done, ToolState::Done).await.expect("a settlement");
+    settle(failed, ToolState::Failed).await.expect("a settlement");
+
+    assert_eq!(db.store.sweep_tool_calls(NOW.plus_secs(-1), NOW).await.expect("a sweep"), 0, "it may still come back");
+    assert_eq!(db.store.sweep_tool_calls(NOW, NOW).await.expect("a sweep"), 1);
+    settle(lost, ToolState::Done).await.expect("an answer that comes too late is no error");
+    settle(done, ToolState::Failed).await.expect("nor is a second one");
+    let states: Vec<String> = db.store.tool_calls_of(run).await.expect("a look").into_iter().map(|(_, _, state)| state).collect();
+    assert_eq!(states, ["done", "failed", "uncertain"]);
+}
+
+async fn journal_and_audit_stand_or_fall_together(db: Db) {
+    let run = RunId::random();
+    db.execute("ALTER TABLE audit_log RENAME TO audit_log_gone").await;
+    assert!(matches!(open(db.store.clone(), run, "toolu_1").await, Err(OpenError::Store(_))));
+    assert!(db.store.tool_calls_of(run).await.expect("a look").is_empty());
+    db.execute("ALTER TABLE audit_log_gone RENAME TO audit_log").await;
+    open(db.store.clone(), run, "toolu_1").await.expect("the emission was not used up");
+}
