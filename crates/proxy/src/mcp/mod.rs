@@ -14,6 +14,8 @@ mod strict;
 #[cfg(test)]
 mod tests;
 pub mod upstream;
+#[cfg(test)]
+mod upstream_tests;
 mod wire;
 
 /// The revision without handshake and sessions.

@@ -97,6 +97,11 @@ impl UpstreamError {
     }
 }
 
+/// What failed before the request itself was sent: whatever it was, the request had no effect.
+fn unsent(error: UpstreamError) -> UpstreamError {
+    if error.outcome_unknown() { UpstreamError::Unreachable(error.to_string()) } else { error }
+}
+
 impl From<UpstreamError> for HostError {
     fn from(error: UpstreamError) -> Self {
         let unknown = matches!(&error, UpstreamError::Rpc { code: code::PARAMS | code::METHOD | code::RESOURCE, .. });
@@ -157,7 +162,7 @@ impl McpUpstream {
         let done = match self.call_once(user, name, &arguments).await {
             // The server wants arguments repeated in headers that we don't know of: refused unseen, so it may be sent again.
             Err(UpstreamError::Rpc { code: code::HEADER, .. }) => {
-                self.tools(user).await?;
+                self.tools(user).await.map_err(unsent)?;
                 self.call_once(user, name, &arguments).await?
             }
             done => done?,
@@ -249,7 +254,7 @@ impl McpUpstream {
         let known = *self.speaks.lock();
         let speaks = match known {
             Some(speaks) => speaks,
-            None => self.ask(user).await?,
+            None => self.ask(user).await.map_err(unsent)?,
         };
         let done = match speaks {
             Speaks::Modern => self.modern(user, method, params, headers).await.and_then(result),
@@ -308,7 +313,7 @@ impl McpUpstream {
         let reused = kept.as_ref().is_some_and(|session| session.id.is_some());
         let session = match kept {
             Some(session) => session,
-            None => self.shake_hands(user).await?,
+            None => self.shake_hands(user).await.map_err(unsent)?,
         };
         let reply = self.send(user, method, params.clone(), &session_headers(&session)).await?;
         if !(reused && reply.status == StatusCode::NOT_FOUND) {
@@ -316,7 +321,7 @@ impl McpUpstream {
         }
         // The session is over, so the request was not looked at: once more in a new one.
         self.sessions.forget(&user.id);
-        let session = self.shake_hands(user).await?;
+        let session = self.shake_hands(user).await.map_err(unsent)?;
         result(self.send(user, method, params, &session_headers(&session)).await?)
     }
 
