@@ -35,8 +35,11 @@ pub fn run(tree: &Tree) -> Result<Vec<String>> {
 /// The lines that count; none for a file that is not code of ours.
 fn lines_of(file: &File) -> usize {
     let Some(text) = file.text() else { return 0 };
+    if file.path.contains("/tests/") || file.name() == "tests.rs" {
+        return 0;
+    }
     let starts = |folders: &[&str]| folders.iter().any(|folder| file.path.starts_with(folder));
-    if file.path.ends_with(".rs") && starts(&["crates/", "apps/", "fake/", "xtask/", "tests/", "bench/"]) {
+    if file.path.ends_with(".rs") && starts(&["crates/", "apps/", "fake/", "xtask/", "tests/src/", "tests/kit/src/", "bench/"]) {
         return lines_without_tests(text);
     }
     if (file.path.ends_with(".ts") || file.path.ends_with(".svelte")) && starts(&["ui/src/"]) {
@@ -59,7 +62,9 @@ mod tests {
         assert_eq!(faults("crates/web/src/a.rs", &long), 1);
         assert_eq!(faults("ui/src/a.svelte", &long), 1);
         assert_eq!(faults("ui/src/a.ts", &long), 1);
-        assert_eq!(faults("docs/a.md", &long), 0);
+        for path in ["docs/a.md", "crates/web/tests/a.rs", "crates/web/src/tests.rs"] {
+            assert_eq!(faults(path, &long), 0, "{path}");
+        }
         assert_eq!(faults("crates/web/src/a.rs", &"x\n".repeat(LINES_MAX)), 0);
         let tests = format!("x\n#[cfg(test)]\nmod tests {{\n{long}}}\n");
         assert_eq!(faults("crates/web/src/a.rs", &tests), 0);
