@@ -205,8 +205,8 @@ async fn what_is_known_of_a_failed_call_is_told_apart() {
     let error = call(&unreachable).await.unwrap_err();
     assert!(matches!(error, UpstreamError::Unreachable(_)) && !error.outcome_unknown(), "{error:?}");
 
-    type Check = fn(&UpstreamError) -> bool;
-    let cases: [(&'static str, fn(&Seen) -> Vec<u8>, Check, bool); 14] = [
+    type Case = (&'static str, fn(&Seen) -> Vec<u8>, fn(&UpstreamError) -> bool, bool);
+    let cases: [Case; 14] = [
         ("no answer", |_| b"stall".to_vec(), |e| matches!(e, UpstreamError::Timeout), true),
         ("closed", |_| Vec::new(), |e| matches!(e, UpstreamError::Interrupted(_)), true),
         (
