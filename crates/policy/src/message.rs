@@ -11,17 +11,27 @@ pub struct UserMessage(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// Nothing but blanks.
-    #[error("The message is empty. Write something first.")]
+    #[error("{}", self.sentence())]
     Empty,
     /// More than [`MESSAGE_CHARS_MAX`].
-    #[error("The message is longer than 2,000 characters. Shorten it or send it in parts.")]
+    #[error("{}", self.sentence())]
     TooLong,
     /// NUL and the like.
-    #[error("The message has control characters that are not text. Remove them and send it again.")]
+    #[error("{}", self.sentence())]
     Control,
 }
 
 impl MessageError {
+    /// The public sentence.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Empty => "The message is empty. Write something first.",
+            Self::TooLong => "The message is longer than 2,000 characters. Shorten it or send it in parts.",
+            Self::Control => "The message has control characters that are not text. Remove them and send it again.",
+        }
+    }
+
     /// The code as it stands on the wire.
     #[must_use]
     pub const fn code(self) -> &'static str {

@@ -20,6 +20,14 @@ impl Feed {
         Self { events: Arc::new(Mutex::new(Vec::new())), count: Arc::new(watch::channel(0).0) }
     }
 
+    /// A feed that holds just these, numbered from 1.
+    #[must_use]
+    pub fn of(bodies: Vec<EventBody>) -> Self {
+        let feed = Self::new();
+        bodies.into_iter().for_each(|body| feed.push(body));
+        feed
+    }
+
     /// Adds an event and wakes the readers. Nothing is added after the run's end.
     pub(crate) fn push(&self, body: EventBody) {
         let count = {

@@ -1,1 +1,104 @@
+//! Shows. What *people* can reach: pages, sessions, conversations, runs and what their apps hold.
+//!
+//! It never decides, never speaks to an agent, a model or a tool by itself, and never depends on the rooms that do: it
+//! starts runs, reads their events, and reads apps' resources through `runs`.
 
+mod answer;
+mod apps;
+mod assets;
+mod body;
+mod conversations;
+mod door;
+mod run_events;
+mod serve;
+mod session;
+
+pub use serve::serve;
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware;
+use axum::routing::{get, post};
+use policy::Clock;
+use runs::Runs;
+use secrecy::SecretString;
+use std::sync::Arc;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+/// What pages are told, and how sessions are kept.
+pub struct PageSettings {
+    /// The app shown.
+    pub app: String,
+    /// What is not safe about this gateway, shown on every page.
+    pub warning: Option<String>,
+    /// `scripted` or `real`.
+    pub model: &'static str,
+    /// How the switch for changes stands at first.
+    pub writes_default: bool,
+    /// The origin people use, when it is not the listener's own.
+    pub public_origin: Option<String>,
+    /// Keys the digests of session tokens.
+    pub session_key: SecretString,
+}
+
+/// What the door for people needs.
+pub struct WebParts {
+    /// The database.
+    pub store: Store,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The conductor.
+    pub runs: Arc<Runs>,
+    /// Settings.
+    pub settings: PageSettings,
+}
+
+/// Shared by all routes.
+struct Web {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    runs: Arc<Runs>,
+    settings: PageSettings,
+    stop: CancellationToken,
+}
+
+type Shared = Arc<Web>;
+
+/// One strict policy for every answer: nothing inline, nothing from elsewhere, no HTML but through the page's own sanitiser.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+     trusted-types svelte-trusted-html chat-html dompurify";
+
+/// Every route of this listener on one screen. All but the first three and the session's need a session.
+fn router(web: Shared) -> Router {
+    Router::new()
+        .route("/", get(assets::index))
+        .route("/assets/{*path}", get(assets::file))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/api/session", get(session::show))
+        .route("/api/conversations", get(conversations::list).post(conversations::create))
+        .route("/api/conversations/{id}", get(conversations::show))
+        .route("/api/conversations/{id}/messages", post(conversations::send))
+        .route("/api/runs/{id}/events", get(run_events::stream))
+        .route("/api/runs/{id}/stop", post(run_events::stop))
+        .route("/api/apps/{app}/resource", get(apps::resource))
+        .route("/api/changes", get(apps::changes))
+        .fallback(answer::not_found)
+        .method_not_allowed_fallback(answer::method_not_allowed)
+        .layer(middleware::from_fn_with_state(Arc::clone(&web), door::check))
+        .layer(CatchPanicLayer::custom(answer::panicked))
+        .layer(fixed(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
+        .layer(fixed(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+        .layer(fixed(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
+        .layer(fixed(HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=()"))
+        .with_state(web)
+}
+
+fn fixed(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
+}

@@ -1,0 +1,280 @@
+//! Configuration: one file for most things, the environment for secrets and for what the sources name there. It is parsed and
+//! checked as a whole before a port opens, and every fault is listed.
+
+mod environment;
+mod faults;
+
+pub use environment::{Environment, load as load_environment};
+pub use faults::{Fault, Faults};
+
+use policy::Microusd;
+use proxy::messages::CallerSecret;
+use runs::RunSettings;
+use sandbox::Mode;
+use secrecy::SecretString;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const PROVIDER: &str = "https://api.anthropic.com";
+const AUTH_SECRET_CHARS_MIN: usize = 32;
+
+/// `hexward.toml`. Every key has a default; an unknown key is an error.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    deployment: Deployment,
+    gateway: GatewayFile,
+    listen: ListenFile,
+    agent: AgentFile,
+    model: ModelFile,
+    budget: BudgetFile,
+    runs: RunsFile,
+}
+
+/// Whether strangers are let in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deployment {
+    /// On a developer's machine.
+    #[default]
+    Development,
+    /// On the internet: everything that weakens is an error.
+    Production,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct GatewayFile {
+    name: String,
+}
+
+impl Default for GatewayFile {
+    fn default() -> Self {
+        Self { name: "gateway-1".to_owned() }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ListenFile {
+    people: SocketAddr,
+    callers: SocketAddr,
+}
+
+impl Default for ListenFile {
+    fn default() -> Self {
+        Self { people: SocketAddr::from(([127, 0, 0, 1], 7410)), callers: SocketAddr::from(([127, 0, 0, 1], 7412)) }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AgentFile {
+    path: Option<PathBuf>,
+    jail: Option<PathBuf>,
+    /// `false` leaves the agent to dial the provider's own name, which is intercepted.
+    base_url: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ModelFile {
+    upstream: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct BudgetFile {
+    run_usd: f64,
+    day_usd: f64,
+}
+
+impl Default for BudgetFile {
+    fn default() -> Self {
+        Self { run_usd: 1.0, day_usd: 5.0 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RunsFile {
+    wall_clock_secs: u64,
+    concurrent_max: usize,
+    idle_secs: u64,
+    idle_agents_max: usize,
+}
+
+impl Default for RunsFile {
+    fn default() -> Self {
+        Self { wall_clock_secs: 300, concurrent_max: 16, idle_secs: 120, idle_agents_max: 16 }
+    }
+}
+
+/// A checked configuration.
+pub struct Config {
+    /// Whether strangers are let in.
+    pub deployment: Deployment,
+    /// This gateway's name in the database.
+    pub gateway: String,
+    /// Where people connect.
+    pub people: SocketAddr,
+    /// Where remote callers connect, if they may.
+    pub callers: Option<(SocketAddr, CallerSecret)>,
+    /// Sandboxed or direct.
+    pub mode: Mode,
+    /// The agent's executable.
+    pub agent_path: PathBuf,
+    /// The program that confines.
+    pub jail_path: PathBuf,
+    /// The model provider.
+    pub upstream: String,
+    /// The provider's key.
+    pub api_key: SecretString,
+    /// Keys the digests of session tokens.
+    pub auth_secret: SecretString,
+    /// The database.
+    pub database_url: SecretString,
+    /// Where the gateway keeps its own small files.
+    pub state_dir: PathBuf,
+    /// What everybody together may spend in a UTC day.
+    pub day_limit: Microusd,
+    /// The limits of runs.
+    pub runs: RunSettings,
+    /// The address under which people reach the gateway.
+    pub public_url: Option<String>,
+}
+
+/// Where things are when nobody says otherwise.
+pub struct Defaults {
+    /// The agent, as `make setup` installs it.
+    pub agent_path: PathBuf,
+    /// The program that confines, beside this one.
+    pub jail_path: PathBuf,
+    /// For the database and small files.
+    pub state_dir: PathBuf,
+}
+
+/// Reads the file (if there is one) and checks it together with the environment.
+///
+/// # Errors
+/// All faults at once.
+pub fn load(file: Option<&Path>, environment: &Environment, defaults: Defaults) -> Result<Config, Faults> {
+    let file = match file {
+        None => File::default(),
+        Some(path) => read_file(path)?,
+    };
+    check(file, environment, defaults)
+}
+
+fn read_file(path: &Path) -> Result<File, Faults> {
+    let text = std::fs::read_to_string(path).map_err(|error| Faults::one(&path.display().to_string(), error.to_string()))?;
+    toml::from_str(&text).map_err(|error| Faults::one(&path.display().to_string(), error.to_string()))
+}
+
+fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Config, Faults> {
+    let mut faults = Faults::default();
+    let mode = mode(&file, environment, &mut faults);
+    let callers = callers(&file, environment, &mut faults);
+    let api_key = environment.api_key(&mut faults);
+    let auth_secret = auth_secret(environment, &mut faults);
+    let database_url = environment
+        .secret("DATABASE_URL")
+        .unwrap_or_else(|| SecretString::from(format!("sqlite:{}", defaults.state_dir.join("hexward.db").display())));
+    environment.refuse_unsupported(&mut faults);
+    let public_url = environment.public_url(&mut faults);
+    let run_budget = dollars("budget.run_usd", file.budget.run_usd, &mut faults);
+    let day_limit = dollars("budget.day_usd", file.budget.day_usd, &mut faults);
+    let limits = &file.runs;
+    for (name, is_zero) in [
+        ("runs.wall_clock_secs", limits.wall_clock_secs == 0),
+        ("runs.concurrent_max", limits.concurrent_max == 0),
+        ("gateway.name", file.gateway.name.is_empty() || file.gateway.name.len() > 64),
+    ] {
+        if is_zero {
+            faults.add(name, "must not be empty or 0, nor longer than 64 characters");
+        }
+    }
+    let runs = RunSettings {
+        run_budget,
+        wall_clock: Duration::from_secs(limits.wall_clock_secs),
+        concurrent_max: limits.concurrent_max,
+        idle: Duration::from_secs(limits.idle_secs),
+        idle_agents_max: limits.idle_agents_max,
+        tell_base_url: file.agent.base_url.unwrap_or(true),
+    };
+    let (Some(api_key), Some(auth_secret), true) = (api_key, auth_secret, faults.is_empty()) else { return Err(faults) };
+    Ok(Config {
+        deployment: file.deployment,
+        gateway: file.gateway.name,
+        people: file.listen.people,
+        callers,
+        mode,
+        agent_path: file.agent.path.unwrap_or(defaults.agent_path),
+        jail_path: file.agent.jail.unwrap_or(defaults.jail_path),
+        upstream: file.model.upstream.unwrap_or_else(|| PROVIDER.to_owned()),
+        api_key,
+        auth_secret,
+        database_url,
+        state_dir: defaults.state_dir,
+        day_limit,
+        runs,
+        public_url,
+    })
+}
+
+/// Direct mode is for development on loopback only.
+fn mode(file: &File, environment: &Environment, faults: &mut Faults) -> Mode {
+    if environment.flag("USE_ANTHROPIC_PROXY", true, faults) == Some(false) {
+        faults.add("USE_ANTHROPIC_PROXY", "can't be false: every model call goes through the gateway. Remove it");
+    }
+    if environment.flag("USE_SANDBOX", true, faults) != Some(false) {
+        return Mode::Native;
+    }
+    if file.deployment == Deployment::Production || environment.says_production() {
+        faults.add("USE_SANDBOX", "can't be false in production: an agent could read everything the gateway can. Remove it");
+    }
+    if !file.listen.people.ip().is_loopback() {
+        faults.add("USE_SANDBOX", "can't be false while listen.people is not a loopback address");
+    }
+    Mode::Direct
+}
+
+fn callers(file: &File, environment: &Environment, faults: &mut Faults) -> Option<(SocketAddr, CallerSecret)> {
+    let secret = environment.secret("INTERNAL_PROXY_SECRET")?;
+    match CallerSecret::parse(&secret) {
+        Ok(secret) => Some((file.listen.callers, secret)),
+        Err(error) => {
+            faults.add("INTERNAL_PROXY_SECRET", &error.to_string());
+            None
+        }
+    }
+}
+
+fn auth_secret(environment: &Environment, faults: &mut Faults) -> Option<SecretString> {
+    use secrecy::ExposeSecret;
+    let secret = environment.secret("AUTH_SECRET");
+    match &secret {
+        None => faults.add("AUTH_SECRET", "is not set; make one with: openssl rand -hex 32"),
+        Some(secret) if secret.expose_secret().len() < AUTH_SECRET_CHARS_MIN => {
+            faults.add("AUTH_SECRET", "must have at least 32 characters; make one with: openssl rand -hex 32");
+        }
+        Some(_) => {}
+    }
+    secret
+}
+
+/// Dollars as a person writes them, to micro-dollars.
+fn dollars(name: &'static str, amount: f64, faults: &mut Faults) -> Microusd {
+    const MAX: f64 = 1_000_000.0;
+    if !(amount.is_finite() && amount > 0.0 && amount <= MAX) {
+        faults.add(name, "must be more than 0 and at most 1,000,000 dollars");
+        return Microusd::ZERO;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the amount was just bounded")]
+    Microusd((amount * 1_000_000.0).round() as i64)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! The environment: `.env` (shared defaults), then `.env.local` (own overrides), then the process's own, which wins.
+
+use super::Faults;
+use secrecy::SecretString;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Variables by name. Values are secrets until proven otherwise, so this has no Debug.
+pub struct Environment(BTreeMap<String, String>);
+
+/// Loads the three layers.
+///
+/// # Errors
+/// A `.env` file that can't be read or understood, with its line. A missing one is none.
+pub fn load(folder: &Path, process: impl Iterator<Item = (String, String)>) -> Result<Environment, Faults> {
+    let mut all = BTreeMap::new();
+    for name in [".env", ".env.local"] {
+        let path = folder.join(name);
+        if !path.exists() {
+            continue;
+        }
+        let fault = |error: dotenvy::Error| Faults::one(name, error.to_string());
+        for pair in dotenvy::from_path_iter(&path).map_err(fault)? {
+            let (key, value) = pair.map_err(fault)?;
+            all.insert(key, value);
+        }
+    }
+    all.extend(process);
+    Ok(Environment(all))
+}
+
+impl Environment {
+    /// From pairs, for tests and for the demo's generated secrets.
+    pub fn of(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+
+    /// Adds what is not set.
+    pub fn or(mut self, name: &str, value: String) -> Self {
+        self.0.entry(name.to_owned()).or_insert(value);
+        self
+    }
+
+    /// Replaces or removes a variable.
+    pub fn with(mut self, name: &str, value: Option<String>) -> Self {
+        match value {
+            Some(value) => self.0.insert(name.to_owned(), value),
+            None => self.0.remove(name),
+        };
+        self
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// A secret, if it is set.
+    pub fn secret(&self, name: &str) -> Option<SecretString> {
+        self.text(name).map(SecretString::from)
+    }
+
+    /// The provider's key. Where a host already set `ANTHROPIC_API_KEY_ORIGINAL`, that is the real one.
+    pub fn api_key(&self, faults: &mut Faults) -> Option<SecretString> {
+        let key = self.secret("ANTHROPIC_API_KEY_ORIGINAL").or_else(|| self.secret("ANTHROPIC_API_KEY"));
+        if key.is_none() {
+            faults.add("ANTHROPIC_API_KEY", "is not set; it is needed to reach the model (`hexward demo` works without one)");
+        }
+        let admin = |name: &str| self.text(name).is_some_and(|key| key.starts_with("sk-ant-admin"));
+        if admin("ANTHROPIC_API_KEY") || admin("ANTHROPIC_API_KEY_ORIGINAL") {
+            faults.add("ANTHROPIC_API_KEY", "is an admin key, which can do far more than call a model; use an ordinary API key");
+        }
+        key
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&self, name: &str, default: bool, faults: &mut Faults) -> Option<bool> {
+        match self.text(name) {
+            None => Some(default),
+            Some("true" | "1") => Some(true),
+            Some("false" | "0") => Some(false),
+            Some(_) => {
+                faults.add(name, "must be true or false");
+                None
+            }
+        }
+    }
+
+    /// Whether the host's own variables mark a production deployment.
+    pub fn says_production(&self) -> bool {
+        ["NODE_ENV", "VERCEL_ENV", "HEXWARD_ENV"].iter().any(|name| self.text(name) == Some("production"))
+    }
+
+    /// What is set and would have to be obeyed, but can't be yet.
+    pub fn refuse_unsupported(&self, faults: &mut Faults) {
+        if self.text("VERCEL_OIDC_TOKEN").is_some() {
+            faults.add(
+                "VERCEL_OIDC_TOKEN",
+                "is set, but there is no Vercel Sandbox backend in this version. Remove it to run agents on this host",
+            );
+        }
+    }
+
+    /// The address people use, for the origin check behind a proxy.
+    pub fn public_url(&self, faults: &mut Faults) -> Option<String> {
+        let text = self.text("HEXFRAME_API_BASE_URL")?;
+        match url::Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url.origin().ascii_serialization()),
+            Ok(_) | Err(_) => {
+                faults.add("HEXFRAME_API_BASE_URL", "must be an http or https address, like https://map.example.org");
+                None
+            }
+        }
+    }
+}

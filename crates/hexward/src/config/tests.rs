@@ -1,0 +1,70 @@
+use super::*;
+
+const GOOD: [(&str, &str); 2] =
+    [("ANTHROPIC_API_KEY", "sk-ant-api03-x"), ("AUTH_SECRET", "0123456789012345678901234567890123456789")];
+
+fn defaults() -> Defaults {
+    Defaults { agent_path: "a".into(), jail_path: "j".into(), state_dir: "s".into() }
+}
+
+fn loaded(file: &str, extra: &[(&str, &str)]) -> Result<Config, String> {
+    let pairs = GOOD.iter().chain(extra).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let parsed: File = toml::from_str(file).map_err(|error| error.to_string())?;
+    check(parsed, &Environment::of(pairs), defaults()).map_err(|faults| faults.to_string())
+}
+
+fn fault(file: &str, extra: &[(&str, &str)]) -> String {
+    loaded(file, extra).err().unwrap_or_else(|| "no fault".to_owned())
+}
+
+#[test]
+fn an_empty_file_is_a_safe_configuration() {
+    let config = loaded("", &[]).ok().expect("usable");
+    assert!(config.people.ip().is_loopback() && config.callers.is_none() && config.mode == Mode::Native);
+    assert_eq!((config.runs.run_budget, config.day_limit), (Microusd::dollars(1), Microusd::dollars(5)));
+    assert_eq!(config.upstream, PROVIDER);
+}
+
+#[test]
+fn every_fault_is_named_with_its_place() {
+    assert!(fault("[listen]\npepole = \"x\"", &[]).contains("line 2, column 1"));
+    assert!(fault("[budget]\nrun_usd = -1.0", &[]).contains("budget.run_usd"));
+    assert!(fault("[runs]\nconcurrent_max = 0", &[]).contains("runs.concurrent_max"));
+    assert!(
+        fault("", &[("INTERNAL_PROXY_SECRET", "short")])
+            .contains("INTERNAL_PROXY_SECRET: INTERNAL_PROXY_SECRET must be at least 64")
+    );
+    assert!(fault("", &[("VERCEL_OIDC_TOKEN", "x")]).contains("no Vercel Sandbox backend"));
+    assert!(fault("", &[("USE_ANTHROPIC_PROXY", "false")]).contains("USE_ANTHROPIC_PROXY"));
+    assert!(fault("", &[("USE_SANDBOX", "perhaps")]).contains("must be true or false"));
+    assert!(fault("", &[("ANTHROPIC_API_KEY", "sk-ant-admin01-x")]).contains("admin key"));
+    assert!(fault("", &[("HEXFRAME_API_BASE_URL", "ftp://x")]).contains("HEXFRAME_API_BASE_URL"));
+    let both = fault("[budget]\nday_usd = 0.0", &[("AUTH_SECRET", "short")]);
+    assert!(both.contains("budget.day_usd") && both.contains("AUTH_SECRET"), "all at once: {both}");
+}
+
+#[test]
+fn direct_mode_is_for_development_on_loopback() {
+    assert_eq!(loaded("", &[("USE_SANDBOX", "false")]).ok().expect("usable").mode, Mode::Direct);
+    assert!(fault("deployment = \"production\"", &[("USE_SANDBOX", "false")]).contains("production"));
+    assert!(fault("", &[("USE_SANDBOX", "false"), ("NODE_ENV", "production")]).contains("production"));
+    assert!(fault("[listen]\npeople = \"0.0.0.0:80\"", &[("USE_SANDBOX", "0")]).contains("loopback"));
+}
+
+#[test]
+fn an_original_key_is_the_real_one() {
+    use secrecy::ExposeSecret;
+    let config = loaded("", &[("ANTHROPIC_API_KEY_ORIGINAL", "sk-ant-api03-original")]).ok().expect("usable");
+    assert_eq!(config.api_key.expose_secret(), "sk-ant-api03-original");
+}
+
+#[test]
+fn three_layers_of_environment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join(".env"), "A=shared\nB=shared\nC=shared\n").expect("written");
+    std::fs::write(folder.path().join(".env.local"), "B=local\nC=local\n").expect("written");
+    let environment = load_environment(folder.path(), [("C".to_owned(), "process".to_owned())].into_iter()).ok().expect("loaded");
+    assert_eq!(["A", "B", "C"].map(|name| environment.text(name)), [Some("shared"), Some("local"), Some("process")]);
+    std::fs::write(folder.path().join(".env"), "this is not a pair\n").expect("written");
+    assert!(load_environment(folder.path(), std::iter::empty()).is_err());
+}

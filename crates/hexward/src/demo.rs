@@ -1,0 +1,96 @@
+//! `hexward demo`: everything on loopback, with generated secrets and, unless told otherwise, the scripted model.
+
+use crate::config::{self, Config, Defaults, Environment};
+use crate::gateway::{self, Gateway};
+use crate::{DemoArgs, once, secrets, serve};
+use anyhow::{Context, Result, bail};
+use fake::{Fake, FakeConfig};
+use policy::Microusd;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The hard caps of the demo, whatever a configuration says.
+const RUN_CAP: Microusd = Microusd::dollars(1);
+const DAY_CAP: Microusd = Microusd::dollars(5);
+const AGENT_PATH: &str = concat!(".hexward/agent/node_modules/@anthropic-ai/claude-agent-sdk-linux-", "ARCH", "/claude");
+
+/// Runs the demo, or one message of it.
+pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
+    let (fake, config) = prepare(&args).await?;
+    if let Some(address) = args.listen.filter(|address| !address.ip().is_loopback()) {
+        bail!("the demo listens on loopback only, not on {address}; use `hexward serve` for anything else");
+    }
+    let gateway_config = Config { people: args.listen.unwrap_or(config.people), ..config };
+    let code = match &args.once {
+        Some(text) => {
+            let gateway = Gateway::start(gateway_config).await?;
+            let code = once::once(&gateway, &args.app, text, args.writes).await;
+            gateway.shutdown().await;
+            code
+        }
+        None => {
+            serve::run(gateway_config, serve::Page { ready: "hexward demo ready", model: model(&args), writes_default: true })
+                .await
+        }
+    };
+    drop(fake);
+    code
+}
+
+const fn model(args: &DemoArgs) -> &'static str {
+    if args.real { "real" } else { "scripted" }
+}
+
+async fn prepare(args: &DemoArgs) -> Result<(Option<Fake>, Config)> {
+    let environment = secrets::complete(environment()?, &args.common.state_dir)?;
+    let (fake, environment, upstream) = if args.real {
+        (None, environment, None)
+    } else {
+        let key = format!("sk-ant-demo-{}", secrets::random_hex()?);
+        let config = FakeConfig { scenario: args.scenario.clone(), ..FakeConfig::new(key.clone()) };
+        let fake = Fake::start(config).await?;
+        let url = fake.url();
+        // The scripted model has a key of its own; the operator's real one is not touched, nor needed.
+        let environment = environment.with("ANTHROPIC_API_KEY", Some(key)).with("ANTHROPIC_API_KEY_ORIGINAL", None);
+        (Some(fake), environment, Some(url))
+    };
+    let mut config = config::load(args.common.config.as_deref(), &environment, defaults(args.common.state_dir.clone())?)?;
+    if let Some(upstream) = upstream {
+        config.upstream = upstream;
+    }
+    if let Some(agent) = &args.common.agent {
+        config.agent_path.clone_from(agent);
+    }
+    if args.no_base_url {
+        config.runs.tell_base_url = false;
+    }
+    if !config.people.ip().is_loopback() {
+        config.people = SocketAddr::from(([127, 0, 0, 1], config.people.port()));
+    }
+    config.runs.run_budget = config.runs.run_budget.min(RUN_CAP);
+    config.day_limit = config.day_limit.min(DAY_CAP);
+    Ok((fake, config))
+}
+
+/// The process's environment on top of `.env` and `.env.local` of the working folder.
+pub fn environment() -> Result<Environment> {
+    let process = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Ok(config::load_environment(std::path::Path::new("."), process)?)
+}
+
+/// Where things are after `make setup`, and beside this program.
+pub fn defaults(state_dir: PathBuf) -> Result<Defaults> {
+    let own = std::env::current_exe().context("this program's own path is not known")?;
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    Ok(Defaults {
+        agent_path: PathBuf::from(AGENT_PATH.replace("ARCH", arch)),
+        jail_path: own.with_file_name("hexward-jail"),
+        state_dir,
+    })
+}
+
+/// For commands that need an agent: says at once when there is none.
+pub fn check(gateway: &Gateway) -> Result<()> {
+    gateway::check_driver(&gateway.runs)
+}

@@ -1,0 +1,177 @@
+//! Wires the rooms to one gateway, and ends them in order.
+
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::secrets;
+use anyhow::{Context, Result, bail};
+use policy::{Clock, Manifest, McpServer};
+use proxy::mcp::upstream::{McpUpstream, UpstreamConfig};
+use proxy::messages::{ModelUpstream, serve_callers};
+use proxy::{App, Proxy};
+use runs::{Parts, RunApp, Runs};
+use sandbox::{Driver, JailedDriver, JailedPaths, Mode, Profile};
+use secrecy::{ExposeSecret, SecretString};
+use std::collections::HashMap;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{CORE, Store};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const TOOL_WAIT: Duration = Duration::from_secs(30);
+const TOOL_RESULT_BYTES_MAX: usize = 4 << 20;
+/// Whom remote callers are, as a principal.
+const CALLER_ISSUER: &str = "hexward:callers";
+
+/// A running gateway without a door for people.
+pub struct Gateway {
+    /// The database.
+    pub store: Store,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The conductor.
+    pub runs: Arc<Runs>,
+    proxy: Arc<Proxy>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// Held as long as this gateway lives: one gateway for one folder.
+    _lock: File,
+}
+
+impl Gateway {
+    /// Opens the database, ends what a former life left, and starts apps and callers' listener.
+    pub async fn start(config: Config) -> Result<Self> {
+        let lock = lock(&config.state_dir)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = Store::open(config.database_url.expose_secret(), &[&CORE, &hexmap::SCHEMA]).await?;
+        sweep(&store, &config.gateway, clock.as_ref()).await?;
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let upstream = ModelUpstream::new(&config.upstream, config.api_key)?;
+        let proxy = Arc::new(Proxy::new(store.clone(), Arc::clone(&clock), upstream, config.gateway.clone(), config.day_limit));
+        let app = start_hexmap(&store, &clock, &tasks, &stop).await?;
+        let paths = JailedPaths { agent: config.agent_path, jail: config.jail_path, scratch: config.state_dir.join("scratch") };
+        let driver = JailedDriver::new(config.mode, paths, Profile::agent()?);
+        warn_of(config.mode);
+        let parts = Parts {
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+            proxy: Arc::clone(&proxy),
+            driver: Arc::new(driver),
+            apps: HashMap::from([(app.app.manifest.id.clone(), app)]),
+            gateway: config.gateway,
+            settings: config.runs,
+        };
+        let gateway = Self { store, clock, runs: Runs::new(parts), proxy, tasks, stop, _lock: lock };
+        if let Some((address, secret)) = config.callers {
+            gateway.start_callers(address, secret, config.day_limit).await?;
+        }
+        Ok(gateway)
+    }
+
+    async fn start_callers(
+        &self,
+        address: SocketAddr,
+        secret: proxy::messages::CallerSecret,
+        day_limit: policy::Microusd,
+    ) -> Result<()> {
+        let listener = bind(address, "listen.callers").await?;
+        tracing::info!(address = %listener.local_addr()?, "callers' listener ready");
+        let principal = self.store.user_of(CALLER_ISSUER, "internal", self.clock.now()).await?;
+        self.tasks.spawn(serve_callers(listener, Arc::clone(&self.proxy), secret, principal, day_limit, self.stop.clone()));
+        Ok(())
+    }
+
+    /// Ends everything in order: runs, callers, apps. Nothing is left running.
+    pub async fn shutdown(self) {
+        self.runs.shutdown().await;
+        self.stop.cancel();
+        self.proxy.drain().await;
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Binds an address or says who holds it.
+pub async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("{key}: {address} can't be used; stop the program that holds it, or choose another address (port 0 takes any free one)")
+    })
+}
+
+/// One gateway for one folder: two would end each other's runs.
+fn lock(folder: &Path) -> Result<File> {
+    secrets::private_folder(folder)?;
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("{} can't be written", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            bail!("another hexward uses {}; stop it, or choose another --state-dir", folder.display())
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("{} can't be locked", path.display())),
+    }
+}
+
+/// Ends what a former life of this gateway left open: runs fail, reservations are charged, tool calls are uncertain.
+async fn sweep(store: &Store, gateway: &str, clock: &dyn Clock) -> Result<()> {
+    let now = clock.now();
+    let calls = store.sweep_model_calls(gateway, now).await?;
+    let tools = store.sweep_tool_calls(now, now).await?;
+    let runs = store.sweep_runs(gateway, now).await?;
+    store.sweep_sessions(now).await?;
+    if calls + tools + runs > 0 {
+        tracing::warn!(calls, tools, runs, "ended what the last life of this gateway left open");
+    }
+    Ok(())
+}
+
+/// The built-in map: an MCP server on a loopback port of its own, with a credential nobody else has.
+async fn start_hexmap(store: &Store, clock: &Arc<dyn Clock>, tasks: &TaskTracker, stop: &CancellationToken) -> Result<RunApp> {
+    let manifest = Manifest::parse(hexmap::MANIFEST)?;
+    let credential = secrets::random_hex()?;
+    let (url, served) = match &manifest.mcp.server {
+        McpServer::Url(url) => (url.clone(), None),
+        McpServer::Builtin => {
+            let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "app hexmap").await?;
+            (format!("http://{}{}", listener.local_addr()?, hexmap::PATH), Some(listener))
+        }
+    };
+    if let Some(listener) = served {
+        let config = hexmap::ServerConfig { credential: credential.clone(), hosts: Vec::new(), clock: Arc::clone(clock) };
+        let serving = hexmap::serve(listener, store.clone(), config, stop.clone());
+        tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the map's server ended");
+            }
+        });
+    }
+    let config = UpstreamConfig {
+        url: url.parse().with_context(|| format!("app {}: {url} is not an address", manifest.id))?,
+        credential: SecretString::from(credential),
+        timeout: TOOL_WAIT,
+        result_bytes_max: TOOL_RESULT_BYTES_MAX,
+    };
+    let upstream = McpUpstream::new(config)?;
+    Ok(RunApp { app: Arc::new(App { manifest, upstream }), prompt: hexmap::PROMPT.to_owned() })
+}
+
+/// Direct mode says on every start what an agent can read.
+fn warn_of(mode: Mode) {
+    if mode == Mode::Direct {
+        tracing::warn!("{DIRECT_WARNING}");
+    }
+}
+
+/// What stands in the log and on every page while agents are not confined.
+pub const DIRECT_WARNING: &str = "USE_SANDBOX is false: agents are not confined. They can read every file this user can read, \
+     including .env files, SSH keys and databases, and see its processes. For development only.";
+
+/// Checks the driver before anybody waits for it.
+pub fn check_driver(runs: &Runs) -> Result<()> {
+    let driver: &dyn Driver = runs.driver();
+    driver.check().map_err(Into::into)
+}

@@ -1,0 +1,82 @@
+//! `hexward demo --once`: one message down the very same path, its events as NDJSON, and an exit code that tells.
+
+use crate::gateway::Gateway;
+use anyhow::{Context, Result};
+use policy::UserMessage;
+use runs::{Event, EventBody};
+use serde_json::json;
+use std::io::Write;
+use std::process::ExitCode;
+
+const ISSUER: &str = "hexward:demo";
+const SUBJECT: &str = "once";
+
+/// What was seen of the run.
+#[derive(Default)]
+struct Seen {
+    outcome: &'static str,
+    code: Option<String>,
+    message: Option<String>,
+    cost_microusd: i64,
+    tools_ok: u32,
+    tools_failed: u32,
+}
+
+/// Sends the message and prints what happens. Success means: the agent finished and its tool calls took effect.
+pub async fn once(gateway: &Gateway, app: &str, text: &str, writes: bool) -> Result<ExitCode> {
+    let message = UserMessage::parse(text)?;
+    let now = gateway.clock.now();
+    let user = gateway.store.user_of(ISSUER, SUBJECT, now).await?;
+    let conversation = gateway.store.create_conversation(user, app, now).await?;
+    let run = gateway.runs.start(user, app, conversation, message, writes).await?;
+    let feed = gateway.runs.feed(user, run).context("the run has no events")?;
+    let stop = crate::serve::stop_signal()?;
+    tokio::pin!(stop);
+    let (mut seen, mut count) = (Seen::default(), 0);
+    loop {
+        let events = tokio::select! {
+            events = feed.after(count) => events,
+            () = &mut stop => {
+                let _ = gateway.runs.stop(user, run);
+                feed.after(count).await
+            }
+        };
+        if events.is_empty() {
+            break;
+        }
+        for event in events {
+            count = event.seq;
+            writeln!(std::io::stdout(), "{}", serde_json::to_string(&event)?)?;
+            seen.note(event);
+        }
+    }
+    let journal = gateway.store.tool_calls_of(run).await?;
+    let journaled = journal.iter().filter(|(_, _, state)| state == "done").count();
+    let took_effect = seen.tools_ok > 0 && seen.tools_failed == 0 && journaled > 0;
+    let success = seen.outcome == "finished" && took_effect;
+    let last = json!({
+        "type": "outcome", "success": success, "outcome": seen.outcome, "code": seen.code, "message": seen.message,
+        "tool_calls_done": journaled, "tool_calls_failed": seen.tools_failed, "cost_microusd": seen.cost_microusd,
+    });
+    writeln!(std::io::stdout(), "{last}")?;
+    Ok(if success { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+impl Seen {
+    fn note(&mut self, event: Event) {
+        match event.body {
+            EventBody::ToolResult { ok: true, .. } => self.tools_ok += 1,
+            EventBody::ToolResult { ok: false, .. } => self.tools_failed += 1,
+            EventBody::RunEnded { outcome, code, message, cost_microusd, .. } => {
+                (self.outcome, self.code, self.message, self.cost_microusd) = (outcome, code, message, cost_microusd);
+            }
+            EventBody::RunStarted { .. }
+            | EventBody::State { .. }
+            | EventBody::TextDelta { .. }
+            | EventBody::ToolCallStarted { .. }
+            | EventBody::ToolCall { .. }
+            | EventBody::ModelCall { .. }
+            | EventBody::Denied { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Secrets made at first start, and the private folder they live in. There is no default one anywhere.
+
+use crate::config::Environment;
+use anyhow::{Context, Result};
+use data_encoding::HEXLOWER;
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+const SECRET_BYTES: usize = 32;
+
+/// 64 hexadecimal characters from the system's random source.
+pub fn random_hex() -> Result<String> {
+    let mut bytes = [0_u8; SECRET_BYTES];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system's random source failed"))?;
+    Ok(HEXLOWER.encode(&bytes))
+}
+
+/// A folder only its owner can enter.
+pub fn private_folder(folder: &Path) -> Result<()> {
+    let cannot = || format!("{} can't be made; choose another --state-dir", folder.display());
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(cannot)?;
+    std::fs::set_permissions(folder, Permissions::from_mode(0o700)).with_context(cannot)
+}
+
+/// The demo's own secrets: made once, kept in a file only its owner can read, never printed.
+pub fn generated(folder: &Path) -> Result<String> {
+    private_folder(folder)?;
+    let path = folder.join("auth-secret");
+    match std::fs::read_to_string(&path) {
+        Ok(secret) if secret.trim().len() == SECRET_BYTES * 2 => return Ok(secret.trim().to_owned()),
+        Ok(_) | Err(_) => {}
+    }
+    let secret = random_hex()?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    writeln!(file, "{secret}").with_context(|| format!("{} can't be written", path.display()))?;
+    Ok(secret)
+}
+
+/// Adds generated secrets where the operator set none.
+pub fn complete(environment: Environment, folder: &Path) -> Result<Environment> {
+    Ok(environment.or("AUTH_SECRET", generated(folder)?))
+}

@@ -1,0 +1,71 @@
+//! `hexward serve`, and what the demo shares with it: the door for people, and the end in order.
+
+use crate::config::{self, Config};
+use crate::gateway::{self, Gateway};
+use crate::{ServeArgs, demo};
+use anyhow::Result;
+use sandbox::Mode;
+use std::io::Write;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use web::{PageSettings, WebParts};
+
+/// What pages are told.
+pub struct Page {
+    /// The line printed when everything is ready.
+    pub ready: &'static str,
+    /// `scripted` or `real`.
+    pub model: &'static str,
+    /// How the switch for changes stands at first.
+    pub writes_default: bool,
+}
+
+/// Runs the gateway as configured.
+pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
+    let environment = demo::environment()?;
+    let mut config = config::load(args.common.config.as_deref(), &environment, demo::defaults(args.common.state_dir)?)?;
+    if let Some(agent) = args.common.agent {
+        config.agent_path = agent;
+    }
+    run(config, Page { ready: "hexward ready", model: "real", writes_default: false }).await
+}
+
+/// Starts the gateway and the door for people, and ends both in order on SIGINT or SIGTERM.
+pub async fn run(config: Config, page: Page) -> Result<ExitCode> {
+    let stop_signal = stop_signal()?;
+    let listener = gateway::bind(config.people, "listen.people").await?;
+    let settings = PageSettings {
+        app: "hexmap".to_owned(),
+        warning: (config.mode == Mode::Direct).then(|| gateway::DIRECT_WARNING.to_owned()),
+        model: page.model,
+        writes_default: page.writes_default,
+        public_origin: config.public_url.clone(),
+        session_key: config.auth_secret.clone(),
+    };
+    let address = listener.local_addr()?;
+    let gateway = Gateway::start(config).await?;
+    demo::check(&gateway)?;
+    let parts = WebParts { store: gateway.store.clone(), clock: gateway.clock.clone(), runs: gateway.runs.clone(), settings };
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(web::serve(listener, parts, stop.clone()));
+    writeln!(std::io::stdout(), "{}: http://{address}/", page.ready)?;
+    std::io::stdout().flush()?;
+    stop_signal.await;
+    tracing::info!("stopping");
+    stop.cancel();
+    gateway.shutdown().await;
+    serving.await??;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ready when the process is asked to end.
+pub fn stop_signal() -> Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,100 @@
+//! Errors as people's programs see them: `{"error":{"code","message"},"request_id"}`. The one place where they are made.
+
+use axum::Json;
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
+use runs::StartError;
+use serde_json::json;
+use std::any::Any;
+use store::StoreError;
+use uuid::Uuid;
+
+/// An answer that is not what was asked for.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) message: &'static str,
+}
+
+impl Refusal {
+    pub(crate) const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
+        Self { status, code, message }
+    }
+
+    /// What belongs to someone else does not exist, in the same words as what exists nowhere.
+    pub(crate) const fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "There is nothing here. Check the address, or start again from the first page.",
+        )
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response<Body> {
+        let request_id = Uuid::now_v7();
+        if self.status.is_server_error() {
+            tracing::warn!(%request_id, code = self.code, "answered with an error");
+        }
+        let body = json!({"error": {"code": self.code, "message": self.message}, "request_id": request_id});
+        (self.status, Json(body)).into_response()
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the database failed");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "store.unavailable",
+            "The server can't reach its database right now. Nothing was lost; try again in a moment.",
+        )
+    }
+}
+
+impl From<StartError> for Refusal {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::NoApp | StartError::NoConversation => Self::not_found(),
+            StartError::Active => Self::new(
+                StatusCode::CONFLICT,
+                "run.active",
+                "The assistant is still working on the last message. Wait for it, or stop it first.",
+            ),
+            StartError::Busy => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "run.busy",
+                "Too many requests are being worked on right now. Try again in a moment.",
+            ),
+            StartError::Stopping => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "gateway.stopping", "The server is restarting. Try again in a moment.")
+            }
+            StartError::Agent(error) => {
+                tracing::error!(%error, "no agent can be started");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), error.public())
+            }
+            StartError::Store(error) => error.into(),
+        }
+    }
+}
+
+pub(crate) async fn not_found() -> Refusal {
+    Refusal::not_found()
+}
+
+pub(crate) async fn method_not_allowed() -> Refusal {
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", "This address does not take this kind of request.")
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature is tower-http's")]
+pub(crate) fn panicked(_: Box<dyn Any + Send>) -> Response<Body> {
+    Refusal::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "The server failed to answer. Try again; it was told to its operator.",
+    )
+    .into_response()
+}

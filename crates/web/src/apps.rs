@@ -1,0 +1,73 @@
+//! What apps hold for a person, read through their own tool server, and word of its changes.
+
+use crate::Shared;
+use crate::answer::Refusal;
+use crate::session::Signed;
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::stream::{self, Stream, StreamExt};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::time::Duration;
+use store::Change;
+use tokio::sync::broadcast::error::RecvError;
+
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const URI_CHARS_MAX: usize = 300;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    uri: String,
+}
+
+/// `GET /api/apps/{app}/resource?uri=...`: the resource's own JSON.
+pub(crate) async fn resource(
+    State(web): State<Shared>,
+    Signed(user): Signed,
+    Path(app): Path<String>,
+    wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let Ok(Query(Wanted { uri })) = wanted else { return Err(Refusal::not_found()) };
+    if uri.len() > URI_CHARS_MAX {
+        return Err(Refusal::not_found());
+    }
+    let read = web.runs.resource(user, &app, &uri).await.map_err(|error| {
+        tracing::warn!(error, app, "an app's resource could not be read");
+        Refusal::new(
+            StatusCode::BAD_GATEWAY,
+            "app.unavailable",
+            "This part of the application does not answer right now. Try again in a moment.",
+        )
+    })?;
+    let read = read.ok_or(Refusal::not_found())?;
+    let text = read.pointer("/contents/0/text").and_then(Value::as_str);
+    text.and_then(|text| serde_json::from_str(text).ok()).map(Json).ok_or(Refusal::not_found())
+}
+
+/// `GET /api/changes`: tells a page when something of its user changed elsewhere.
+pub(crate) async fn changes(
+    State(web): State<Shared>,
+    Signed(user): Signed,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let mine = user.to_string();
+    let changes = stream::unfold((web.store.changes(), mine), |(mut changes, mine)| async move {
+        loop {
+            let app = match changes.recv().await {
+                Ok(Change::App { user, app }) if user == mine => Some(app),
+                Ok(Change::App { .. }) => continue,
+                // Something was missed: the page reads everything again.
+                Err(RecvError::Lagged(_)) => None,
+                Err(RecvError::Closed) => return None,
+            };
+            let event = Event::default().json_data(json!({"type": "app_changed", "app": app})).unwrap_or_default();
+            return Some((Ok(event), (changes, mine)));
+        }
+    });
+    let until = web.stop.clone();
+    let changes = changes.take_until(async move { until.cancelled().await });
+    Sse::new(changes).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}

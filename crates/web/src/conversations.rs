@@ -1,0 +1,79 @@
+//! Conversations: list, begin, read, and say something.
+
+use crate::Shared;
+use crate::answer::Refusal;
+use crate::body::StrictJson;
+use crate::session::Signed;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use policy::{ConversationId, UserMessage};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// `{}`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+/// `{"text": "...", "writes": false}`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewMessage {
+    text: String,
+    #[serde(default)]
+    writes: bool,
+}
+
+pub(crate) fn id_of<T: std::str::FromStr>(text: &str) -> Result<T, Refusal> {
+    text.parse().map_err(|_| Refusal::not_found())
+}
+
+/// `GET /api/conversations`
+pub(crate) async fn list(State(web): State<Shared>, Signed(user): Signed) -> Result<Json<Value>, Refusal> {
+    let lines = web.store.conversations_of(user, &web.settings.app).await?;
+    let shown =
+        lines.iter().map(|line| json!({"id": line.id, "title": line.title, "updated_at_ms": line.updated_at.as_millis()}));
+    Ok(Json(shown.collect()))
+}
+
+/// `POST /api/conversations`
+pub(crate) async fn create(
+    State(web): State<Shared>,
+    Signed(user): Signed,
+    _: StrictJson<Nothing>,
+) -> Result<Json<Value>, Refusal> {
+    let id = web.store.create_conversation(user, &web.settings.app, web.clock.now()).await?;
+    Ok(Json(json!({"id": id})))
+}
+
+/// `GET /api/conversations/{id}`
+pub(crate) async fn show(
+    State(web): State<Shared>,
+    Signed(user): Signed,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    let id: ConversationId = id_of(&id)?;
+    let messages = web.store.messages_of(user, id).await?.ok_or(Refusal::not_found())?;
+    let messages: Vec<Value> = messages.into_iter().map(|(role, content)| message(role, &content)).collect();
+    Ok(Json(json!({"id": id, "messages": messages, "active_run": web.runs.active(user, id)})))
+}
+
+fn message(role: String, content: &str) -> Value {
+    let mut fields: Map<String, Value> = serde_json::from_str(content).unwrap_or_default();
+    fields.insert("role".to_owned(), Value::String(role));
+    Value::Object(fields)
+}
+
+/// `POST /api/conversations/{id}/messages`
+pub(crate) async fn send(
+    State(web): State<Shared>,
+    Signed(user): Signed,
+    Path(id): Path<String>,
+    StrictJson(new): StrictJson<NewMessage>,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let message =
+        UserMessage::parse(&new.text).map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.code(), error.sentence()))?;
+    let run = web.runs.start(user, &web.settings.app, id_of(&id)?, message, new.writes).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"run_id": run}))))
+}

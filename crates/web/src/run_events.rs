@@ -1,0 +1,70 @@
+//! Runs as pages see them: their events as a stream, and the stop button.
+
+use crate::Shared;
+use crate::answer::Refusal;
+use crate::body::StrictJson;
+use crate::conversations::{Nothing, id_of};
+use crate::session::Signed;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::stream::{self, Stream, StreamExt};
+use policy::RunId;
+use runs::{EventBody, Feed};
+use std::convert::Infallible;
+use std::time::Duration;
+
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// `GET /api/runs/{id}/events`: everything from the beginning, or from after `Last-Event-ID`.
+pub(crate) async fn stream(
+    State(web): State<Shared>,
+    Signed(user): Signed,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
+    let run: RunId = id_of(&id)?;
+    let seen =
+        headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok()).unwrap_or(0);
+    let feed = match web.runs.feed(user, run) {
+        Some(feed) => feed,
+        None => ended(&web, user, run).await?,
+    };
+    let events = stream::unfold((feed, seen), |(feed, seen): (Feed, u64)| async move {
+        let new = feed.after(seen).await;
+        let last = new.last()?.seq;
+        let shown: Vec<_> = new.into_iter().map(|event| Ok(sse(event.seq, &event))).collect();
+        Some((stream::iter(shown), (feed, last)))
+    });
+    let until = web.stop.clone();
+    let events = events.flatten().take_until(async move { until.cancelled().await });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+fn sse(id: u64, data: &impl serde::Serialize) -> Event {
+    Event::default().id(id.to_string()).json_data(data).unwrap_or_default()
+}
+
+/// A run that ended a while ago: only its end is still known, from the database.
+async fn ended(web: &Shared, user: policy::UserId, run: RunId) -> Result<Feed, Refusal> {
+    let row = web.store.run_of(user, run).await?.ok_or(Refusal::not_found())?;
+    let outcome = match row.state.as_str() {
+        "finished" => "finished",
+        "stopped" => "stopped",
+        _ => "failed",
+    };
+    let turns = u32::try_from(row.turns).unwrap_or(0);
+    let end =
+        EventBody::RunEnded { outcome, code: row.code, message: row.message, cost_microusd: row.cost.0, turns, duration_ms: 0 };
+    Ok(Feed::of(vec![end]))
+}
+
+/// `POST /api/runs/{id}/stop`
+pub(crate) async fn stop(
+    State(web): State<Shared>,
+    Signed(user): Signed,
+    Path(id): Path<String>,
+    _: StrictJson<Nothing>,
+) -> Result<StatusCode, Refusal> {
+    if web.runs.stop(user, id_of(&id)?) { Ok(StatusCode::ACCEPTED) } else { Err(Refusal::not_found()) }
+}

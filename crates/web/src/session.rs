@@ -1,0 +1,116 @@
+//! Sessions: kept on the server, known by a random token in a cookie. Of the token only a keyed digest is stored.
+
+use crate::answer::Refusal;
+use crate::{Shared, Web};
+use aws_lc_rs::{hmac, rand};
+use axum::Json;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use cookie::{Cookie, SameSite};
+use data_encoding::BASE64URL_NOPAD;
+use policy::{MESSAGE_CHARS_MAX, UserId};
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+/// Anonymous people: one user for each session.
+const ISSUER: &str = "hexward:anonymous";
+const TOKEN_BYTES: usize = 32;
+/// `__Host-` binds a cookie to this host over TLS; on plain loopback browsers would not keep it.
+const COOKIE_TLS: &str = "__Host-hexward-session";
+const COOKIE_PLAIN: &str = "hexward-session";
+
+/// The user of the request's session. Routes that take it can't be reached without one.
+pub(crate) struct Signed(pub(crate) UserId);
+
+impl FromRequestParts<Shared> for Signed {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Shared) -> Result<Self, Refusal> {
+        web.user_of(&parts.headers).await?.map(Self).ok_or(Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "session.none",
+            "Your session is over. Reload the page to begin a new one.",
+        ))
+    }
+}
+
+/// `GET /api/session`: who one is and what the page needs to know; begins an anonymous session when there is none.
+pub(crate) async fn show(State(web): State<Shared>, headers: HeaderMap) -> Result<Response, Refusal> {
+    let (user, fresh) = match web.user_of(&headers).await? {
+        Some(user) => (user, None),
+        None => {
+            let (user, token) = web.begin_session().await?;
+            (user, Some(token))
+        }
+    };
+    let settings = &web.settings;
+    let manifest = web.runs.app(&settings.app).map(|app| &app.app.manifest).ok_or(Refusal::not_found())?;
+    let body = json!({
+        "user": {"id": user, "kind": "anonymous"},
+        "app": {"id": manifest.id, "title": manifest.title, "greeting": manifest.greeting, "suggestions": manifest.suggestions},
+        "mode": {"sandboxed": web.runs.driver().confines(), "warning": settings.warning, "model": settings.model},
+        "limits": {"message_chars_max": MESSAGE_CHARS_MAX},
+        "writes_default": settings.writes_default,
+    });
+    let mut response = Json(body).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(token) = fresh {
+        let value = HeaderValue::from_str(&web.cookie(token)).map_err(|_| broken_random())?;
+        response.headers_mut().insert(header::SET_COOKIE, value);
+    }
+    Ok(response)
+}
+
+const fn broken_random() -> Refusal {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server can't make a session right now. Try again.")
+}
+
+impl Web {
+    async fn begin_session(&self) -> Result<(UserId, String), Refusal> {
+        let mut bytes = [0; TOKEN_BYTES];
+        rand::fill(&mut bytes).map_err(|_| broken_random())?;
+        let token = BASE64URL_NOPAD.encode(&bytes);
+        let digest = self.digest(&token);
+        let now = self.clock.now();
+        // The subject is not the token: who reads the database can't sign in as anybody.
+        let subject = BASE64URL_NOPAD.encode(&policy::digest_bytes(&digest));
+        let user = self.store.user_of(ISSUER, &subject, now).await?;
+        self.store.open_session(digest, user, now).await?;
+        Ok((user, token))
+    }
+
+    async fn user_of(&self, headers: &HeaderMap) -> Result<Option<UserId>, Refusal> {
+        let Some(token) = token_of(headers, self.cookie_name()) else { return Ok(None) };
+        Ok(self.store.user_of_session(self.digest(&token), self.clock.now()).await?)
+    }
+
+    fn digest(&self, token: &str) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.settings.session_key.expose_secret().as_bytes());
+        policy::digest_bytes(hmac::sign(&key, token.as_bytes()).as_ref())
+    }
+
+    fn is_tls(&self) -> bool {
+        self.settings.public_origin.as_deref().is_some_and(|origin| origin.starts_with("https://"))
+    }
+
+    fn cookie_name(&self) -> &'static str {
+        if self.is_tls() { COOKIE_TLS } else { COOKIE_PLAIN }
+    }
+
+    fn cookie(&self, token: String) -> String {
+        let cookie = Cookie::build((self.cookie_name(), token)).path("/").http_only(true).same_site(SameSite::Strict);
+        cookie.secure(self.is_tls()).build().to_string()
+    }
+}
+
+/// The session's token, if exactly one well-formed one was sent.
+fn token_of(headers: &HeaderMap, name: &str) -> Option<String> {
+    let lists = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut found =
+        lists.flat_map(|list| Cookie::split_parse(list.to_owned())).filter_map(Result::ok).filter(|cookie| cookie.name() == name);
+    let first = found.next()?;
+    let is_token = BASE64URL_NOPAD.decode(first.value().as_bytes()).is_ok_and(|bytes| bytes.len() == TOKEN_BYTES);
+    (found.next().is_none() && is_token).then(|| first.value().to_owned())
+}
