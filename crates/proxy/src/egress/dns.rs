@@ -1,12 +1,11 @@
 //! DNS inside a sandbox, answered here from a list of three names. No query ever leaves the machine; what is not on the list
 //! does not exist. Addresses are synthetic: every address of the sandbox's network leads to the gateway anyway.
 
-use super::Refusals;
+use super::{Refusals, datagram};
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 use policy::{DenialCode, Destination, HostName, classify};
-use std::io::IoSliceMut;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
@@ -64,42 +63,29 @@ fn reply(query: &[u8]) -> Option<Reply> {
 }
 
 pub(super) async fn serve_udp(socket: std::net::UdpSocket, refusals: Refusals, stop: CancellationToken) {
-    let served = async {
-        socket.set_nonblocking(true)?;
-        let state = quinn_udp::UdpSocketState::new((&socket).into())?;
-        let socket = UdpSocket::from_std(socket)?;
-        loop {
-            tokio::select! {
-                done = exchange(&socket, &state, &refusals) => if done.is_err() { tokio::time::sleep(PAUSE).await },
-                () = stop.cancelled() => return Ok::<_, std::io::Error>(()),
-            }
+    let socket = match socket.set_nonblocking(true).and_then(|()| UdpSocket::from_std(socket)) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(%error, "names can't be answered in a sandbox");
+            return;
         }
     };
-    if let Err(error) = served.await {
-        tracing::error!(%error, "names can't be answered in a sandbox");
+    loop {
+        tokio::select! {
+            done = exchange(&socket, &refusals) => if done.is_err() { tokio::time::sleep(PAUSE).await },
+            () = stop.cancelled() => return,
+        }
     }
 }
 
 /// One query and its answer, sent from the address that was asked.
-async fn exchange(socket: &UdpSocket, state: &quinn_udp::UdpSocketState, refusals: &Refusals) -> std::io::Result<()> {
+async fn exchange(socket: &UdpSocket, refusals: &Refusals) -> std::io::Result<()> {
     let mut buffer = [0_u8; QUERY_BYTES_MAX];
-    let mut meta = [quinn_udp::RecvMeta::default()];
-    socket.async_io(Interest::READABLE, || state.recv(socket.into(), &mut [IoSliceMut::new(&mut buffer)], &mut meta)).await?;
-    let [meta] = meta;
-    // Several queries may arrive as one batch of equal strides; each is answered.
-    for query in buffer.get(..meta.len).unwrap_or_default().chunks(meta.stride.max(1)) {
-        let Some(answer) = reply(query) else { continue };
-        let transmit = quinn_udp::Transmit {
-            destination: meta.addr,
-            ecn: None,
-            contents: &answer.bytes,
-            segment_size: None,
-            src_ip: meta.dst_ip,
-        };
-        socket.async_io(Interest::WRITABLE, || state.try_send(socket.into(), &transmit)).await?;
-        if let Some(name) = answer.refused {
-            refusals.refuse(DenialCode::EgressHost, &name).await;
-        }
+    let asked = socket.async_io(Interest::READABLE, || datagram::receive(socket, &mut buffer)).await?;
+    let Some(answer) = buffer.get(..asked.length).and_then(reply) else { return Ok(()) };
+    socket.async_io(Interest::WRITABLE, || datagram::send_back(socket, &asked, &answer.bytes)).await?;
+    if let Some(name) = answer.refused {
+        refusals.refuse(DenialCode::EgressHost, &name).await;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! dialled: a request is for the model, for the tools, or it is refused at once.
 
 mod ca;
+mod datagram;
 mod dns;
 mod tls;
 
