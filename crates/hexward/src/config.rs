@@ -5,7 +5,7 @@ mod environment;
 mod faults;
 
 pub use environment::{Environment, load as load_environment};
-pub use faults::{Fault, Faults};
+pub use faults::Faults;
 
 use policy::Microusd;
 use proxy::messages::CallerSecret;
@@ -36,7 +36,7 @@ struct File {
 /// Whether strangers are let in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Deployment {
+enum Deployment {
     /// On a developer's machine.
     #[default]
     Development,
@@ -114,8 +114,6 @@ impl Default for RunsFile {
 
 /// A checked configuration.
 pub struct Config {
-    /// Whether strangers are let in.
-    pub deployment: Deployment,
     /// This gateway's name in the database.
     pub gateway: String,
     /// Where people connect.
@@ -206,7 +204,6 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     };
     let (Some(api_key), Some(auth_secret), true) = (api_key, auth_secret, faults.is_empty()) else { return Err(faults) };
     Ok(Config {
-        deployment: file.deployment,
         gateway: file.gateway.name,
         people: file.listen.people,
         callers,

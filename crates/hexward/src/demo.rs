@@ -73,6 +73,7 @@ async fn prepare(args: &DemoArgs) -> Result<(Option<Fake>, Config)> {
     Ok((fake, config))
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is the one place where the environment is read")]
 /// The process's environment on top of `.env` and `.env.local` of the working folder.
 pub fn environment() -> Result<Environment> {
     let process = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));

@@ -35,6 +35,8 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     /// The conductor.
     pub runs: Arc<Runs>,
+    /// Where remote callers connect, if they may.
+    pub callers: Option<SocketAddr>,
     proxy: Arc<Proxy>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -44,7 +46,19 @@ pub struct Gateway {
 
 impl Gateway {
     /// Opens the database, ends what a former life left, and starts apps and callers' listener.
+    ///
+    /// # Errors
+    /// What could not be started and what to do; then nothing runs.
     pub async fn start(config: Config) -> Result<Self> {
+        let driver = driver(&config)?;
+        Self::start_with(config, driver).await
+    }
+
+    /// The same with another way of running agents.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub async fn start_with(config: Config, driver: Arc<dyn Driver>) -> Result<Self> {
         let lock = lock(&config.state_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(config.database_url.expose_secret(), &[&CORE, &hexmap::SCHEMA]).await?;
@@ -55,17 +69,18 @@ impl Gateway {
         let app = start_hexmap(&store, &clock, &tasks, &stop).await?;
         let paths = JailedPaths { agent: config.agent_path, jail: config.jail_path, scratch: config.state_dir.join("scratch") };
         let driver = JailedDriver::new(config.mode, paths, Profile::agent()?);
+        driver.sweep().await;
         warn_of(config.mode);
         let parts = Parts {
             store: store.clone(),
             clock: Arc::clone(&clock),
             proxy: Arc::clone(&proxy),
-            driver: Arc::new(driver),
+            driver,
             apps: HashMap::from([(app.app.manifest.id.clone(), app)]),
             gateway: config.gateway,
             settings: config.runs,
         };
-        let gateway = Self { store, clock, runs: Runs::new(parts), proxy, tasks, stop, _lock: lock };
+        let mut gateway = Self { store, clock, runs: Runs::new(parts), callers: None, proxy, tasks, stop, _lock: lock };
         if let Some((address, secret)) = config.callers {
             gateway.start_callers(address, secret, config.day_limit).await?;
         }
@@ -73,13 +88,15 @@ impl Gateway {
     }
 
     async fn start_callers(
-        &self,
+        &mut self,
         address: SocketAddr,
         secret: proxy::messages::CallerSecret,
         day_limit: policy::Microusd,
     ) -> Result<()> {
         let listener = bind(address, "listen.callers").await?;
-        tracing::info!(address = %listener.local_addr()?, "callers' listener ready");
+        let address = listener.local_addr()?;
+        tracing::info!(%address, "callers' listener ready");
+        self.callers = Some(address);
         let principal = self.store.user_of(CALLER_ISSUER, "internal", self.clock.now()).await?;
         self.tasks.spawn(serve_callers(listener, Arc::clone(&self.proxy), secret, principal, day_limit, self.stop.clone()));
         Ok(())
@@ -93,6 +110,16 @@ impl Gateway {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// The way of running agents that the configuration asks for.
+///
+/// # Errors
+/// What of the host does not fit the sandbox's profile.
+pub fn driver(config: &Config) -> Result<Arc<dyn Driver>> {
+    let (agent, jail) = (config.agent_path.clone(), config.jail_path.clone());
+    let paths = JailedPaths { agent, jail, scratch: config.state_dir.join("scratch") };
+    Ok(Arc::new(JailedDriver::new(config.mode, paths, Profile::agent()?)))
 }
 
 /// Binds an address or says who holds it.

@@ -18,11 +18,11 @@ struct Seen {
     code: Option<String>,
     message: Option<String>,
     cost_microusd: i64,
-    tools_ok: u32,
     tools_failed: u32,
+    last_tool_ok: bool,
 }
 
-/// Sends the message and prints what happens. Success means: the agent finished and its tool calls took effect.
+/// Sends the message and prints what happens. Success means: the agent finished and its last tool call took effect.
 pub async fn once(gateway: &Gateway, app: &str, text: &str, writes: bool) -> Result<ExitCode> {
     let message = UserMessage::parse(text)?;
     let now = gateway.clock.now();
@@ -52,7 +52,8 @@ pub async fn once(gateway: &Gateway, app: &str, text: &str, writes: bool) -> Res
     }
     let journal = gateway.store.tool_calls_of(run).await?;
     let journaled = journal.iter().filter(|(_, _, state)| state == "done").count();
-    let took_effect = seen.tools_ok > 0 && seen.tools_failed == 0 && journaled > 0;
+    // An agent may try again after a failed call; what counts is that its last one took effect, in the journal too.
+    let took_effect = seen.last_tool_ok && journaled > 0;
     let success = seen.outcome == "finished" && took_effect;
     let last = json!({
         "type": "outcome", "success": success, "outcome": seen.outcome, "code": seen.code, "message": seen.message,
@@ -65,8 +66,10 @@ pub async fn once(gateway: &Gateway, app: &str, text: &str, writes: bool) -> Res
 impl Seen {
     fn note(&mut self, event: Event) {
         match event.body {
-            EventBody::ToolResult { ok: true, .. } => self.tools_ok += 1,
-            EventBody::ToolResult { ok: false, .. } => self.tools_failed += 1,
+            EventBody::ToolResult { ok, .. } => {
+                self.last_tool_ok = ok;
+                self.tools_failed += u32::from(!ok);
+            }
             EventBody::RunEnded { outcome, code, message, cost_microusd, .. } => {
                 (self.outcome, self.code, self.message, self.cost_microusd) = (outcome, code, message, cost_microusd);
             }

@@ -71,6 +71,22 @@ impl JailedDriver {
         Self { mode, paths, profile, is_root: rustix::process::geteuid().is_root(), next_uid: AtomicU32::new(0) }
     }
 
+    /// Removes what sandboxes of a killed gateway left behind. Live ones, anybody's, are not touched.
+    pub async fn sweep(&self) {
+        let swept = tokio::process::Command::from(jail::sweep_command(&self.paths.jail)).output().await;
+        match swept {
+            Ok(output) if output.status.success() => {
+                let ids = String::from_utf8_lossy(&output.stdout);
+                for id in ids.lines() {
+                    tracing::warn!(sandbox = id, "removed what was left of a sandbox");
+                }
+            }
+            Ok(output) => tracing::warn!(status = %output.status, "what old sandboxes left could not be removed"),
+            // A missing program is said clearly as soon as an agent is to be started.
+            Err(error) => tracing::debug!(%error, "the jail could not be asked to sweep"),
+        }
+    }
+
     async fn start_jailed(&self, spec: AgentSpec) -> Result<Sandbox, SandboxError> {
         self.check()?;
         let id = spec.id;
@@ -161,10 +177,10 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            if error.kind() != std::io::ErrorKind::NotFound {
-                tracing::warn!(%error, "a sandbox's folder could not be removed");
-            }
+        if let Err(error) = std::fs::remove_dir_all(&self.0)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "a sandbox's folder could not be removed");
         }
     }
 }

@@ -89,7 +89,6 @@ pub(crate) async fn method_not_allowed() -> Refusal {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", "This address does not take this kind of request.")
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature is tower-http's")]
 pub(crate) fn panicked(_: Box<dyn Any + Send>) -> Response<Body> {
     Refusal::new(
         StatusCode::INTERNAL_SERVER_ERROR,

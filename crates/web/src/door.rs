@@ -45,10 +45,10 @@ fn is_own_host(host: &str, public: Option<&str>) -> bool {
 
 /// Browsers say where a request comes from; what says nothing is no browser and has no cookie that a page could use.
 fn is_same_origin(headers: &HeaderMap, host: &str, public: Option<&str>) -> bool {
-    if let Some(site) = single(headers, &header::HeaderName::from_static("sec-fetch-site")) {
-        if !matches!(site, "same-origin" | "none") {
-            return false;
-        }
+    if let Some(site) = single(headers, &header::HeaderName::from_static("sec-fetch-site"))
+        && !matches!(site, "same-origin" | "none")
+    {
+        return false;
     }
     if !headers.contains_key(header::ORIGIN) {
         return true;

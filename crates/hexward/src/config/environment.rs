@@ -30,7 +30,7 @@ pub fn load(folder: &Path, process: impl Iterator<Item = (String, String)>) -> R
 }
 
 impl Environment {
-    /// From pairs, for tests and for the demo's generated secrets.
+    #[cfg(test)]
     pub fn of(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         Self(pairs.into_iter().collect())
     }

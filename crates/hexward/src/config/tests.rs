@@ -13,13 +13,21 @@ fn loaded(file: &str, extra: &[(&str, &str)]) -> Result<Config, String> {
     check(parsed, &Environment::of(pairs), defaults()).map_err(|faults| faults.to_string())
 }
 
+/// The configuration has no Debug, because it holds secrets; so the result is taken apart by hand.
+fn usable<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{error}"),
+    }
+}
+
 fn fault(file: &str, extra: &[(&str, &str)]) -> String {
     loaded(file, extra).err().unwrap_or_else(|| "no fault".to_owned())
 }
 
 #[test]
 fn an_empty_file_is_a_safe_configuration() {
-    let config = loaded("", &[]).ok().expect("usable");
+    let config = loaded("", &[]).expect("usable");
     assert!(config.people.ip().is_loopback() && config.callers.is_none() && config.mode == Mode::Native);
     assert_eq!((config.runs.run_budget, config.day_limit), (Microusd::dollars(1), Microusd::dollars(5)));
     assert_eq!(config.upstream, PROVIDER);
@@ -45,7 +53,7 @@ fn every_fault_is_named_with_its_place() {
 
 #[test]
 fn direct_mode_is_for_development_on_loopback() {
-    assert_eq!(loaded("", &[("USE_SANDBOX", "false")]).ok().expect("usable").mode, Mode::Direct);
+    assert_eq!(loaded("", &[("USE_SANDBOX", "false")]).expect("usable").mode, Mode::Direct);
     assert!(fault("deployment = \"production\"", &[("USE_SANDBOX", "false")]).contains("production"));
     assert!(fault("", &[("USE_SANDBOX", "false"), ("NODE_ENV", "production")]).contains("production"));
     assert!(fault("[listen]\npeople = \"0.0.0.0:80\"", &[("USE_SANDBOX", "0")]).contains("loopback"));
@@ -54,7 +62,7 @@ fn direct_mode_is_for_development_on_loopback() {
 #[test]
 fn an_original_key_is_the_real_one() {
     use secrecy::ExposeSecret;
-    let config = loaded("", &[("ANTHROPIC_API_KEY_ORIGINAL", "sk-ant-api03-original")]).ok().expect("usable");
+    let config = loaded("", &[("ANTHROPIC_API_KEY_ORIGINAL", "sk-ant-api03-original")]).expect("usable");
     assert_eq!(config.api_key.expose_secret(), "sk-ant-api03-original");
 }
 
@@ -63,7 +71,7 @@ fn three_layers_of_environment() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join(".env"), "A=shared\nB=shared\nC=shared\n").expect("written");
     std::fs::write(folder.path().join(".env.local"), "B=local\nC=local\n").expect("written");
-    let environment = load_environment(folder.path(), [("C".to_owned(), "process".to_owned())].into_iter()).ok().expect("loaded");
+    let environment = load_environment(folder.path(), [("C".to_owned(), "process".to_owned())].into_iter()).expect("loaded");
     assert_eq!(["A", "B", "C"].map(|name| environment.text(name)), [Some("shared"), Some("local"), Some("process")]);
     std::fs::write(folder.path().join(".env"), "this is not a pair\n").expect("written");
     assert!(load_environment(folder.path(), std::iter::empty()).is_err());

@@ -20,6 +20,7 @@ enum Local {
 }
 
 /// Receives once.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the kernel may add kinds of control messages; only addresses are read")]
 pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Result<Received> {
     let mut control = nix::cmsg_space!(nix::libc::in6_pktinfo, nix::libc::in_pktinfo);
     let mut slices = [IoSliceMut::new(buffer)];

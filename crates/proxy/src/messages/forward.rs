@@ -216,10 +216,10 @@ impl Exchange<'_> {
             (200..=299, None, ModelPath::Messages) => Settlement::Unknown,
             (status, _, _) => Settlement::NotCharged { status },
         };
-        if let Settlement::Measured { cost, usage } = settlement {
-            if cost > self.open.permit().ceiling() {
-                tracing::error!(%cost, ceiling = %self.open.permit().ceiling(), ?usage, model = request.model, "a call cost more than its ceiling");
-            }
+        if let Settlement::Measured { cost, usage } = settlement
+            && cost > self.open.permit().ceiling()
+        {
+            tracing::error!(%cost, ceiling = %self.open.permit().ceiling(), ?usage, model = request.model, "a call cost more than its ceiling");
         }
         let charged = self.proxy.store.settle_model_call(self.open.id(), settlement, now).await;
         let cost = charged.unwrap_or_else(|error| {

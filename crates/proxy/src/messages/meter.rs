@@ -203,10 +203,10 @@ impl Meter {
             Some("text_delta") => seen.extend(delta.text.map(Seen::Text)),
             Some("input_json_delta") => {
                 let tool = index.and_then(|index| self.tools.get_mut(&index));
-                if let (Some(tool), Some(part)) = (tool, delta.partial_json) {
-                    if tool.json.len() + part.len() <= INPUT_BYTES_MAX {
-                        tool.json.push_str(&part);
-                    }
+                if let (Some(tool), Some(part)) = (tool, delta.partial_json)
+                    && tool.json.len() + part.len() <= INPUT_BYTES_MAX
+                {
+                    tool.json.push_str(&part);
                 }
             }
             Some(_) | None => {}

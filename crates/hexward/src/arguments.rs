@@ -1,0 +1,85 @@
+//! What can be said on the command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Puts a Claude agent in front of strangers without losing keys, data, budget or sleep.
+#[derive(Parser)]
+#[command(name = "hexward", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Runs the gateway as configured.
+    Serve(ServeArgs),
+    /// Runs everything on loopback with a scripted model: no key, no network.
+    Demo(DemoArgs),
+    /// Runs the scripted model API alone.
+    Fake(FakeArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct Common {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the database and the gateway's own small files are.
+    #[arg(long, value_name = "DIR", default_value = ".hexward/state")]
+    pub(crate) state_dir: PathBuf,
+    /// The agent's executable.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) agent: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Uses the real provider with `ANTHROPIC_API_KEY`, under caps of $1 a run and $5 a day.
+    #[arg(long)]
+    pub(crate) real: bool,
+    /// Sends one message down the whole path without a browser, prints the run's events as NDJSON and ends.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) once: Option<String>,
+    /// Which app.
+    #[arg(long, default_value = "hexmap")]
+    pub(crate) app: String,
+    /// Whether the agent may change things.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) writes: bool,
+    /// Where people connect.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A scenario of the scripted model for every request.
+    #[arg(long, value_name = "NAME", conflicts_with = "real")]
+    pub(crate) scenario: Option<String>,
+    /// Lets the agent dial the provider's built-in address, to show that it is intercepted.
+    #[arg(long)]
+    pub(crate) no_base_url: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct FakeArgs {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:7413")]
+    pub(crate) listen: SocketAddr,
+    /// Folders with further scenarios.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scenarios: Vec<PathBuf>,
+    /// The scenario of every request that does not name one itself.
+    #[arg(long)]
+    pub(crate) scenario: Option<String>,
+    /// Pause before each piece of streamed content, in milliseconds.
+    #[arg(long, default_value_t = 12)]
+    pub(crate) event_delay_ms: u64,
+}
