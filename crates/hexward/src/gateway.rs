@@ -51,7 +51,8 @@ impl Gateway {
     /// What could not be started and what to do; then nothing runs.
     pub async fn start(config: Config) -> Result<Self> {
         let driver = driver(&config)?;
-        Self::start_with(config, driver).await
+        driver.sweep().await;
+        Self::start_with(config, Arc::new(driver)).await
     }
 
     /// The same with another way of running agents.
@@ -67,9 +68,6 @@ impl Gateway {
         let upstream = ModelUpstream::new(&config.upstream, config.api_key)?;
         let proxy = Arc::new(Proxy::new(store.clone(), Arc::clone(&clock), upstream, config.gateway.clone(), config.day_limit));
         let app = start_hexmap(&store, &clock, &tasks, &stop).await?;
-        let paths = JailedPaths { agent: config.agent_path, jail: config.jail_path, scratch: config.state_dir.join("scratch") };
-        let driver = JailedDriver::new(config.mode, paths, Profile::agent()?);
-        driver.sweep().await;
         warn_of(config.mode);
         let parts = Parts {
             store: store.clone(),
@@ -116,10 +114,10 @@ impl Gateway {
 ///
 /// # Errors
 /// What of the host does not fit the sandbox's profile.
-pub fn driver(config: &Config) -> Result<Arc<dyn Driver>> {
+pub fn driver(config: &Config) -> Result<JailedDriver> {
     let (agent, jail) = (config.agent_path.clone(), config.jail_path.clone());
     let paths = JailedPaths { agent, jail, scratch: config.state_dir.join("scratch") };
-    Ok(Arc::new(JailedDriver::new(config.mode, paths, Profile::agent()?)))
+    Ok(JailedDriver::new(config.mode, paths, Profile::agent()?))
 }
 
 /// Binds an address or says who holds it.

@@ -13,14 +13,6 @@ fn loaded(file: &str, extra: &[(&str, &str)]) -> Result<Config, String> {
     check(parsed, &Environment::of(pairs), defaults()).map_err(|faults| faults.to_string())
 }
 
-/// The configuration has no Debug, because it holds secrets; so the result is taken apart by hand.
-fn usable<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
-    match result {
-        Ok(value) => value,
-        Err(error) => panic!("{error}"),
-    }
-}
-
 fn fault(file: &str, extra: &[(&str, &str)]) -> String {
     loaded(file, extra).err().unwrap_or_else(|| "no fault".to_owned())
 }
