@@ -232,6 +232,7 @@ fn whole_block(block: Block) -> Option<Seen> {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use serde_json::json;
