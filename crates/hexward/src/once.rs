@@ -30,17 +30,15 @@ pub async fn once(gateway: &Gateway, app: &str, text: &str, writes: bool) -> Res
     let conversation = gateway.store.create_conversation(user, app, now).await?;
     let run = gateway.runs.start(user, app, conversation, message, writes).await?;
     let feed = gateway.runs.feed(user, run).context("the run has no events")?;
-    let stop = crate::serve::stop_signal()?;
-    tokio::pin!(stop);
+    let (stop_signal, runs) = (crate::serve::stop_signal()?, std::sync::Arc::clone(&gateway.runs));
+    // Asked to end, the run is stopped; its end is an event like any other.
+    let stopper = tokio::spawn(async move {
+        stop_signal.await;
+        let _ = runs.stop(user, run);
+    });
     let (mut seen, mut count) = (Seen::default(), 0);
     loop {
-        let events = tokio::select! {
-            events = feed.after(count) => events,
-            () = &mut stop => {
-                let _ = gateway.runs.stop(user, run);
-                feed.after(count).await
-            }
-        };
+        let events = feed.after(count).await;
         if events.is_empty() {
             break;
         }
@@ -50,6 +48,7 @@ pub async fn once(gateway: &Gateway, app: &str, text: &str, writes: bool) -> Res
             seen.note(event);
         }
     }
+    stopper.abort();
     let journal = gateway.store.tool_calls_of(run).await?;
     let journaled = journal.iter().filter(|(_, _, state)| state == "done").count();
     // An agent may try again after a failed call; what counts is that its last one took effect, in the journal too.

@@ -51,13 +51,13 @@ fn plan(round: usize, program: &str) -> Plan {
     let linked = ["/bin", "/lib", "/lib64"].into_iter().filter(|path| Path::new(path).exists());
     let mut mounts = vec![bind("/usr")];
     mounts.extend(linked.map(link));
-    mounts.push(Mount::Tmpfs { target: "/work".into(), size_bytes: 64 << 20, inodes: 4096, mode: 0o700 });
+    mounts.push(Mount::Tmpfs { target: "/space".into(), size_bytes: 64 << 20, inodes: 4096, mode: 0o700 });
     Plan {
         id: format!("latency-{}-{round}", std::process::id()),
         isolation: Isolation::Full,
         argv: vec![program.into()],
         env: BTreeMap::new(),
-        cwd: "/work".into(),
+        cwd: "/space".into(),
         hostname: "sandbox".into(),
         mounts,
         uid: 1000,

@@ -135,7 +135,7 @@ fn attack() -> Value {
         "unshare_net": unshare(UnshareFlags::NEWNET),
         "unshare_mount": unshare(UnshareFlags::NEWNS),
         "unshare_pid": unshare(UnshareFlags::NEWPID),
-        "mount_tmpfs": outcome(mount("tmpfs", "/work", "tmpfs", MountFlags::empty(), none)),
+        "mount_tmpfs": outcome(mount("tmpfs", "/space", "tmpfs", MountFlags::empty(), none)),
         "remount_root": outcome(rustix::mount::mount_remount("/", remount, "")),
         "unmount_proc": outcome(unmount("/proc", UnmountFlags::DETACH)),
         "pivot_root": outcome(pivot_root(".", ".")),

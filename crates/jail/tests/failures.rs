@@ -72,7 +72,7 @@ fn a_source_that_is_not_plainly_there_is_named() {
 fn a_target_below_a_bound_link_is_refused() {
     let stage = Stage::new();
     fs::create_dir(stage.folder.join("bound")).expect("a folder");
-    symlink("/work", stage.folder.join("bound/away")).expect("linked");
+    symlink("/space", stage.folder.join("bound/away")).expect("linked");
     for who in everyone() {
         let led_away = refusal(&stage, *who, |plan| {
             plan.mounts.push(bind(stage.folder.join("bound"), "/bound"));

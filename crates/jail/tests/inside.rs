@@ -80,7 +80,7 @@ fn the_agent_gets_exactly_what_the_plan_says() {
         let wanted = plan(&stage, &["facts"]);
         let facts = start(&stage, *who, &wanted).answer();
         assert_eq!(facts.get("env"), Some(&json!(BTreeMap::from([("ONLY", "this=1")]))), "{who:?}");
-        assert_eq!(text(&facts, "cwd"), "/work");
+        assert_eq!(text(&facts, "cwd"), "/space");
         assert_eq!(text(&facts, "hostname"), "sandbox");
         // Descriptor 3 is the folder that the probe lists.
         assert_eq!(facts.get("fds"), Some(&json!(["0", "1", "2", "3"])), "{who:?}");
@@ -108,7 +108,7 @@ fn the_host_is_not_there() {
         for line in text(&facts, "mounts").lines() {
             let fields: Vec<&str> = line.split(' ').collect();
             let [_, _, _, _, at, options, ..] = fields.as_slice() else { panic!("{line}") };
-            let writable = ["/work", "/proc", "/dev/shm"].contains(at);
+            let writable = ["/space", "/proc", "/dev/shm"].contains(at);
             assert!(writable || options.starts_with("ro"), "{who:?}: {line}");
             assert!(options.contains("nosuid"), "{who:?}: {line}");
         }
@@ -149,19 +149,19 @@ fn files_are_made_covered_and_owned_as_described() {
     fs::write(stage.folder.join("bound/old"), "old").expect("a file");
     fs::write(stage.folder.join("bound/kept"), "kept").expect("a file");
     for who in everyone() {
-        let paths = ["/etc/passwd", "/bound/old", "/bound/kept", "/work/deep/seed", "/link"];
+        let paths = ["/etc/passwd", "/bound/old", "/bound/kept", "/space/deep/seed", "/link"];
         let mut wanted = plan(&stage, &[&["read"], paths.as_slice()].concat());
         let file = |target: &str, content: &str| Mount::File { target: target.into(), content: content.into(), mode: 0o644 };
         wanted.mounts.extend([
-            file("/etc/passwd", "agent:x:1000:1000::/work:/bin/sh\n"),
+            file("/etc/passwd", "agent:x:1000:1000::/space:/bin/sh\n"),
             Mount::BindRo { source: stage.folder.join("bound"), target: "/bound".into() },
             file("/bound/old", "new"),
-            file("/work/deep/seed", "seed"),
+            file("/space/deep/seed", "seed"),
             Mount::Symlink { target: "/link".into(), points_to: "etc/passwd".into() },
         ]);
         let answer = start(&stage, *who, &wanted).answer();
         let part = |index: usize, name: &str| answer.get(index).and_then(|file| file.get(name)).cloned().unwrap_or_default();
-        assert_eq!(part(0, "content"), "agent:x:1000:1000::/work:/bin/sh\n", "{who:?}");
+        assert_eq!(part(0, "content"), "agent:x:1000:1000::/space:/bin/sh\n", "{who:?}");
         assert_eq!(part(1, "content"), "new");
         assert_eq!(part(2, "content"), "kept");
         assert_eq!(part(3, "content"), "seed");

@@ -77,12 +77,12 @@ fn a_loop_of_forks_is_held() {
 fn a_writer_stops_at_the_folders_size() {
     let stage = Stage::new();
     for who in everyone() {
-        let answer = start(&stage, *who, &plan(&stage, &["fill", "/work/file", "64"])).answer();
+        let answer = start(&stage, *who, &plan(&stage, &["fill", "/space/file", "64"])).answer();
         assert!(number(&answer, "written") <= 8, "{who:?}: {answer}");
         assert_eq!(answer.get("errno"), Some(&json!(libc::ENOSPC)));
         let answer = start(&stage, *who, &plan(&stage, &["fill", "/dev/shm/file", "128"])).answer();
         assert_eq!(answer.get("errno"), Some(&json!(libc::ENOSPC)), "{who:?}");
-        let answer = start(&stage, *who, &plan(&stage, &["create", "/work", "1000"])).answer();
+        let answer = start(&stage, *who, &plan(&stage, &["create", "/space", "1000"])).answer();
         assert!(number(&answer, "made") < 64, "{who:?}: {answer}");
         assert_eq!(answer.get("errno"), Some(&json!(libc::ENOSPC)));
     }
@@ -92,7 +92,7 @@ fn a_writer_stops_at_the_folders_size() {
 fn a_file_stops_at_its_size() {
     let stage = Stage::new();
     for who in everyone() {
-        let mut wanted = plan(&stage, &["fill", "/work/file", "6"]);
+        let mut wanted = plan(&stage, &["fill", "/space/file", "6"]);
         wanted.limits.file_size_bytes = Some(2 << 20);
         let end = start(&stage, *who, &wanted).end();
         assert_eq!(end.signal, Some(libc::SIGXFSZ), "{who:?}");

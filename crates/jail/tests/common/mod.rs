@@ -80,18 +80,18 @@ impl Drop for Stage {
     }
 }
 
-/// A plan that runs the probe in a full sandbox with `/work` to write to.
+/// A plan that runs the probe in a full sandbox with `/space` to write to.
 pub fn plan(stage: &Stage, words: &[&str]) -> Plan {
     let mut mounts = vec![Mount::BindRo { source: stage.probe(), target: "/probe".into() }];
     mounts.extend(loader());
-    mounts.push(Mount::Tmpfs { target: "/work".into(), size_bytes: 8 << 20, inodes: 64, mode: 0o700 });
+    mounts.push(Mount::Tmpfs { target: "/space".into(), size_bytes: 8 << 20, inodes: 64, mode: 0o700 });
     let number = next_number();
     Plan {
         id: format!("test-{}-{number}-end", std::process::id()),
         isolation: Isolation::Full,
         argv: std::iter::once("/probe").chain(words.iter().copied()).map(str::to_owned).collect(),
         env: BTreeMap::from([("ONLY".to_owned(), "this=1".to_owned())]),
-        cwd: "/work".into(),
+        cwd: "/space".into(),
         hostname: "sandbox".into(),
         mounts,
         uid: 1000,
