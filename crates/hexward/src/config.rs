@@ -108,7 +108,7 @@ struct RunsFile {
 
 impl Default for RunsFile {
     fn default() -> Self {
-        Self { wall_clock_secs: 300, concurrent_max: 16, idle_secs: 120, idle_agents_max: 16 }
+        Self { wall_clock_secs: 300, concurrent_max: 16, idle_secs: 600, idle_agents_max: 16 }
     }
 }
 
@@ -200,6 +200,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         concurrent_max: limits.concurrent_max,
         idle: Duration::from_secs(limits.idle_secs),
         idle_agents_max: limits.idle_agents_max,
+        danger_accept_downgrades: file.deployment == Deployment::Development && !environment.says_production(),
         tell_base_url: file.agent.base_url.unwrap_or(true),
     };
     let (Some(api_key), Some(auth_secret), true) = (api_key, auth_secret, faults.is_empty()) else { return Err(faults) };

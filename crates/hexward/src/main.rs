@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    raise_file_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
@@ -20,6 +21,15 @@ fn main() -> ExitCode {
     match runtime.block_on(hexward::run(cli)) {
         Ok(code) => code,
         Err(error) => fail(&error),
+    }
+}
+
+/// A gateway holds a few descriptors for each sandbox and connection; the usual soft limit is meant for smaller programs.
+fn raise_file_limit() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
     }
 }
 

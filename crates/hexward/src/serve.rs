@@ -44,6 +44,9 @@ pub async fn run(config: Config, page: Page) -> Result<ExitCode> {
         session_key: config.auth_secret.clone(),
     };
     let address = listener.local_addr()?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "people connect without TLS: put a TLS terminator in front and let nobody else reach this address");
+    }
     let gateway = Gateway::start(config).await?;
     demo::check(&gateway)?;
     let parts = WebParts { store: gateway.store.clone(), clock: gateway.clock.clone(), runs: gateway.runs.clone(), settings };

@@ -15,17 +15,16 @@ use tokio_util::sync::CancellationToken;
 
 const HEADERS_WAIT: Duration = Duration::from_secs(15);
 const HEADER_BYTES_MAX: usize = 64 << 10;
-const CONNECTIONS_MAX: usize = 1024;
 /// After a failed accept (out of file descriptors, say), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves a listener until `stop`.
-pub(crate) async fn serve_http<F, R>(listener: TcpListener, stop: CancellationToken, answer: F)
+/// Serves a listener until `stop`, at most so many connections at a time.
+pub(crate) async fn serve_http<F, R>(listener: TcpListener, connections_max: usize, stop: CancellationToken, answer: F)
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Response<Body>> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(connections_max));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

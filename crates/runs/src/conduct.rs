@@ -4,7 +4,7 @@ use crate::agents::{Agent, Kind, Parked};
 use crate::event::{DenialView, EventBody};
 use crate::history::History;
 use crate::{Feed, Runs};
-use policy::{ConversationId, DenialCode, RunId, SandboxId, UserId, UserMessage};
+use policy::{AuditEvent, ConversationId, DenialCode, RunId, SandboxId, UserId, UserMessage};
 use proxy::egress::{SandboxCa, serve_sandbox};
 use proxy::{App, Gate, RunContext, RunEvent, RunLimits};
 use sandbox::{AgentEvent, Claude, ClaudeOptions, SandboxError, TurnResult};
@@ -129,6 +129,15 @@ impl Conductor {
         let sandbox = self.runs.parts.driver.start(spec).await?;
         for downgrade in &sandbox.downgrades {
             tracing::warn!(sandbox = %id, "not enforced on this host: {downgrade}");
+        }
+        if !sandbox.downgrades.is_empty() && !self.runs.parts.settings.danger_accept_downgrades {
+            sandbox.life.destroy().await;
+            return Err(SandboxError::Downgraded);
+        }
+        let claimed = AuditEvent::SandboxClaimed { sandbox: id, run: self.run };
+        if let Err(error) = self.runs.parts.store.record(claimed, self.runs.parts.clock.now()).await {
+            sandbox.life.destroy().await;
+            return Err(SandboxError::Unrecorded(error.to_string()));
         }
         tracing::info!(sandbox = %id, run = %self.run, setup_us = sandbox.setup_us, "sandbox ready");
         let gate = Arc::new(Gate::new(id));

@@ -5,8 +5,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Events kept of one run. Text deltas beyond it are joined to the last one, so nothing is lost, only coarser.
-const EVENTS_MAX: usize = 20_000;
+/// Events kept of one run; what an endless answer adds beyond it is not shown. The history keeps its text.
+const EVENTS_MAX: usize = 100_000;
 
 /// A log with a bell. Cheap to clone.
 #[derive(Clone)]

@@ -39,6 +39,8 @@ pub struct RunSettings {
     pub idle: Duration,
     /// Agents kept at the same time.
     pub idle_agents_max: usize,
+    /// Whether an agent may run although this host can't enforce all of its sandbox's rules. Never in production.
+    pub danger_accept_downgrades: bool,
     /// Whether agents are told where the model is; otherwise they dial the provider's name and are intercepted.
     pub tell_base_url: bool,
 }

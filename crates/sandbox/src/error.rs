@@ -36,6 +36,12 @@ pub enum SandboxError {
     /// It took too long to build.
     #[error("the sandbox was not ready after {0} seconds")]
     Slow(u64),
+    /// This host can't enforce every rule of the sandbox, and this deployment does not accept less.
+    #[error("this host can't enforce every rule of the sandbox (the log names them), and production does not accept less")]
+    Downgraded,
+    /// That it was to be used could not be written down, so it was not used.
+    #[error("the audit log could not be written: {0}")]
+    Unrecorded(String),
     /// The agent ended when it should not have.
     #[error("the agent ended: {0}")]
     Ended(String),
@@ -52,9 +58,13 @@ impl SandboxError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::AgentMissing { .. } => "agent.missing",
-            Self::JailMissing { .. } | Self::Build(_) | Self::Control(_) | Self::Io { .. } | Self::Slow(_) => {
-                "sandbox.unavailable"
-            }
+            Self::JailMissing { .. }
+            | Self::Build(_)
+            | Self::Control(_)
+            | Self::Io { .. }
+            | Self::Slow(_)
+            | Self::Downgraded
+            | Self::Unrecorded(_) => "sandbox.unavailable",
             Self::Ended(_) => "agent.ended",
         }
     }
@@ -64,7 +74,13 @@ impl SandboxError {
     pub const fn public(&self) -> &'static str {
         match self {
             Self::AgentMissing { .. } => "The assistant is not installed on this server. The operator has to install it.",
-            Self::JailMissing { .. } | Self::Build(_) | Self::Control(_) | Self::Io { .. } | Self::Slow(_) => {
+            Self::JailMissing { .. }
+            | Self::Build(_)
+            | Self::Control(_)
+            | Self::Io { .. }
+            | Self::Slow(_)
+            | Self::Downgraded
+            | Self::Unrecorded(_) => {
                 "A safe place for the assistant could not be set up, so it was not started. Try again, or tell the operator."
             }
             Self::Ended(_) => "The assistant stopped unexpectedly. Try again.",

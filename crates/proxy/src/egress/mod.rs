@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 const HTTP_PORT: u16 = 80;
+/// Connections of one sandbox to one port; an agent needs a handful, and the gateway's descriptors are everybody's.
+const CONNECTIONS_MAX: usize = 64;
 
 /// The listeners of one sandbox, created inside its network namespace and owned here.
 pub struct Listeners {
@@ -51,7 +53,7 @@ pub async fn serve_sandbox(
     tasks.spawn(dns::serve_udp(listeners.dns_udp, refusals.clone(), stop.clone()));
     tasks.spawn(dns::serve_tcp(dns_tcp, refusals.clone(), stop.clone()));
     tasks.spawn(tls::serve(tls, ca, refusals.clone(), stop.clone()));
-    tasks.spawn(serve_http(http, stop, move |request| {
+    tasks.spawn(serve_http(http, CONNECTIONS_MAX, stop, move |request| {
         let refusals = refusals.clone();
         async move { refusals.answer_plain(request).await }
     }));

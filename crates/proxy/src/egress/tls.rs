@@ -1,6 +1,6 @@
 //! TLS on port 443: the server name decides before anything is decrypted, and the Host header must agree with it.
 
-use super::{Refusals, SandboxCa};
+use super::{CONNECTIONS_MAX, Refusals, SandboxCa};
 use crate::answer;
 use crate::serve_connection;
 use http::header;
@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 const PORT: u16 = 443;
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
-const CONNECTIONS_MAX: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// TLS record: fatal alert `unrecognized_name` (RFC 8446, 6; RFC 6066, 3), so that a refused client fails at once.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];

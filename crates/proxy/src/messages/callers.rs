@@ -13,6 +13,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 const PREFIX: &str = "/api/anthropic-proxy";
+/// Connections of all remote callers together.
+const CONNECTIONS_MAX: usize = 1024;
 const SECRET_HEX_MIN: usize = 64;
 const OUTPUT_TOKENS_MAX: u64 = 64_000;
 const CALL_SECS_MAX: i64 = 600;
@@ -78,7 +80,7 @@ pub async fn serve_callers(
     stop: CancellationToken,
 ) {
     let callers = Arc::new(Callers { proxy, secret, principal, window: RunId::random(), day_limit });
-    serve_http(listener, stop, move |request| {
+    serve_http(listener, CONNECTIONS_MAX, stop, move |request| {
         let callers = Arc::clone(&callers);
         async move { callers.answer(request).await }
     })

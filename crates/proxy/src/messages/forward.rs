@@ -45,6 +45,7 @@ pub(super) async fn forward(
     open: OpenModelCall,
     head: &http::request::Parts,
     body: Bytes,
+    time_left: Duration,
 ) -> Response<Body> {
     let (tell_head, head_told) = oneshot::channel();
     let (client_headers, query) = (head.headers.clone(), head.uri.query().map(str::to_owned));
@@ -55,8 +56,10 @@ pub(super) async fn forward(
     work.spawn(async move {
         caller.tell(RunEvent::ModelCallBegan).await;
         let exchange = Exchange { proxy: &proxy, caller: &caller, open: &open };
-        let end = exchange.run(client_headers, query.as_deref(), body, tell_head).await;
-        exchange.settle(end).await;
+        let run = exchange.run(client_headers, query.as_deref(), body, tell_head);
+        // A stream ends before its reservation does: cut at the run's deadline, it is charged at the ceiling.
+        let end = tokio::time::timeout(time_left, run).await;
+        exchange.settle(end.unwrap_or_else(|_| End::unknown("the run's time was over"))).await;
     });
     match head_told.await {
         Ok(Head::Response(response)) => response,
@@ -74,6 +77,11 @@ struct End {
 }
 
 impl End {
+    /// The provider may have worked: nobody knows what it cost.
+    fn unknown(error: &str) -> Self {
+        Self { status: 200, usage: None, error: Some(error.to_owned()) }
+    }
+
     fn unreachable(error: &str) -> Self {
         Self { status: 0, usage: None, error: Some(error.to_owned()) }
     }
@@ -97,7 +105,7 @@ impl Exchange<'_> {
         let response = tokio::select! {
             response = tokio::time::timeout(SILENCE_MAX, sent) => response,
             // The client went away before the answer began; the provider may have begun to work, so the cost is unknown.
-            () = tell_head.closed() => return End { status: 200, usage: None, error: Some("the client went away".to_owned()) },
+            () = tell_head.closed() => return End::unknown("the client went away"),
         };
         match response {
             Ok(Ok(response)) => self.pass(response, tell_head).await,
@@ -109,11 +117,11 @@ impl Exchange<'_> {
             Ok(Err(error)) => {
                 tracing::warn!(error = %chain(&error), "the model provider broke the connection");
                 let _ = tell_head.send(Head::Unreachable);
-                End { status: 200, usage: None, error: Some("the provider broke the connection".to_owned()) }
+                End::unknown("the provider broke the connection")
             }
             Err(_) => {
                 let _ = tell_head.send(Head::Unreachable);
-                End { status: 200, usage: None, error: Some("the provider was silent for too long".to_owned()) }
+                End::unknown("the provider was silent for too long")
             }
         }
     }

@@ -54,7 +54,11 @@ impl Caller {
 /// Answers one request on the model path. `path` is the provider's path (`/v1/...`).
 pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, request: Request<Incoming>) -> Response<Body> {
     match admit(proxy, &caller, path, request).await {
-        Ok((open, head, body)) => forward::forward(Arc::clone(proxy), caller, open, &head, body).await,
+        Ok((open, head, body)) => {
+            let left = caller.view().deadline.0.saturating_sub(proxy.clock.now().0);
+            let time_left = Duration::from_micros(u64::try_from(left).unwrap_or(0));
+            forward::forward(Arc::clone(proxy), caller, open, &head, body, time_left).await
+        }
         Err(response) => response,
     }
 }
