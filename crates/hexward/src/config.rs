@@ -44,16 +44,11 @@ enum Deployment {
     Production,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct GatewayFile {
+    /// Must differ between gateways that share a database. Empty: one is made once and kept in the state folder.
     name: String,
-}
-
-impl Default for GatewayFile {
-    fn default() -> Self {
-        Self { name: "gateway-1".to_owned() }
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -114,7 +109,7 @@ impl Default for RunsFile {
 
 /// A checked configuration.
 pub struct Config {
-    /// This gateway's name in the database.
+    /// This gateway's name in the database; empty for the one kept in the state folder.
     pub gateway: String,
     /// Where people connect.
     pub people: SocketAddr,
@@ -188,10 +183,10 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     for (name, is_zero) in [
         ("runs.wall_clock_secs", limits.wall_clock_secs == 0),
         ("runs.concurrent_max", limits.concurrent_max == 0),
-        ("gateway.name", file.gateway.name.is_empty() || file.gateway.name.len() > 64),
+        ("gateway.name", file.gateway.name.len() > 64),
     ] {
         if is_zero {
-            faults.add(name, "must not be empty or 0, nor longer than 64 characters");
+            faults.add(name, "must not be 0, nor longer than 64 characters");
         }
     }
     let runs = RunSettings {

@@ -63,10 +63,11 @@ impl Gateway {
         let lock = lock(&config.state_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(config.database_url.expose_secret(), &[&CORE, &hexmap::SCHEMA]).await?;
-        sweep(&store, &config.gateway, clock.as_ref()).await?;
+        let name = if config.gateway.is_empty() { secrets::gateway_name(&config.state_dir)? } else { config.gateway.clone() };
+        sweep(&store, &name, clock.as_ref()).await?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let upstream = ModelUpstream::new(&config.upstream, config.api_key)?;
-        let proxy = Arc::new(Proxy::new(store.clone(), Arc::clone(&clock), upstream, config.gateway.clone(), config.day_limit));
+        let proxy = Arc::new(Proxy::new(store.clone(), Arc::clone(&clock), upstream, name.clone(), config.day_limit));
         let app = start_hexmap(&store, &clock, &tasks, &stop).await?;
         warn_of(config.mode);
         let parts = Parts {
@@ -75,7 +76,7 @@ impl Gateway {
             proxy: Arc::clone(&proxy),
             driver,
             apps: HashMap::from([(app.app.manifest.id.clone(), app)]),
-            gateway: config.gateway,
+            gateway: name,
             settings: config.runs,
         };
         let mut gateway = Self { store, clock, runs: Runs::new(parts), callers: None, proxy, tasks, stop, _lock: lock };
@@ -145,7 +146,7 @@ fn lock(folder: &Path) -> Result<File> {
 async fn sweep(store: &Store, gateway: &str, clock: &dyn Clock) -> Result<()> {
     let now = clock.now();
     let calls = store.sweep_model_calls(gateway, now).await?;
-    let tools = store.sweep_tool_calls(now, now).await?;
+    let tools = store.sweep_tool_calls(gateway, now).await?;
     let runs = store.sweep_runs(gateway, now).await?;
     store.sweep_sessions(now).await?;
     if calls + tools + runs > 0 {

@@ -24,6 +24,19 @@ pub fn private_folder(folder: &Path) -> Result<()> {
     std::fs::set_permissions(folder, Permissions::from_mode(0o700)).with_context(cannot)
 }
 
+/// The name under which this folder's gateway keeps its open work in the database: made once, so that a restart finds its own
+/// and never another's.
+pub fn gateway_name(folder: &Path) -> Result<String> {
+    let path = folder.join("gateway-name");
+    match std::fs::read_to_string(&path) {
+        Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+        Ok(_) | Err(_) => {}
+    }
+    let name = format!("gateway-{}", uuid::Uuid::now_v7());
+    std::fs::write(&path, &name).with_context(|| format!("{} can't be written", path.display()))?;
+    Ok(name)
+}
+
 /// The demo's own secrets: made once, kept in a file only its owner can read, never printed.
 pub fn generated(folder: &Path) -> Result<String> {
     private_folder(folder)?;

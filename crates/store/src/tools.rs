@@ -8,7 +8,8 @@ statements! { ALL:
     INSERT = "INSERT INTO tool_calls (id, run_id, user_id, app, tool, tool_use_id, effect, arguments, state, opened_at) \
               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'open', ?9)";
     SETTLE = "UPDATE tool_calls SET state = ?2, result = ?3, settled_at = ?4 WHERE id = ?1 AND state = 'open'";
-    LEFT_OPEN = "UPDATE tool_calls SET state = 'uncertain', settled_at = ?1 WHERE state = 'open' AND opened_at <= ?2";
+    LEFT_OPEN = "UPDATE tool_calls SET state = 'uncertain', settled_at = ?1 \
+                 WHERE state = 'open' AND run_id IN (SELECT id FROM runs WHERE gateway = ?2)";
     LIST_OF_RUN = "SELECT tool, effect, state FROM tool_calls WHERE run_id = ?1 ORDER BY id";
 }
 
@@ -113,12 +114,13 @@ impl Store {
         .await
     }
 
-    /// Marks calls that were opened before `before` and never came back; returns how many.
+    /// Marks calls of a former life of this gateway that never came back; returns how many.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn sweep_tool_calls(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        self.write(move |tx| tx.execute(LEFT_OPEN, &[now.0.into(), before.0.into()])).await
+    pub async fn sweep_tool_calls(&self, gateway: &str, now: Timestamp) -> Result<u64, StoreError> {
+        let gateway = gateway.to_owned();
+        self.write(move |tx| tx.execute(LEFT_OPEN, &[now.0.into(), (&gateway).into()])).await
     }
 
     /// The calls of a run in order: (tool, effect, state).

@@ -1,6 +1,6 @@
 //! The tool journal: an emission opens once, and what never came back is uncertain for ever.
 
-use crate::support::{APP, Db, NOW, at_once, on_both_engines, tool_permit};
+use crate::support::{APP, Db, GATEWAY, NOW, at_once, new_run, on_both_engines, tool_permit};
 use policy::{CallId, DenialCode, RunId, UserId};
 use store::{OpenError, OpenToolCall, Store, ToolState};
 
@@ -37,7 +37,10 @@ async fn the_same_emission_opens_once(db: Db) {
 }
 
 async fn a_call_that_never_came_back_is_uncertain(db: Db) {
-    let run = RunId::random();
+    let user = db.user().await;
+    let new = new_run(user, db.conversation(user).await);
+    let run = new.run;
+    db.store.begin_run(new, NOW).await.expect("a run");
     let open_call = |name: &'static str| {
         let store = db.store.clone();
         async move { open(store, run, name).await.expect("it opens").id() }
@@ -47,8 +50,12 @@ async fn a_call_that_never_came_back_is_uncertain(db: Db) {
     settle(done, ToolState::Done).await.expect("a settlement");
     settle(failed, ToolState::Failed).await.expect("a settlement");
 
-    assert_eq!(db.store.sweep_tool_calls(NOW.plus_secs(-1), NOW).await.expect("a sweep"), 0, "it may still come back");
-    assert_eq!(db.store.sweep_tool_calls(NOW, NOW).await.expect("a sweep"), 1);
+    assert_eq!(
+        db.store.sweep_tool_calls("gateway-2", NOW).await.expect("a sweep"),
+        0,
+        "another gateway's calls may still come back"
+    );
+    assert_eq!(db.store.sweep_tool_calls(GATEWAY, NOW).await.expect("a sweep"), 1);
     settle(lost, ToolState::Done).await.expect("an answer that comes too late is no error");
     settle(done, ToolState::Failed).await.expect("nor is a second one");
     let states: Vec<String> = db.store.tool_calls_of(run).await.expect("a look").into_iter().map(|(_, _, state)| state).collect();
