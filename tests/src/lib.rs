@@ -1,3 +1,44 @@
 //! What the tests of the whole gateway share. The gateway is driven as people, agents and attackers drive it.
+//!
+//! A [`TestGate`] is the real wiring in this process: a real database, real sandboxes, the real agent, and the fake of the
+//! provider on loopback. When it is finished it checks what must hold after everything, whatever the test was about.
+//! A [`Program`] is the same as a process of its own, to be signalled and killed.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::missing_panics_doc, reason = "a test fails by panicking")]
+
+mod checks;
+mod gate;
+mod logs;
+mod person;
+mod places;
+mod processes;
+mod program;
+mod script;
+mod watch;
+mod wire;
+
+pub use checks::{Call, Database};
+pub use gate::{Setup, TestGate};
+pub use person::{Person, Stream};
+pub use places::{agent, hexward, jail, probe};
+pub use processes::{Process, control_groups, descendants};
+pub use program::{Program, ProgramSetup};
+pub use script::{Probe, reversed};
 pub use testkit::Postgres;
+pub use wire::{Answer, exchange, request};
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// Waits until something holds; panics with `what` when it does not in time.
+pub async fn eventually<F, R>(what: &str, within: Duration, mut holds: F)
+where
+    F: FnMut() -> R,
+    R: Future<Output = bool>,
+{
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < within, "not within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}

@@ -1,0 +1,130 @@
+//! A program that stands where an agent should: it does what it is told in the person's message, tries whatever an agent
+//! gone bad could try, and reports what it saw in a model request.
+//!
+//! Orders: `{"report": NAME, "orders": [{"do": ...}, ...]}`. See [`carry_out`] for what there is to order.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a probe may fall over, and looks at everything"
+)]
+
+mod files;
+mod network;
+
+use serde_json::{Value, json};
+use std::io::{BufRead, Write};
+use std::time::Duration;
+
+/// After the end of a turn the gateway closes the doors; late orders wait for that.
+const LATE: Duration = Duration::from_millis(700);
+const MODEL: &str = "claude-sonnet-5-5";
+
+fn main() {
+    let mut late_results = Vec::new();
+    for line in std::io::stdin().lock().lines() {
+        let Ok(line) = line else { return };
+        let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
+        let Some(text) = message["message"]["content"].as_str() else { continue };
+        let Ok(task) = serde_json::from_str::<Value>(text) else { continue };
+        let orders = task["orders"].as_array().cloned().unwrap_or_default();
+        let (late, now): (Vec<Value>, Vec<Value>) = orders.into_iter().partition(|order| order["late"] == true);
+        let mut results = std::mem::take(&mut late_results);
+        results.extend(now.iter().map(carry_out));
+        if let Some(name) = task["report"].as_str() {
+            report(name, &results);
+        }
+        println!(r#"{{"type":"result","subtype":"success","is_error":false}}"#);
+        if !late.is_empty() {
+            std::thread::sleep(LATE);
+            late_results = late.iter().map(carry_out).collect();
+        }
+    }
+}
+
+/// One order; whatever goes wrong is a result too.
+fn carry_out(order: &Value) -> Value {
+    match order["do"].as_str().unwrap_or("") {
+        "environment" => {
+            std::env::vars().map(|(name, value)| (name, Value::from(value))).collect::<serde_json::Map<_, _>>().into()
+        }
+        "arguments" => std::env::args().collect(),
+        "search" => files::search(order),
+        "list" => files::list(order),
+        "write" => files::write(order),
+        "http" => network::http(order),
+        "tls" => network::tls(order),
+        "name" => network::name(order),
+        "resolve" => network::resolve(order),
+        "connect" => network::connect(order),
+        "udp" => network::udp(order),
+        "ask" => ask(order),
+        "tool" => tool(order),
+        "sleep" => {
+            std::thread::sleep(Duration::from_millis(order["ms"].as_u64().unwrap()));
+            Value::Null
+        }
+        "print" => {
+            println!("{}", order["text"].as_str().unwrap());
+            Value::Null
+        }
+        "flood" => flood(),
+        "exit" => std::process::exit(i32::try_from(order["code"].as_i64().unwrap()).unwrap()),
+        other => json!({"error": format!("no such order: {other}")}),
+    }
+}
+
+/// Output without end and without a line's end.
+fn flood() -> Value {
+    let chunk = vec![b'x'; 1 << 16];
+    let mut out = std::io::stdout().lock();
+    loop {
+        if out.write_all(&chunk).is_err() {
+            return Value::Null;
+        }
+    }
+}
+
+/// What an agent does: a model request with the tools it was given. Returns status and content.
+fn ask(order: &Value) -> Value {
+    let tools: Vec<Value> = ["getCurrentUser", "addItem", "deleteItem"]
+        .iter()
+        .map(|tool| json!({"name": format!("mcp__hexmap__{tool}"), "description": "", "input_schema": {"type": "object"}}))
+        .collect();
+    let messages = json!([{"role": "user", "content": order["text"]}]);
+    let body = json!({"model": MODEL, "max_tokens": 500, "messages": messages, "tools": tools});
+    let answer = model(&body);
+    let parsed: Value = serde_json::from_str(answer["body"].as_str().unwrap_or("")).unwrap_or_default();
+    json!({"status": answer["status"], "content": parsed["content"], "error": parsed["error"]})
+}
+
+fn model(body: &Value) -> Value {
+    network::http(&json!({
+        "to": "model.hexward.internal:80", "method": "POST", "path": "/v1/messages", "body": body.to_string(),
+        "headers": [["content-type", "application/json"], ["anthropic-version", "2023-06-01"], ["x-api-key", "sk-ant-of-the-probe"]],
+    }))
+}
+
+/// A tool call over the tools' name, claiming to carry out the `tool_use` block `id`.
+fn tool(order: &Value) -> Value {
+    let mut params = json!({"name": order["name"], "arguments": order["arguments"]});
+    if let Some(id) = order["id"].as_str() {
+        params["_meta"] = json!({"claudecode/toolUseId": id});
+    }
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": order["method"].as_str().unwrap_or("tools/call"), "params": params});
+    let answer = network::http(&json!({
+        "to": "tools.hexward.internal:80", "method": "POST", "path": "/mcp", "body": body.to_string(),
+        "headers": [["content-type", "application/json"], ["accept", "application/json, text/event-stream"]],
+    }));
+    serde_json::from_str(answer["body"].as_str().unwrap_or("")).unwrap_or(answer)
+}
+
+/// Hands the results over where the test looks for them: in what the provider was asked.
+fn report(name: &str, results: &[Value]) {
+    let text = format!("{name}{}", Value::from(results));
+    let answer = model(&json!({"model": MODEL, "max_tokens": 16, "messages": [{"role": "user", "content": text}]}));
+    if answer["status"] != 200 {
+        eprintln!("the report was refused: {answer}");
+    }
+}

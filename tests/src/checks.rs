@@ -1,0 +1,111 @@
+//! What a test asks the database, on either engine.
+
+use policy::Timestamp;
+use store::{Row, Statement, Store, StoreError};
+
+const ACTIVE_RUNS: Statement = Statement("SELECT CAST(COUNT(*) AS BIGINT) FROM runs WHERE state = 'active'");
+const ACTIVE_RUN_IDS: Statement = Statement("SELECT id FROM runs WHERE state = 'active'");
+const OPEN_TOOL_CALLS: Statement = Statement("SELECT CAST(COUNT(*) AS BIGINT) FROM tool_calls WHERE state = 'open'");
+const RESERVED: Statement = Statement("SELECT CAST(COALESCE(SUM(reserved_microusd), 0) AS BIGINT) FROM ledger_accounts");
+const CALLS: Statement = Statement(
+    "SELECT outcome, reserved_microusd, CAST(COALESCE(cost_microusd, -1) AS BIGINT), path FROM model_calls ORDER BY opened_at, id",
+);
+const TEXTS: Statement = Statement("SELECT content FROM messages UNION ALL SELECT detail FROM audit_log");
+const DENIED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'denied' ORDER BY id");
+const RUN: Statement = Statement("SELECT state, code FROM runs WHERE id = ?1");
+const TOOLS: Statement = Statement("SELECT tool, state FROM tool_calls ORDER BY opened_at, id");
+
+/// A model call as the ledger has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// `measured`, `unknown`, `not_charged.STATUS`; none while it is open.
+    pub outcome: Option<String>,
+    /// Set aside before it left.
+    pub reserved: i64,
+    /// Charged; -1 while it is open.
+    pub cost: i64,
+    /// The path at the provider.
+    pub path: String,
+}
+
+/// A gateway's database.
+#[derive(Clone)]
+pub struct Database(pub Store);
+
+impl Database {
+    async fn rows(&self, statement: Statement, id: Option<&str>) -> Vec<Row> {
+        let id: Vec<_> = id.map(|id| id.to_owned().into()).into_iter().collect();
+        let read = self.0.read(move |tx| tx.query(statement, &id)).await;
+        read.unwrap_or_else(|error: StoreError| panic!("{}: {error}", statement.0))
+    }
+
+    async fn number(&self, statement: Statement) -> i64 {
+        self.rows(statement, None).await[0].int(0).unwrap()
+    }
+
+    /// Runs going on.
+    pub async fn active_runs(&self) -> i64 {
+        self.number(ACTIVE_RUNS).await
+    }
+
+    /// Their ids.
+    pub async fn active_run_ids(&self) -> Vec<String> {
+        self.rows(ACTIVE_RUN_IDS, None).await.iter().map(|row| row.text(0).unwrap()).collect()
+    }
+
+    /// Every model call, the oldest first.
+    pub async fn calls(&self) -> Vec<Call> {
+        let call = |row: &Row| Call {
+            outcome: row.opt_text(0).unwrap(),
+            reserved: row.int(1).unwrap(),
+            cost: row.int(2).unwrap(),
+            path: row.text(3).unwrap(),
+        };
+        self.rows(CALLS, None).await.iter().map(call).collect()
+    }
+
+    /// Every tool call: (tool, state).
+    pub async fn tool_calls(&self) -> Vec<(String, String)> {
+        self.rows(TOOLS, None).await.iter().map(|row| (row.text(0).unwrap(), row.text(1).unwrap())).collect()
+    }
+
+    /// A run's state and code.
+    pub async fn run(&self, id: &str) -> (String, Option<String>) {
+        let rows = self.rows(RUN, Some(id)).await;
+        (rows[0].text(0).unwrap(), rows[0].opt_text(1).unwrap())
+    }
+
+    /// Everything refused and written down: `code wanted`.
+    pub async fn denials(&self) -> Vec<String> {
+        let shown = |row: &Row| {
+            let detail: serde_json::Value = serde_json::from_str(&row.text(0).unwrap()).unwrap();
+            format!("{} {}", detail["code"].as_str().unwrap(), detail["wanted"].as_str().unwrap())
+        };
+        self.rows(DENIED, None).await.iter().map(shown).collect()
+    }
+
+    /// An account of today (UTC): (settled, reserved).
+    pub async fn today(&self, scope: &str, now: Timestamp) -> (i64, i64) {
+        let (settled, reserved) = self.0.account(scope, now.utc_day()).await.unwrap();
+        (settled.0, reserved.0)
+    }
+
+    /// What must not be when nothing is going on, in words.
+    pub(crate) async fn unfinished(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let counts = [
+            ("open reservations", self.0.open_model_calls().await.unwrap()),
+            ("micro-dollars still reserved", self.number(RESERVED).await),
+            ("active runs", self.active_runs().await),
+            ("open tool calls", self.number(OPEN_TOOL_CALLS).await),
+        ];
+        found.extend(counts.into_iter().filter(|(_, count)| *count != 0).map(|(what, count)| format!("{count} {what}")));
+        found
+    }
+
+    /// Everything written down in words.
+    pub(crate) async fn texts(&self) -> Vec<u8> {
+        let rows = self.rows(TEXTS, None).await;
+        rows.iter().flat_map(|row| row.text(0).unwrap().into_bytes()).collect()
+    }
+}

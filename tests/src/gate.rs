@@ -1,0 +1,285 @@
+//! The gateway in this process, and what must hold when it has ended.
+
+use crate::checks::Database;
+use crate::person::Person;
+use crate::watch::{Started, Watching, left_of};
+use crate::{logs, places};
+use fake::{Exchange, Fake, FakeConfig};
+use hexward::config::Config;
+use hexward::gateway::{Gateway, driver};
+use parking_lot::Mutex;
+use policy::Microusd;
+use proxy::messages::CallerSecret;
+use runs::RunSettings;
+use sandbox::Mode;
+use secrecy::SecretString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use web::{PageSettings, WebParts};
+
+/// What a test wants of its gateway. The default is the real agent, confined, over SQLite.
+pub struct Setup {
+    /// A database's address; none is a new SQLite file.
+    pub database: Option<String>,
+    /// The agent's executable; none is the real one.
+    pub agent: Option<PathBuf>,
+    /// The program that confines; none is the real one.
+    pub jail: Option<PathBuf>,
+    /// Sandboxed or direct.
+    pub mode: Mode,
+    /// The fake's scenario for every request.
+    pub scenario: Option<&'static str>,
+    /// Scenarios of the test's own.
+    pub scenarios: Vec<(&'static str, String)>,
+    /// Pause before each piece of a streamed answer.
+    pub event_delay_ms: u64,
+    /// Another provider than the fake.
+    pub upstream: Option<String>,
+    /// Whether remote callers may connect.
+    pub callers: bool,
+    /// What everybody together may spend in a day.
+    pub day_limit: Microusd,
+    /// The limits of runs.
+    pub runs: RunSettings,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            database: None,
+            agent: None,
+            jail: None,
+            mode: Mode::Native,
+            scenario: None,
+            scenarios: Vec::new(),
+            event_delay_ms: 0,
+            upstream: None,
+            callers: false,
+            day_limit: Microusd::dollars(5),
+            runs: RunSettings {
+                run_budget: Microusd::dollars(1),
+                wall_clock: Duration::from_secs(60),
+                concurrent_max: 32,
+                idle: Duration::from_secs(60),
+                idle_agents_max: 32,
+                tell_base_url: true,
+                danger_accept_downgrades: true,
+            },
+        }
+    }
+}
+
+/// A gateway with its fake provider, its database and the door for people.
+pub struct TestGate {
+    /// Where people connect.
+    pub address: SocketAddr,
+    /// What remote callers must show.
+    pub caller_secret: String,
+    /// The provider.
+    pub fake: Fake,
+    /// The gateway itself.
+    pub gateway: Gateway,
+    /// Its database.
+    pub database: Database,
+    /// Its own folder.
+    pub folder: TempDir,
+    secrets: Vec<(&'static str, String)>,
+    seen: Arc<Mutex<Vec<u8>>>,
+    started: Arc<Mutex<Vec<Started>>>,
+    stop: CancellationToken,
+    serving: JoinHandle<std::io::Result<()>>,
+    must_finish: MustFinish,
+}
+
+/// A test that forgets to finish its gateway would check nothing.
+struct MustFinish(bool);
+
+impl Drop for MustFinish {
+    fn drop(&mut self) {
+        assert!(self.0 || std::thread::panicking(), "this test never called TestGate::finish");
+    }
+}
+
+/// 256 random bits of the kernel's.
+pub(crate) fn random_hex() -> String {
+    let mut bytes = [0_u8; 32];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").unwrap(), &mut bytes).unwrap();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl TestGate {
+    /// Starts everything.
+    ///
+    /// # Panics
+    /// When something does not start.
+    pub async fn start(setup: Setup) -> Self {
+        logs::keep();
+        let folder = tempfile::Builder::new().prefix("hexward-gate-").tempdir().unwrap();
+        let (api_key, auth_secret, caller_secret) = (format!("sk-ant-api03-{}", random_hex()), random_hex(), random_hex());
+        let fake = start_fake(&setup, folder.path(), &api_key).await;
+        let state_dir = folder.path().join("state");
+        let database_url =
+            setup.database.clone().unwrap_or_else(|| format!("sqlite:{}", folder.path().join("gate.db").display()));
+        let mut secrets = vec![
+            ("the provider's key", api_key.clone()),
+            ("AUTH_SECRET", auth_secret.clone()),
+            ("the callers' secret", caller_secret.clone()),
+        ];
+        secrets.extend(password_of(&database_url).map(|password| ("the database's password", password)));
+        let callers = setup.callers.then(|| {
+            (SocketAddr::from(([127, 0, 0, 1], 0)), CallerSecret::parse(&SecretString::from(caller_secret.clone())).unwrap())
+        });
+        let config = Config {
+            gateway: "gate-test".to_owned(),
+            people: SocketAddr::from(([127, 0, 0, 1], 0)),
+            callers,
+            mode: setup.mode,
+            agent_path: setup.agent.unwrap_or_else(places::agent),
+            jail_path: setup.jail.unwrap_or_else(places::jail),
+            upstream: setup.upstream.unwrap_or_else(|| fake.url()),
+            api_key: SecretString::from(api_key),
+            auth_secret: SecretString::from(auth_secret.clone()),
+            database_url: SecretString::from(database_url),
+            state_dir,
+            day_limit: setup.day_limit,
+            runs: setup.runs,
+            public_url: None,
+        };
+        let started = Arc::new(Mutex::new(Vec::new()));
+        let watching = Watching::new(Arc::new(driver(&config).unwrap()), Arc::clone(&started));
+        let gateway = Gateway::start_with(config, Arc::new(watching)).await.unwrap();
+        let (address, stop, serving) = open_door(&gateway, setup.mode, auth_secret).await;
+        let database = Database(gateway.store.clone());
+        let seen = Arc::default();
+        let must_finish = MustFinish(false);
+        Self { address, caller_secret, fake, gateway, database, folder, secrets, seen, started, stop, serving, must_finish }
+    }
+
+    /// Somebody with a session of their own. Everything they are ever sent is searched for secrets in the end.
+    pub async fn person(&self) -> Person {
+        Person::arrive(self.address, Arc::clone(&self.seen)).await
+    }
+
+    /// Where remote callers connect.
+    ///
+    /// # Panics
+    /// When they may not.
+    #[must_use]
+    pub fn callers(&self) -> SocketAddr {
+        self.gateway.callers.expect("this gateway has a callers' listener")
+    }
+
+    /// The requests for answers that the provider got, the oldest first.
+    #[must_use]
+    pub fn provider_saw(&self) -> Vec<Exchange> {
+        self.fake.requests().into_iter().filter(|exchange| exchange.path == "/v1/messages").collect()
+    }
+
+    /// An account of today: (settled, reserved).
+    pub async fn today(&self, scope: &str) -> (i64, i64) {
+        self.database.today(scope, self.gateway.clock.now()).await
+    }
+
+    /// How many sandboxes were started.
+    #[must_use]
+    pub fn sandboxes_started(&self) -> usize {
+        self.started.lock().len()
+    }
+
+    /// The first processes of the sandboxes, as far as they still run.
+    #[must_use]
+    pub fn sandboxes_alive(&self) -> usize {
+        self.started.lock().iter().filter(|sandbox| sandbox.init.is_some_and(crate::Process::is_alive)).count()
+    }
+
+    /// Ends everything in order, and checks what must hold after it.
+    ///
+    /// # Panics
+    /// When something is left, or a secret got out.
+    pub async fn finish(self) {
+        let Self { gateway, database, folder, secrets, seen, started, stop, serving, mut must_finish, .. } = self;
+        must_finish.0 = true;
+        stop.cancel();
+        gateway.shutdown().await;
+        serving.await.unwrap().unwrap();
+        let mut faults = database.unfinished().await;
+        faults.extend(left_of(&started.lock()));
+        let kept = database.texts().await;
+        for (name, secret) in &secrets {
+            let places = [
+                ("in the log", logs::contain(secret)),
+                ("in what people were sent", logs::has(&seen.lock(), secret)),
+                ("in the messages or the audit log", logs::has(&kept, secret)),
+                ("in the gateway's folder", files_hold(folder.path(), secret)),
+            ];
+            faults.extend(
+                places
+                    .into_iter()
+                    .filter(|(_, found)| *found)
+                    .map(|(place, _)| format!("{name} stands {place}: {}", logs::lines_about(secret))),
+            );
+        }
+        assert!(faults.is_empty(), "after the end: {}", faults.join("; "));
+    }
+}
+
+async fn start_fake(setup: &Setup, folder: &std::path::Path, api_key: &str) -> Fake {
+    let mut config = FakeConfig::for_tests(api_key);
+    config.event_delay_ms = setup.event_delay_ms;
+    config.scenario = setup.scenario.map(str::to_owned);
+    if !setup.scenarios.is_empty() {
+        let scenarios = folder.join("scenarios");
+        std::fs::create_dir(&scenarios).unwrap();
+        for (name, text) in &setup.scenarios {
+            std::fs::write(scenarios.join(format!("{name}.toml")), text).unwrap();
+        }
+        config.scenario_dirs.push(scenarios);
+    }
+    Fake::start(config).await.unwrap()
+}
+
+async fn open_door(
+    gateway: &Gateway,
+    mode: Mode,
+    auth_secret: String,
+) -> (SocketAddr, CancellationToken, JoinHandle<std::io::Result<()>>) {
+    let settings = PageSettings {
+        app: "hexmap".to_owned(),
+        warning: (mode == Mode::Direct).then(|| hexward::gateway::DIRECT_WARNING.to_owned()),
+        model: "scripted",
+        writes_default: true,
+        public_origin: None,
+        session_key: SecretString::from(auth_secret),
+    };
+    let parts = WebParts { store: gateway.store.clone(), clock: gateway.clock.clone(), runs: gateway.runs.clone(), settings };
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    (address, stop.clone(), tokio::spawn(web::serve(listener, parts, stop)))
+}
+
+/// `postgres://user:password@...`
+fn password_of(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let (credentials, _) = rest.split_once('@')?;
+    credentials.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+/// Whether a secret stands in any file below a folder: the database, its log, what the gateway keeps for itself.
+fn files_hold(folder: &std::path::Path, secret: &str) -> bool {
+    let mut left = vec![folder.to_owned()];
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().flatten().map(|entry| entry.path()));
+        } else if std::fs::read(&path).is_ok_and(|bytes| logs::has(&bytes, secret)) {
+            return true;
+        }
+    }
+    false
+}

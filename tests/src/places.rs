@@ -1,0 +1,56 @@
+//! Where the programs under test are.
+
+use std::path::{Path, PathBuf};
+
+/// The real agent, as `make setup` installs it.
+///
+/// # Panics
+/// When it is missing: a test that needs it must not pass without it.
+#[must_use]
+pub fn agent() -> PathBuf {
+    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    let path = repository().join(format!(".hexward/agent/node_modules/@anthropic-ai/claude-agent-sdk-linux-{machine}/claude"));
+    assert!(path.is_file(), "{} is missing, and the tests need the real agent: run `make setup`", path.display());
+    path
+}
+
+/// `hexward-jail`, built from this tree.
+///
+/// # Panics
+/// When it is missing.
+#[must_use]
+pub fn jail() -> PathBuf {
+    built("hexward-jail", "jail")
+}
+
+/// The `hexward` program, built from this tree.
+///
+/// # Panics
+/// When it is missing.
+#[must_use]
+pub fn hexward() -> PathBuf {
+    built("hexward", "hexward")
+}
+
+/// The program that stands in for an agent gone bad.
+///
+/// # Panics
+/// When it is missing.
+#[must_use]
+pub fn probe() -> PathBuf {
+    built("probe", "gate-tests")
+}
+
+/// The repository's folder.
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package stands in the repository").to_owned()
+}
+
+/// Programs stand beside the folder of test programs.
+fn built(name: &str, package: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a running program has a path");
+    let folder = own.parent().and_then(Path::parent).expect("test programs stand in target/*/deps");
+    let path = folder.join(name);
+    assert!(path.is_file(), "{} is missing: run `cargo build -p {package}` first, as `make test` does", path.display());
+    path
+}

@@ -1,0 +1,85 @@
+//! What runs on this machine, as far as it concerns a test.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A process that can't be mistaken for a later one of the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    began: u64,
+}
+
+/// The fields of /proc/PID/stat that matter (proc_pid_stat(5)): parent, state, start.
+fn stat(pid: u32) -> Option<(u32, char, u64)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything, also parentheses and blanks; what follows the last one is plain.
+    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let began = fields.nth(17)?.parse().ok()?;
+    Some((parent, state, began))
+}
+
+impl Process {
+    /// The process of this number that runs now.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        stat(pid).map(|(_, _, began)| Self { pid, began })
+    }
+
+    /// Whether it still runs. One that ended and only waits to be noticed does not.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        stat(self.pid).is_some_and(|(_, state, began)| began == self.began && state != 'Z')
+    }
+}
+
+/// Every process below this one.
+#[must_use]
+pub fn descendants(of: u32) -> Vec<Process> {
+    let mut children: HashMap<u32, Vec<Process>> = HashMap::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        if let Some((parent, _, began)) = stat(pid) {
+            children.entry(parent).or_default().push(Process { pid, began });
+        }
+    }
+    let (mut found, mut left) = (Vec::new(), vec![of]);
+    while let Some(pid) = left.pop() {
+        for process in children.get(&pid).into_iter().flatten() {
+            found.push(*process);
+            left.push(process.pid);
+        }
+    }
+    found
+}
+
+/// Control groups of one sandbox, wherever this host keeps them.
+#[must_use]
+pub fn control_groups(sandbox: &str) -> Vec<PathBuf> {
+    const DEPTH_MAX: usize = 8;
+    let mut found = Vec::new();
+    let mut left = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
+    while let Some((folder, depth)) = left.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if !is_folder(&path) {
+                continue;
+            }
+            if entry.file_name().to_str() == Some(sandbox) {
+                found.push(path.clone());
+            }
+            if depth < DEPTH_MAX {
+                left.push((path, depth + 1));
+            }
+        }
+    }
+    found
+}
+
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+}
