@@ -3,3 +3,4 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod chat;
+mod people;
