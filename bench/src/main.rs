@@ -1,1 +1,74 @@
-fn main() {}
+//! Measures the house beside what a user would pick instead, in one run on one machine, and writes down what came out.
+//!
+//! It drives the release programs from outside, on loopback only; everything it waits for has a bound, and what it
+//! started ends with it. What each number means stands in README.md.
+
+mod client;
+mod durability;
+mod footprint;
+mod machine;
+mod nginx;
+mod places;
+mod process;
+mod provider;
+mod proxying;
+mod report;
+mod running;
+mod sandboxes;
+mod statistics;
+
+use anyhow::{Context, Result, bail};
+use places::Places;
+use report::Report;
+use std::process::ExitCode;
+
+type Measure = fn(&Places, &mut Report) -> Result<()>;
+
+/// In this order, so that what loads the machine most comes last.
+const MEASURES: &[(&str, Measure)] = &[
+    ("footprint", footprint::measure),
+    ("sandbox", sandboxes::measure),
+    ("proxy", proxying::measure),
+    ("store", durability::measure),
+    ("run", running::measure),
+];
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures everything, or the named parts; says whether all of it worked.
+fn run() -> Result<bool> {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = wanted.iter().find(|name| !MEASURES.iter().any(|(known, _)| known == name)) {
+        let known: Vec<&str> = MEASURES.iter().map(|(name, _)| *name).collect();
+        bail!("there is no measure {unknown:?}; there are: {}", known.join(", "));
+    }
+    let places = Places::prepare()?;
+    let mut report = Report::default();
+    machine::describe(&places, &mut report);
+    let mut complete = true;
+    for (name, measure) in MEASURES.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|asked| asked == name)) {
+        eprintln!("bench: {name} ...");
+        if let Err(error) = measure(&places, &mut report).with_context(|| format!("{name} could not be measured")) {
+            eprintln!("bench: {error:#}");
+            complete = false;
+        }
+    }
+    println!("{report}");
+    let summary = places.results.join("summary.json");
+    std::fs::write(&summary, report.summary()?).with_context(|| format!("writing {}", summary.display()))?;
+    // The logs of what was started stay where something failed.
+    if complete {
+        places.clear()?;
+    }
+    println!("written to {}", summary.display());
+    Ok(complete)
+}

@@ -1,0 +1,116 @@
+//! How big it is, how much memory it takes, how fast it starts: the gateway as a program.
+
+use crate::places::Places;
+use crate::process::{Process, free_address};
+use crate::provider::{Provider, random_hex};
+use crate::report::Report;
+use crate::statistics::{millis, number, percentile};
+use anyhow::{Context, Result};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const START_WAIT: Duration = Duration::from_secs(30);
+const SECOND_STARTS: usize = 5;
+/// After this a gateway that nobody talks to has settled.
+const SETTLE: Duration = Duration::from_secs(1);
+const MEGABYTE: f64 = 1_000_000.0;
+
+/// A running gateway.
+pub struct Gateway {
+    /// The process.
+    pub process: Process,
+    /// Where people connect.
+    pub people: SocketAddr,
+    /// Where back ends connect.
+    pub callers: SocketAddr,
+    /// `INTERNAL_PROXY_SECRET`.
+    pub secret: String,
+}
+
+impl Gateway {
+    /// Starts `hexward serve` as an operator would, with `provider` as its model and a day's budget that no run exhausts.
+    pub fn start(places: &Places, name: &str, provider: &Provider) -> Result<Self> {
+        let (secret, callers) = (random_hex()?, free_address()?);
+        let config = places.work.join(format!("{name}.toml"));
+        fs::write(&config, configuration(name, &provider.fake.url(), callers))?;
+        let mut command = hexward(places, "serve", name);
+        command.arg("--config").arg(&config);
+        command.env("ANTHROPIC_API_KEY", &provider.key).env("AUTH_SECRET", random_hex()?).env("INTERNAL_PROXY_SECRET", &secret);
+        let mut process = Process::start(&mut command, &log(places, name))?;
+        let people = address(&process.wait_line("hexward ready: ", START_WAIT)?)?;
+        Ok(Self { process, people, callers, secret })
+    }
+}
+
+fn configuration(name: &str, upstream: &str, callers: SocketAddr) -> String {
+    format!(
+        "[gateway]\nname = \"{name}\"\n[listen]\npeople = \"127.0.0.1:0\"\ncallers = \"{callers}\"\n\
+         [model]\nupstream = \"{upstream}\"\n[budget]\nday_usd = 1000000.0\n[runs]\nidle_agents_max = 1\n"
+    )
+}
+
+/// In a folder without `.env`, and with nothing of the caller's environment.
+fn hexward(places: &Places, subcommand: &str, name: &str) -> Command {
+    let mut command = Command::new(&places.hexward);
+    command.arg(subcommand).arg("--agent").arg(&places.agent).arg("--state-dir").arg(places.work.join(name));
+    command.current_dir(&places.work).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+    command
+}
+
+fn log(places: &Places, name: &str) -> std::path::PathBuf {
+    places.work.join(format!("{name}.log"))
+}
+
+fn address(url: &str) -> Result<SocketAddr> {
+    let address = url.trim().trim_start_matches("http://").trim_end_matches('/');
+    address.parse().with_context(|| format!("{url:?} is no address"))
+}
+
+pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
+    report.add("binary.mb", megabytes(&places.hexward)?, "the release program, pages included; 1 MB is 1,000,000 bytes");
+    report.add("binary.jail_mb", megabytes(&places.jail)?, "the program that confines");
+    let pages = bytes_below(&places.root.join("ui/dist")).context("the pages are not built: make ui")?;
+    report.add("ui.bundle_kb", number(pages) / 1_000.0, "all files of the pages, not compressed");
+    let (first, _) = demo_start(places)?;
+    report.add("gateway.first_start_ms", millis(first), "`hexward demo` on an empty folder until its ready line");
+    let (mut starts, mut resident) = (Vec::new(), Vec::new());
+    for _ in 0..SECOND_STARTS {
+        let (time, bytes) = demo_start(places)?;
+        starts.push(millis(time));
+        resident.push(number(bytes) / MEGABYTE);
+    }
+    let note = format!("the same with its folder there, spawn until the ready line, p50 (n = {SECOND_STARTS})");
+    report.add("gateway.cold_start_ms", percentile(&starts, 50).context("no start")?, note);
+    let note = "VmRSS of `hexward demo` (its scripted model included) one second after its start, nobody connected, p50";
+    report.add("gateway.rss_mb", percentile(&resident, 50).context("no start")?, note);
+    Ok(())
+}
+
+/// One life of the demo: how long its start took, and its memory when it had settled.
+fn demo_start(places: &Places) -> Result<(Duration, u64)> {
+    let mut command = hexward(places, "demo", "demo");
+    command.args(["--listen", "127.0.0.1:0"]);
+    let begun = Instant::now();
+    let mut process = Process::start(&mut command, &log(places, "demo"))?;
+    process.wait_line("hexward demo ready: ", START_WAIT)?;
+    let started = begun.elapsed();
+    std::thread::sleep(SETTLE);
+    Ok((started, process.resident_bytes()?))
+}
+
+fn megabytes(file: &Path) -> Result<f64> {
+    Ok(number(fs::metadata(file)?.len()) / MEGABYTE)
+}
+
+fn bytes_below(folder: &Path) -> std::io::Result<u64> {
+    let mut total = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        total += if metadata.is_dir() { bytes_below(&entry.path())? } else { metadata.len() };
+    }
+    Ok(total)
+}

@@ -1,0 +1,139 @@
+//! Programs under test: started, waited for with a bound, looked at from outside, and ended.
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Linux counts processor time in hundredths of a second, whatever the kernel's own tick is.
+const TICKS_PER_SECOND: f64 = 100.0;
+const END_WAIT: Duration = Duration::from_secs(15);
+const END_STEP: Duration = Duration::from_millis(5);
+
+/// A running program. Dropping it ends it in order, or by force if that takes too long.
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts a program with an environment of its own; what it says on standard error goes to `log`.
+    pub fn start(command: &mut Command, log: &Path) -> Result<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let log = File::options().create(true).append(true).open(log).with_context(|| format!("writing {}", log.display()))?;
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn();
+        Ok(Self { child: child.with_context(|| format!("starting {program}"))? })
+    }
+
+    /// Waits for the line that begins with `start`, and returns the rest of it.
+    pub fn wait_line(&mut self, start: &str, wait: Duration) -> Result<String> {
+        let output = self.child.stdout.take().context("the program's output was already read")?;
+        let (sender, receiver) = mpsc::channel();
+        let wanted = start.to_owned();
+        std::thread::spawn(move || find_line(output, &wanted, &sender));
+        match receiver.recv_timeout(wait) {
+            Ok(line) => Ok(line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => bail!("the program ended without saying {start:?}; its log says why"),
+            Err(mpsc::RecvTimeoutError::Timeout) => bail!("the program did not say {start:?} within {} s", wait.as_secs()),
+        }
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        resident_bytes(&status).context("/proc tells no VmRSS")
+    }
+
+    /// Processor time used so far, in seconds.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        cpu_seconds(&stat).context("/proc tells no processor time")
+    }
+
+    fn end(&mut self) -> std::io::Result<()> {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _already_gone = kill_process(pid, Signal::TERM);
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < END_WAIT {
+            if self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(END_STEP);
+        }
+        self.child.kill()?;
+        self.child.wait().map(|_status| ())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            eprintln!("bench: a program could not be ended: {error}");
+        }
+    }
+}
+
+/// Reads to the end, so that the program never waits for a reader.
+fn find_line(output: ChildStdout, wanted: &str, sender: &mpsc::Sender<String>) {
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        if let Some(rest) = line.strip_prefix(wanted) {
+            let _nobody_waits = sender.send(rest.to_owned());
+        }
+    }
+}
+
+fn resident_bytes(status: &str) -> Option<u64> {
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+    Some(kib.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// The program's name stands in parentheses and may hold anything, so fields are counted after the last one.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_ascii_whitespace().skip(11);
+    let (user, system): (u32, u32) = (times.next()?.parse().ok()?, times.next()?.parse().ok()?);
+    Some((f64::from(user) + f64::from(system)) / TICKS_PER_SECOND)
+}
+
+/// A loopback port that was free a moment ago.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_from_the_kernels_words() {
+        assert_eq!(resident_bytes("Name:\tx\nVmRSS:\t   2048 kB\nThreads:\t3\n"), Some(2 << 20));
+        assert_eq!(resident_bytes("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn processor_time_is_found_behind_any_name() {
+        let stat = "7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20";
+        assert!(cpu_seconds(stat).is_some_and(|seconds| (seconds - 2.0).abs() < 1e-9));
+        assert_eq!(cpu_seconds("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn a_line_is_waited_for_and_the_program_is_ended() {
+        let log = std::env::temp_dir().join(format!("bench-log-{}", std::process::id()));
+        let mut sleeper =
+            Process::start(Command::new("sh").args(["-c", "echo no; echo ready: 5; exec sleep 60"]), &log).expect("sh");
+        let pid = sleeper.child.id();
+        assert_eq!(sleeper.wait_line("ready: ", Duration::from_secs(10)).expect("a line"), "5");
+        drop(sleeper);
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+        let mut silent = Process::start(Command::new("true").arg("x"), &log).expect("true");
+        let error = silent.wait_line("ready: ", Duration::from_secs(10)).expect_err("nothing was said");
+        assert!(error.to_string().contains("ended without saying"), "{error}");
+        std::fs::remove_file(log).expect("a log");
+    }
+}
