@@ -63,6 +63,9 @@ pub(crate) struct DemoArgs {
     /// A scenario of the scripted model for every request.
     #[arg(long, value_name = "NAME", conflicts_with = "real")]
     pub(crate) scenario: Option<String>,
+    /// Uses the database that `DATABASE_URL` names; otherwise a demo keeps to a file of its own.
+    #[arg(long)]
+    pub(crate) database_from_env: bool,
     /// Lets the agent dial the provider's built-in address, to show that it is intercepted.
     #[arg(long)]
     pub(crate) no_base_url: bool,

@@ -8,7 +8,7 @@ pub use environment::{Environment, load as load_environment};
 pub use faults::Faults;
 
 use policy::Microusd;
-use proxy::messages::CallerSecret;
+use proxy::messages::{CallerSecret, ModelUpstream};
 use runs::RunSettings;
 use sandbox::Mode;
 use secrecy::SecretString;
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const PROVIDER: &str = "https://api.anthropic.com";
+const CONCURRENT_MAX: usize = 10_000;
 const AUTH_SECRET_CHARS_MIN: usize = 32;
 
 /// `hexward.toml`. Every key has a default; an unknown key is an error.
@@ -175,6 +176,13 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     let database_url = environment
         .secret("DATABASE_URL")
         .unwrap_or_else(|| SecretString::from(format!("sqlite:{}", defaults.state_dir.join("hexward.db").display())));
+    if !is_database(&database_url) {
+        faults.add("DATABASE_URL", "must start with sqlite: (a path) or postgres:// (a server)");
+    }
+    let upstream = file.model.upstream.clone().unwrap_or_else(|| PROVIDER.to_owned());
+    if let Err(error) = ModelUpstream::check(&upstream) {
+        faults.add("model.upstream", &error.to_string());
+    }
     environment.refuse_unsupported(&mut faults);
     let public_url = environment.public_url(&mut faults);
     let run_budget = dollars("budget.run_usd", file.budget.run_usd, &mut faults);
@@ -182,11 +190,11 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     let limits = &file.runs;
     for (name, is_zero) in [
         ("runs.wall_clock_secs", limits.wall_clock_secs == 0),
-        ("runs.concurrent_max", limits.concurrent_max == 0),
+        ("runs.concurrent_max", limits.concurrent_max == 0 || limits.concurrent_max > CONCURRENT_MAX),
         ("gateway.name", file.gateway.name.len() > 64),
     ] {
         if is_zero {
-            faults.add(name, "must not be 0, nor longer than 64 characters");
+            faults.add(name, "must not be 0, above 10,000, or longer than 64 characters");
         }
     }
     let runs = RunSettings {
@@ -206,7 +214,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         mode,
         agent_path: file.agent.path.unwrap_or(defaults.agent_path),
         jail_path: file.agent.jail.unwrap_or(defaults.jail_path),
-        upstream: file.model.upstream.unwrap_or_else(|| PROVIDER.to_owned()),
+        upstream,
         api_key,
         auth_secret,
         database_url,
@@ -215,6 +223,11 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         runs,
         public_url,
     })
+}
+
+fn is_database(url: &SecretString) -> bool {
+    use secrecy::ExposeSecret;
+    ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| url.expose_secret().starts_with(scheme))
 }
 
 /// Direct mode is for development on loopback only.

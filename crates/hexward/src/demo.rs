@@ -44,6 +44,8 @@ const fn model(args: &DemoArgs) -> &'static str {
 
 async fn prepare(args: &DemoArgs) -> Result<(Option<Fake>, Config)> {
     let environment = secrets::complete(environment()?, &args.common.state_dir)?;
+    // DATABASE_URL is likely the host application's own: a demo that was not told so keeps its hands off it.
+    let environment = if args.database_from_env { environment } else { environment.with("DATABASE_URL", None) };
     let (fake, environment, upstream) = if args.real {
         (None, environment, None)
     } else {
@@ -67,6 +69,11 @@ async fn prepare(args: &DemoArgs) -> Result<(Option<Fake>, Config)> {
     }
     if !config.people.ip().is_loopback() {
         config.people = SocketAddr::from(([127, 0, 0, 1], config.people.port()));
+    }
+    if let Some((callers, _)) = config.callers.as_mut()
+        && !callers.ip().is_loopback()
+    {
+        *callers = SocketAddr::from(([127, 0, 0, 1], callers.port()));
     }
     config.runs.run_budget = config.runs.run_budget.min(RUN_CAP);
     config.day_limit = config.day_limit.min(DAY_CAP);

@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 const TOOL_WAIT: Duration = Duration::from_secs(30);
 const TOOL_RESULT_BYTES_MAX: usize = 4 << 20;
 /// Whom remote callers are, as a principal.
@@ -65,10 +66,12 @@ impl Gateway {
         let store = Store::open(config.database_url.expose_secret(), &[&CORE, &hexmap::SCHEMA]).await?;
         let name = if config.gateway.is_empty() { secrets::gateway_name(&config.state_dir)? } else { config.gateway.clone() };
         sweep(&store, &name, clock.as_ref()).await?;
+        remove_scratch(&config.state_dir);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let upstream = ModelUpstream::new(&config.upstream, config.api_key)?;
         let proxy = Arc::new(Proxy::new(store.clone(), Arc::clone(&clock), upstream, name.clone(), config.day_limit));
         let app = start_hexmap(&store, &clock, &tasks, &stop).await?;
+        tasks.spawn(sweep_regularly(store.clone(), Arc::clone(&clock), stop.clone()));
         warn_of(config.mode);
         let parts = Parts {
             store: store.clone(),
@@ -139,6 +142,37 @@ fn lock(folder: &Path) -> Result<File> {
             bail!("another hexward uses {}; stop it, or choose another --state-dir", folder.display())
         }
         Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("{} can't be locked", path.display())),
+    }
+}
+
+/// What direct mode left when it was killed; the lock says that nobody uses it.
+fn remove_scratch(state_dir: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(state_dir.join("scratch"))
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "old folders of direct mode could not be removed");
+    }
+}
+
+/// From time to time: sessions that are over, and reservations of anybody's that nobody will settle any more.
+async fn sweep_regularly(store: Store, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    /// A name no gateway has: only what expired is swept.
+    const NOBODY: &str = "";
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP_PAUSE) => {}
+            () = stop.cancelled() => return,
+        }
+        let now = clock.now();
+        let swept = async {
+            store.sweep_sessions(now).await?;
+            store.sweep_model_calls(NOBODY, now).await
+        };
+        match swept.await {
+            Ok(0) => {}
+            Ok(calls) => tracing::warn!(calls, "charged calls whose reservation had expired"),
+            Err(error) => tracing::error!(%error, "the regular sweep failed"),
+        }
     }
 }
 

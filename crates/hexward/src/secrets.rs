@@ -42,7 +42,10 @@ pub fn generated(folder: &Path) -> Result<String> {
     private_folder(folder)?;
     let path = folder.join("auth-secret");
     match std::fs::read_to_string(&path) {
-        Ok(secret) if secret.trim().len() == SECRET_BYTES * 2 => return Ok(secret.trim().to_owned()),
+        Ok(secret) if secret.trim().len() == SECRET_BYTES * 2 => {
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+            return Ok(secret.trim().to_owned());
+        }
         Ok(_) | Err(_) => {}
     }
     let secret = random_hex()?;

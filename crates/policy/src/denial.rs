@@ -51,7 +51,7 @@ codes! {
     RunDeadline = "run.deadline", Limit, "This request took longer than allowed and was stopped. Ask for less at a time.";
     /// The run made as many model calls as it may.
     RunTurns = "run.turns", Limit, "This request needed more steps than allowed and was stopped. Ask for less at a time.";
-    /// The run's or the day's money is used up.
+    /// The run's money is used up.
     BudgetRun = "budget.run", Limit, "This request reached its spending limit and was stopped. Send a new message to go on.";
     /// The day's budget is used up.
     BudgetDay = "budget.day", Limit, "The spending limit for today (UTC) is reached. Try again tomorrow, or ask the operator to raise it.";

@@ -74,10 +74,14 @@ impl<'de> Deserialize<'de> for McpServer {
         if text == "builtin" {
             return Ok(Self::Builtin);
         }
-        if text.starts_with("http://") || text.starts_with("https://") {
+        // Our credential for the server goes along with each request, so plain HTTP must not leave the machine.
+        let loopback = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"].iter().any(|start| text.starts_with(start));
+        if loopback || text.starts_with("https://") {
             return Ok(Self::Url(text));
         }
-        Err(serde::de::Error::custom("server must be \"builtin\" or an http(s) address"))
+        Err(serde::de::Error::custom(
+            "server must be \"builtin\", an https address, or an http address on loopback with its port",
+        ))
     }
 }
 
@@ -198,6 +202,7 @@ mod tests {
         assert!(fault("title", "titel").contains("unknown field `titel`"));
         assert!(fault("\"write\"", "\"admin\"").contains("unknown variant `admin`"));
         assert!(fault("\"builtin\"", "\"stdio: sh\"").contains("builtin"));
+        assert!(fault("\"builtin\"", "\"http://tools.example/mcp\"").contains("loopback"));
         assert!(fault("id = \"demo\"", "id = \"../x\"").contains("id must be"));
     }
 }

@@ -44,6 +44,9 @@ struct Emitted {
     used: bool,
 }
 
+/// Token counts a run may ask for, for each turn it has.
+const COUNTS_PER_TURN: u32 = 4;
+
 /// One run, as the listeners see it.
 pub struct RunContext {
     /// The run.
@@ -56,6 +59,7 @@ pub struct RunContext {
     pub writes: bool,
     limits: RunLimits,
     turns: AtomicU32,
+    counts: AtomicU32,
     denials: AtomicU32,
     emitted: Mutex<HashMap<String, Emitted>>,
     events: mpsc::Sender<RunEvent>,
@@ -74,6 +78,7 @@ impl RunContext {
             writes,
             limits,
             turns: AtomicU32::new(0),
+            counts: AtomicU32::new(0),
             denials: AtomicU32::new(0),
             emitted: Mutex::new(HashMap::new()),
             events,
@@ -108,6 +113,11 @@ impl RunContext {
         self.turns
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used < self.limits.turns_max).then_some(used + 1))
             .is_ok()
+    }
+
+    /// Takes one of the run's token counts. They cost nothing, so they are no turns, but they are not endless either.
+    pub(crate) fn take_count(&self) -> bool {
+        self.counts.fetch_add(1, Ordering::Relaxed) < self.limits.turns_max.saturating_mul(COUNTS_PER_TURN)
     }
 
     /// Tells the conductor. Waits when it is behind; a conductor that is gone needs no news.
@@ -146,13 +156,14 @@ pub struct Gate {
     /// The sandbox.
     pub sandbox: SandboxId,
     bound: ArcSwapOption<RunContext>,
+    refused_unbound: AtomicU32,
 }
 
 impl Gate {
     /// A gate with nothing behind it: everything is refused until a run is bound.
     #[must_use]
     pub fn new(sandbox: SandboxId) -> Self {
-        Self { sandbox, bound: ArcSwapOption::empty() }
+        Self { sandbox, bound: ArcSwapOption::empty(), refused_unbound: AtomicU32::new(0) }
     }
 
     /// Binds a run: from now on requests are its requests.
@@ -163,6 +174,11 @@ impl Gate {
     /// Nothing may be reached any more.
     pub fn unbind(&self) {
         self.bound.store(None);
+    }
+
+    /// Whether one more refusal without a run should be logged.
+    pub(crate) fn log_unbound(&self) -> bool {
+        self.refused_unbound.fetch_add(1, Ordering::Relaxed) < DENIALS_RECORDED_MAX
     }
 
     /// The run that is bound right now.

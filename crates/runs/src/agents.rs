@@ -72,13 +72,15 @@ impl Agents {
 
     /// The agent of this conversation, if it is there and of the right kind. One of another kind is destroyed.
     pub(crate) async fn take(&self, user: UserId, conversation: ConversationId, kind: &Kind) -> Option<Agent> {
-        let found = {
+        let mut found = {
             let mut slots = self.slots.lock();
             let at = slots.iter().position(|slot| slot.parked.conversation == conversation && slot.parked.user == user)?;
             slots.swap_remove(at).parked
         };
+        // An agent at rest has nothing to say: one that ended a turn nobody began, or closed, is not trusted with another.
+        let spoke = tokio::time::timeout(Duration::ZERO, found.agent.claude.next()).await.is_ok();
         let exited = tokio::time::timeout(Duration::ZERO, found.agent.life.ending().exited()).await.is_ok();
-        if found.kind == *kind && !exited {
+        if found.kind == *kind && !exited && !spoke {
             return Some(found.agent);
         }
         found.destroy().await;

@@ -87,10 +87,14 @@ impl Conductor {
         let mut history = History::new(parts.store.clone(), Arc::clone(&parts.clock), self.conversation, self.run);
         let feed = self.feed.clone();
         async move {
-            let mut failed = None;
+            let (mut failed, mut answering) = (None, false);
             while let Some(event) = events.recv().await {
                 history.saw(&event).await;
                 note(&event, &mut failed);
+                if matches!(event, RunEvent::TextDelta { .. }) && !std::mem::replace(&mut answering, true) {
+                    feed.push(EventBody::State { state: "answering" });
+                }
+                answering &= matches!(event, RunEvent::TextDelta { .. });
                 show(&feed, event);
             }
             history.flush().await;
@@ -208,22 +212,33 @@ impl Conductor {
         if let (true, Some(failed)) = (code.as_deref() == Some("model.failed"), provider_error) {
             (code, message) = (Some(failed.code), Some(failed.message));
         }
-        let parts = &self.runs.parts;
         let end = RunEnd { outcome, code: code.clone(), message: message.clone(), turns };
-        let cost = parts.store.end_run(self.run, end, parts.clock.now()).await;
-        let cost_microusd = cost.map_or_else(
-            |error| {
-                tracing::error!(%error, run = %self.run, "the end of a run could not be written; it will be ended at the next start");
-                0
-            },
-            |cost| cost.0,
-        );
+        let cost_microusd = self.write_end(end).await;
+        self.app.upstream.forget(&self.user.to_string());
         if let Some(agent) = agent {
             self.runs.park(Parked { user: self.user, conversation: self.conversation, kind: self.kind(), agent }).await;
         }
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.feed.push(EventBody::RunEnded { outcome, code, message, cost_microusd, turns, duration_ms });
         self.runs.retire(self.run);
+    }
+}
+
+impl Conductor {
+    /// Writes the end down; tries for a while when the database is away, because until then the conversation is taken.
+    async fn write_end(&self, end: RunEnd) -> i64 {
+        const TRIES: u32 = 5;
+        const PAUSE: Duration = Duration::from_secs(2);
+        let parts = &self.runs.parts;
+        for _ in 0..TRIES {
+            match parts.store.end_run(self.run, end.clone(), parts.clock.now()).await {
+                Ok(cost) => return cost.0,
+                Err(error) => tracing::error!(%error, run = %self.run, "the end of a run could not be written"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        tracing::error!(run = %self.run, "the run will be ended at the next start");
+        0
     }
 }
 

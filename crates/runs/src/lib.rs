@@ -188,7 +188,7 @@ impl Runs {
     /// Stops the user's run; false when there is none going on.
     #[must_use]
     pub fn stop(&self, user: UserId, run: RunId) -> bool {
-        let live = self.live.lock().get(&run).filter(|live| live.user == user).cloned();
+        let live = self.live.lock().get(&run).filter(|live| live.user == user && !live.feed.is_ended()).cloned();
         live.is_some_and(|live| {
             live.stop.cancel();
             true

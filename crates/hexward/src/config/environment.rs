@@ -19,7 +19,17 @@ pub fn load(folder: &Path, process: impl Iterator<Item = (String, String)>) -> R
         if !path.exists() {
             continue;
         }
-        let fault = |error: dotenvy::Error| Faults::one(name, error.to_string());
+        // The library's own text quotes the line, which may hold a secret.
+        let fault = |error: dotenvy::Error| {
+            let reason = match error {
+                dotenvy::Error::LineParse(_, at) => {
+                    format!("a line can't be understood (at its character {at}); each must be NAME=value")
+                }
+                dotenvy::Error::Io(error) => error.to_string(),
+                dotenvy::Error::EnvVar(_) | _ => "can't be read".to_owned(),
+            };
+            Faults::one(name, reason)
+        };
         for pair in dotenvy::from_path_iter(&path).map_err(fault)? {
             let (key, value) = pair.map_err(fault)?;
             all.insert(key, value);

@@ -34,7 +34,7 @@ pub struct Listeners {
     pub dns_tcp: std::net::TcpListener,
 }
 
-/// Serves one sandbox until `stop`; returns when all its tasks ended.
+/// Serves one sandbox until `stop`; returns when it accepts no more.
 ///
 /// # Errors
 /// An I/O error when a listener can't be used.
@@ -107,7 +107,7 @@ impl Refusals {
                 self.proxy.record(AuditEvent::Denied { run: Some(run.run), denial: denial.clone() }).await;
                 run.tell(RunEvent::Denied { denial: denial.clone() }).await;
             }
-        } else {
+        } else if self.gate.log_unbound() {
             tracing::warn!(sandbox = %self.gate.sandbox, code = %denial.code, wanted = denial.wanted, "refused while no run is bound");
         }
         denial

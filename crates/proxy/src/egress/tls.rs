@@ -1,9 +1,8 @@
 //! TLS on port 443: the server name decides before anything is decrypted, and the Host header must agree with it.
 
-use super::{CONNECTIONS_MAX, Refusals, SandboxCa};
+use super::{CONNECTIONS_MAX, Refusals, SandboxCa, wanted_host};
 use crate::answer;
 use crate::serve_connection;
-use http::header;
 use policy::{DenialCode, Destination, HostName, classify};
 use rustls::server::Acceptor;
 use std::sync::Arc;
@@ -64,8 +63,8 @@ async fn connection(stream: TcpStream, ca: &SandboxCa, refusals: Refusals, stop:
     serve_connection(stream, stop, move |request: http::Request<hyper::body::Incoming>| {
         let (refusals, name) = (refusals.clone(), name.clone());
         async move {
-            let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
-            match HostName::parse_authority(host, PORT) {
+            let host = wanted_host(&request);
+            match HostName::parse_authority(&host, PORT) {
                 Ok(host) if host == name => refusals.answer(Destination::Model, request).await,
                 Ok(_) | Err(_) => {
                     answer::egress_denied(&refusals.refuse(DenialCode::EgressHost, &format!("{host} over TLS for {name}")).await)

@@ -1,6 +1,6 @@
 //! The callers' listener: back ends elsewhere that show a secret. Own port, no cookies, no CORS; off unless a secret is set.
 
-use super::{Caller, handle};
+use super::{Caller, handle, headers};
 use crate::answer::{self, Body};
 use crate::{Proxy, serve_http};
 use http::{Request, Response, StatusCode, header};
@@ -18,8 +18,6 @@ const CONNECTIONS_MAX: usize = 1024;
 const SECRET_HEX_MIN: usize = 64;
 const OUTPUT_TOKENS_MAX: u64 = 64_000;
 const CALL_SECS_MAX: i64 = 600;
-/// Says that a request has passed a gateway; one that comes back would turn in circles.
-const LOOP_HEADER: &str = "x-hexward-hop";
 
 /// Why a secret is not taken.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -100,7 +98,7 @@ impl Callers {
         if !self.is_authentic(&request) {
             return answer::error(StatusCode::UNAUTHORIZED, "authentication_error", "invalid x-api-key");
         }
-        if request.headers().contains_key(LOOP_HEADER) {
+        if request.headers().contains_key(headers::HOP) {
             return answer::error(
                 StatusCode::LOOP_DETECTED,
                 "api_error",

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::{OpenModelCall, Settlement};
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
 
 /// A reservation outlives the run's deadline by this much, so that the last call can still be settled as measured.
 pub(super) const GRACE_SECS: i64 = 60;
@@ -29,13 +28,20 @@ const CHUNKS_QUEUED_MAX: usize = 16;
 /// An answer that is not a stream is held until it was read, so it is bounded.
 const WHOLE_BYTES_MAX: usize = 64 << 20;
 const ERROR_TEXT_CHARS_MAX: usize = 300;
+const CLIENT_LEFT: &str = "the client went away";
 
-type Chunks = mpsc::Sender<Result<Frame<Bytes>, std::io::Error>>;
+type Pieces = mpsc::Sender<Piece>;
 
-/// What the client gets first.
+/// What the client gets first. Without either, the exchange was cut before an answer began.
 enum Head {
     Response(Response<Body>),
     Unreachable,
+}
+
+/// A piece of the answer, or its true end. A queue that closes without an end was cut, and the client must see that.
+enum Piece {
+    Chunk(Bytes),
+    End,
 }
 
 /// Sends the call on its way and returns the provider's answer as it begins.
@@ -63,9 +69,10 @@ pub(super) async fn forward(
     });
     match head_told.await {
         Ok(Head::Response(response)) => response,
-        Ok(Head::Unreachable) | Err(_) => {
+        Ok(Head::Unreachable) => {
             answer::unavailable("The model provider can't be reached. Nothing was charged; try again in a moment.")
         }
+        Err(_) => answer::unavailable("The model provider's answer was lost, and may have been charged. Try again in a moment."),
     }
 }
 
@@ -116,42 +123,44 @@ impl Exchange<'_> {
             }
             Ok(Err(error)) => {
                 tracing::warn!(error = %chain(&error), "the model provider broke the connection");
-                let _ = tell_head.send(Head::Unreachable);
                 End::unknown("the provider broke the connection")
             }
-            Err(_) => {
-                let _ = tell_head.send(Head::Unreachable);
-                End::unknown("the provider was silent for too long")
-            }
+            Err(_) => End::unknown("the provider was silent for too long"),
         }
     }
 
     async fn pass(&self, response: Response<Incoming>, tell_head: oneshot::Sender<Head>) -> End {
         let status = response.status();
         let streamed = is_event_stream(&response);
-        let (chunks, receiver) = mpsc::channel(CHUNKS_QUEUED_MAX);
-        let mut answer = Response::new(StreamBody::new(ReceiverStream::new(receiver)).boxed_unsync());
+        let (pieces, receiver) = mpsc::channel(CHUNKS_QUEUED_MAX);
+        let mut answer = Response::new(body_of(receiver));
         *answer.status_mut() = status;
         *answer.headers_mut() = headers::to_client(response.headers());
         let _ = tell_head.send(Head::Response(answer));
         if streamed && status.is_success() {
-            self.stream(status, response.into_body(), &chunks).await
+            self.stream(status, response.into_body(), &pieces).await
         } else {
-            self.whole(status, response.into_body(), &chunks).await
+            self.whole(status, response.into_body(), &pieces).await
         }
     }
 
     /// A stream: every chunk is metered, then released.
-    async fn stream(&self, status: StatusCode, body: Incoming, chunks: &Chunks) -> End {
+    async fn stream(&self, status: StatusCode, body: Incoming, pieces: &Pieces) -> End {
         let mut meter = Meter::default();
         let mut error = None;
         let mut body = body.into_data_stream();
         loop {
-            let chunk = match next(&mut body).await {
+            let chunk = match next(&mut body, pieces).await {
                 Next::Chunk(chunk) => chunk,
-                Next::End => break,
+                Next::Left => {
+                    error = Some(CLIENT_LEFT.to_owned());
+                    break;
+                }
+                Next::End => {
+                    let _ = pieces.send(Piece::End).await;
+                    break;
+                }
                 Next::Broken(text) => {
-                    let _ = chunks.send(Err(std::io::Error::other(text))).await;
                     error = Some(text.to_owned());
                     break;
                 }
@@ -162,8 +171,8 @@ impl Exchange<'_> {
                 }
                 self.saw(seen).await;
             }
-            if chunks.send(Ok(Frame::data(chunk))).await.is_err() {
-                error = Some("the client went away".to_owned());
+            if pieces.send(Piece::Chunk(chunk)).await.is_err() {
+                error = Some(CLIENT_LEFT.to_owned());
                 break;
             }
         }
@@ -171,15 +180,16 @@ impl Exchange<'_> {
     }
 
     /// An answer in one piece, or an error: read to its end, then released unchanged.
-    async fn whole(&self, status: StatusCode, body: Incoming, chunks: &Chunks) -> End {
+    async fn whole(&self, status: StatusCode, body: Incoming, pieces: &Pieces) -> End {
         let mut bytes = BytesMut::new();
         let mut body = body.into_data_stream();
         loop {
-            match next(&mut body).await {
+            match next(&mut body, pieces).await {
                 Next::Chunk(chunk) if bytes.len() + chunk.len() <= WHOLE_BYTES_MAX => bytes.extend_from_slice(&chunk),
                 Next::End => break,
-                Next::Chunk(_) => return broken(chunks, status, bytes, "the provider's answer is too large").await,
-                Next::Broken(text) => return broken(chunks, status, bytes, text).await,
+                Next::Left => return End { status: status.as_u16(), usage: None, error: Some(CLIENT_LEFT.to_owned()) },
+                Next::Chunk(_) => return broken(pieces, status, bytes, "the provider's answer is too large").await,
+                Next::Broken(text) => return broken(pieces, status, bytes, text).await,
             }
         }
         let bytes = bytes.freeze();
@@ -190,7 +200,8 @@ impl Exchange<'_> {
             }
         }
         let error = (!status.is_success()).then(|| provider_error(status, &bytes));
-        let _ = chunks.send(Ok(Frame::data(bytes))).await;
+        let _ = pieces.send(Piece::Chunk(bytes)).await;
+        let _ = pieces.send(Piece::End).await;
         End { status: status.as_u16(), usage: meter.final_usage(), error }
     }
 
@@ -251,10 +262,18 @@ enum Next {
     Chunk(Bytes),
     End,
     Broken(&'static str),
+    /// The client went away, and a silent provider must not keep its reservation open.
+    Left,
 }
 
-async fn next(body: &mut http_body_util::BodyDataStream<Incoming>) -> Next {
-    match tokio::time::timeout(SILENCE_MAX, body.next()).await {
+async fn next(body: &mut http_body_util::BodyDataStream<Incoming>, pieces: &Pieces) -> Next {
+    let chunk = tokio::select! {
+        // What has come already is metered, even when nobody waits for it any more.
+        biased;
+        chunk = tokio::time::timeout(SILENCE_MAX, body.next()) => chunk,
+        () = pieces.closed() => return Next::Left,
+    };
+    match chunk {
         Ok(Some(Ok(chunk))) => Next::Chunk(chunk),
         Ok(None) => Next::End,
         Ok(Some(Err(_))) => Next::Broken("the provider broke the connection"),
@@ -262,10 +281,22 @@ async fn next(body: &mut http_body_util::BodyDataStream<Incoming>) -> Next {
     }
 }
 
+/// The answer's body: what comes out of the queue, and a break where it closes without an end.
+fn body_of(receiver: mpsc::Receiver<Piece>) -> Body {
+    let frames = futures_util::stream::unfold(Some(receiver), |receiver| async move {
+        let mut receiver = receiver?;
+        match receiver.recv().await {
+            Some(Piece::Chunk(chunk)) => Some((Ok(Frame::data(chunk)), Some(receiver))),
+            Some(Piece::End) => None,
+            None => Some((Err(std::io::Error::other("the answer was cut")), None)),
+        }
+    });
+    BodyExt::boxed_unsync(StreamBody::new(frames))
+}
+
 /// Passes on what came before the break, then breaks too, as a client without a proxy would see it.
-async fn broken(chunks: &Chunks, status: StatusCode, bytes: BytesMut, text: &'static str) -> End {
-    let _ = chunks.send(Ok(Frame::data(bytes.freeze()))).await;
-    let _ = chunks.send(Err(std::io::Error::other(text))).await;
+async fn broken(pieces: &Pieces, status: StatusCode, bytes: BytesMut, text: &'static str) -> End {
+    let _ = pieces.send(Piece::Chunk(bytes.freeze())).await;
     End { status: status.as_u16(), usage: None, error: Some(text.to_owned()) }
 }
 

@@ -2,8 +2,11 @@
 
 use http::{HeaderMap, HeaderName, header};
 
+/// Says that a request has passed a gateway; one that comes back would turn in circles.
+pub(super) const HOP: &str = "x-hexward-hop";
+
 /// What belongs to one connection (RFC 9110, 7.6.1), and what is set anew for the next one.
-const HOP: &[HeaderName] = &[
+const ONE_HOP: &[HeaderName] = &[
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -48,7 +51,7 @@ pub(super) fn to_client(provider: &HeaderMap) -> HeaderMap {
 
 fn pass(from: &HeaderMap, allowed: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     from.iter()
-        .filter(|(name, _)| !HOP.contains(name) && allowed(name))
+        .filter(|(name, _)| !ONE_HOP.contains(name) && allowed(name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }

@@ -92,10 +92,14 @@ async fn open(proxy: &Proxy, caller: &Caller, request: ModelRequest) -> Result<O
     let (now, view, path) = (proxy.clock.now(), caller.view(), request.path);
     let deadline = view.deadline;
     let permit = admit_model(request, &view, now).map_err(OpenError::Denied)?;
-    if let (ModelPath::Messages, Caller::Run(run)) = (path, caller)
-        && !run.take_turn()
-    {
-        return Err(OpenError::Denied(Denial::new(DenialCode::RunTurns, &run.run.to_string())));
+    if let Caller::Run(run) = caller {
+        let taken = match path {
+            ModelPath::Messages => run.take_turn(),
+            ModelPath::CountTokens => run.take_count(),
+        };
+        if !taken {
+            return Err(OpenError::Denied(Denial::new(DenialCode::RunTurns, &run.run.to_string())));
+        }
     }
     let lifetime_secs = (deadline.0 - now.0) / 1_000_000 + forward::GRACE_SECS;
     proxy.store.open_model_call(permit, &proxy.gateway, now, lifetime_secs).await

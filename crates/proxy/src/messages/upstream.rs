@@ -46,6 +46,16 @@ impl ModelUpstream {
     /// # Errors
     /// [`UpstreamError`].
     pub fn new(base: &str, key: SecretString) -> Result<Self, UpstreamError> {
+        let base = Self::check(base)?;
+        HeaderValue::from_str(key.expose_secret()).map_err(|_| UpstreamError::Key)?;
+        Ok(Self { client: client()?, base, key })
+    }
+
+    /// Whether an address may be the provider's.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Address`].
+    pub fn check(base: &str) -> Result<Uri, UpstreamError> {
         let wrong = || UpstreamError::Address(base.to_owned());
         let uri: Uri = base.parse().map_err(|_| wrong())?;
         let loopback =
@@ -54,8 +64,7 @@ impl ModelUpstream {
         if !scheme_fits || uri.path() != "/" || uri.query().is_some() {
             return Err(wrong());
         }
-        HeaderValue::from_str(key.expose_secret()).map_err(|_| UpstreamError::Key)?;
-        Ok(Self { client: client()?, base: uri, key })
+        Ok(uri)
     }
 
     /// Sends an opened call. Using it up is what allows the key to be added.
@@ -80,6 +89,7 @@ impl ModelUpstream {
         *request.uri_mut() =
             format!("{scheme}://{authority}{}{query}", path.as_str()).parse().unwrap_or_else(|_| self.base.clone());
         *request.headers_mut() = headers::to_provider(client_headers);
+        request.headers_mut().insert(headers::HOP, HeaderValue::from_static("1"));
         if let Ok(mut key) = HeaderValue::from_str(self.key.expose_secret()) {
             key.set_sensitive(true);
             request.headers_mut().insert("x-api-key", key);
@@ -136,5 +146,6 @@ mod tests {
         assert_eq!(request.uri(), "http://127.0.0.1:9/v1/messages?beta=true");
         assert_eq!(request.headers().get_all("x-api-key").iter().collect::<Vec<_>>(), ["real"]);
         assert!(!request.headers().contains_key("authorization"));
+        assert!(request.headers().contains_key(headers::HOP), "a gateway that is its own provider notices");
     }
 }
