@@ -52,9 +52,15 @@ async fn addresses_that_lead_nowhere() {
     let gate = quiet().await;
     let ada = gate.person().await;
     let long = "a".repeat(5000);
-    for id in ["x", "0", "%00", "..", "%2e%2e", NO_ID, "01A2003D-4B8F-7184-956F-DECD7E16B0F6 ", &long, "%F0%9F%92%A9", "'%20OR%201=1--"] {
+    for id in
+        ["x", "0", "%00", "..", "%2e%2e", NO_ID, "01A2003D-4B8F-7184-956F-DECD7E16B0F6 ", &long, "%F0%9F%92%A9", "'%20OR%201=1--"]
+    {
         let id = id.replace(' ', "%20");
-        for path in [format!("/api/conversations/{id}"), format!("/api/runs/{id}/events"), format!("/api/apps/{id}/resource?uri=map://items")] {
+        for path in [
+            format!("/api/conversations/{id}"),
+            format!("/api/runs/{id}/events"),
+            format!("/api/apps/{id}/resource?uri=map://items"),
+        ] {
             assert_eq!(ada.get(&path).await.status, 404, "{path}");
         }
         assert_eq!(ada.post(&format!("/api/runs/{id}/stop"), &json!({})).await.status, 404, "{id}");
@@ -64,7 +70,16 @@ async fn addresses_that_lead_nowhere() {
         let path = format!("/api/apps/hexmap/resource?uri={uri}");
         assert_eq!(ada.get(&path).await.status, 404, "{uri}");
     }
-    for path in ["/nothing", "/api", "/api/", "/assets/../Cargo.toml", "/assets/%2e%2e/x", "/.env", "/v1/messages", "/api/anthropic-proxy/v1/messages"] {
+    for path in [
+        "/nothing",
+        "/api",
+        "/api/",
+        "/assets/../Cargo.toml",
+        "/assets/%2e%2e/x",
+        "/.env",
+        "/v1/messages",
+        "/api/anthropic-proxy/v1/messages",
+    ] {
         assert_eq!(ada.get(path).await.status, 404, "{path}");
     }
     gate.finish().await;
