@@ -4,5 +4,7 @@
 
 mod callers;
 mod chat;
+mod hostile;
 mod model;
 mod people;
+mod writes;

@@ -15,11 +15,14 @@ mod network;
 
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// After the end of a turn the gateway closes the doors; late orders wait for that.
 const LATE: Duration = Duration::from_millis(700);
 const MODEL: &str = "claude-sonnet-5-5";
+/// The last `tool_use` id the model said.
+static LAST: Mutex<String> = Mutex::new(String::new());
 
 fn main() {
     let mut late_results = Vec::new();
@@ -96,6 +99,10 @@ fn ask(order: &Value) -> Value {
     let body = json!({"model": MODEL, "max_tokens": 500, "messages": messages, "tools": tools});
     let answer = model(&body);
     let parsed: Value = serde_json::from_str(answer["body"].as_str().unwrap_or("")).unwrap_or_default();
+    let blocks = parsed["content"].as_array().into_iter().flatten();
+    if let Some(id) = blocks.filter_map(|block| block["id"].as_str()).last() {
+        *LAST.lock().unwrap() = id.to_owned();
+    }
     json!({"status": answer["status"], "content": parsed["content"], "error": parsed["error"]})
 }
 
@@ -106,10 +113,12 @@ fn model(body: &Value) -> Value {
     }))
 }
 
-/// A tool call over the tools' name, claiming to carry out the `tool_use` block `id`.
+/// A tool call over the tools' name, claiming to carry out the `tool_use` block `id`; `LAST` is what the model asked for last.
 fn tool(order: &Value) -> Value {
     let mut params = json!({"name": order["name"], "arguments": order["arguments"]});
     if let Some(id) = order["id"].as_str() {
+        let last = LAST.lock().unwrap();
+        let id = if id == "LAST" { last.as_str() } else { id };
         params["_meta"] = json!({"claudecode/toolUseId": id});
     }
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": order["method"].as_str().unwrap_or("tools/call"), "params": params});
