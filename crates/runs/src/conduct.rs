@@ -3,11 +3,12 @@
 use crate::agents::{Agent, Kind, Parked};
 use crate::event::{DenialView, EventBody};
 use crate::history::History;
+use crate::past;
 use crate::{Feed, Runs};
 use policy::{AuditEvent, ConversationId, DenialCode, RunId, SandboxId, UserId, UserMessage};
 use proxy::egress::{SandboxCa, serve_sandbox};
 use proxy::{App, Gate, RunContext, RunEvent, RunLimits};
-use sandbox::{AgentEvent, Claude, ClaudeOptions, SandboxError, TurnResult};
+use sandbox::{AgentEvent, Claude, ClaudeOptions, PastMessage, SandboxError, TurnResult};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::RunEnd;
@@ -129,7 +130,7 @@ impl Conductor {
         }
         let id = SandboxId::random();
         let ca = SandboxCa::generate().map_err(|error| SandboxError::Ended(error.to_string()))?;
-        let spec = self.options().spec(id, ca.certificate_pem().to_owned());
+        let spec = self.options(self.past().await?).spec(id, ca.certificate_pem().to_owned());
         let sandbox = self.runs.parts.driver.start(spec).await?;
         for downgrade in &sandbox.downgrades {
             tracing::warn!(sandbox = %id, "not enforced on this host: {downgrade}");
@@ -162,7 +163,15 @@ impl Conductor {
         Kind { app: self.app.manifest.id.clone(), writes: self.writes }
     }
 
-    fn options(&self) -> ClaudeOptions {
+    /// What was said before this run's own message, which the agent gets by itself.
+    async fn past(&self) -> Result<Vec<PastMessage>, SandboxError> {
+        let kept = self.runs.parts.store.messages_of(self.user, self.conversation).await;
+        let mut rows = kept.map_err(|error| SandboxError::Unrecorded(error.to_string()))?.unwrap_or_default();
+        rows.pop();
+        Ok(past::messages(&rows, &format!("mcp__{}__", self.app.manifest.mcp.name)))
+    }
+
+    fn options(&self, past: Vec<PastMessage>) -> ClaudeOptions {
         let manifest = &self.app.manifest;
         let settings = &self.runs.parts.settings;
         ClaudeOptions {
@@ -173,6 +182,7 @@ impl Conductor {
             turns_max: manifest.agent.turns_max,
             budget: settings.run_budget,
             output_tokens_max: manifest.agent.output_tokens_max,
+            past,
             tell_base_url: settings.tell_base_url,
         }
     }

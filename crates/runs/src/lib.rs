@@ -9,6 +9,7 @@ mod conduct;
 mod event;
 mod feed;
 mod history;
+mod past;
 
 pub use event::{Event, EventBody};
 pub use feed::Feed;

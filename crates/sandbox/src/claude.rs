@@ -5,6 +5,7 @@
 
 use crate::driver::AgentSpec;
 use crate::lines::{Line, Lines};
+use crate::transcript::{self, PastMessage};
 use policy::{Destination, Microusd, SandboxId};
 use serde::Deserialize;
 use serde_json::json;
@@ -34,6 +35,8 @@ pub struct ClaudeOptions {
     pub budget: Microusd,
     /// Output tokens of one call at most; as above.
     pub output_tokens_max: u32,
+    /// What was said in the conversation before.
+    pub past: Vec<PastMessage>,
     /// Whether the agent is told where the model is; otherwise it dials the provider's own name and is intercepted.
     pub tell_base_url: bool,
 }
@@ -42,7 +45,14 @@ impl ClaudeOptions {
     /// The agent as a sandbox has to start it.
     #[must_use]
     pub fn spec(&self, id: SandboxId, trusted_pem: String) -> AgentSpec {
-        AgentSpec { id, arguments: self.arguments(), environment: self.environment(), trusted_pem }
+        AgentSpec {
+            id,
+            arguments: self.arguments(),
+            environment: self.environment(),
+            trusted_pem,
+            past: self.past.clone(),
+            model: self.model.clone(),
+        }
     }
 
     /// No built-in tools, no settings, no commands, no persistence: only the app's tools, asked for nothing else.
@@ -71,7 +81,8 @@ impl ClaudeOptions {
             ("--max-turns", self.turns_max.to_string()),
             ("--max-budget-usd", budget),
         ];
-        let valued = valued.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+        let resume = (!self.past.is_empty()).then(|| ("--resume", transcript::SESSION.to_owned()));
+        let valued = valued.into_iter().chain(resume).flat_map(|(flag, value)| [flag.to_owned(), value]);
         fixed.chain(valued).chain(["--no-session-persistence", "--disable-slash-commands"].map(str::to_owned)).collect()
     }
 
@@ -193,6 +204,7 @@ mod tests {
             turns_max: 5,
             budget: Microusd(1_000_000),
             output_tokens_max: 4000,
+            past: Vec::new(),
             tell_base_url: true,
         }
     }

@@ -1,6 +1,7 @@
 //! What every way of running an agent has in common.
 
 use crate::error::SandboxError;
+use crate::transcript::PastMessage;
 use futures_util::future::BoxFuture;
 use policy::SandboxId;
 use std::collections::BTreeMap;
@@ -19,6 +20,10 @@ pub struct AgentSpec {
     pub environment: BTreeMap<String, String>,
     /// The certificate the agent shall trust, as PEM.
     pub trusted_pem: String,
+    /// What was said before the agent was there.
+    pub past: Vec<PastMessage>,
+    /// The model it was said with.
+    pub model: String,
 }
 
 /// What captures a sandbox's network: created inside its namespace, owned here. Which of them accepted is the identity.

@@ -39,8 +39,8 @@ pub enum SandboxError {
     /// This host can't enforce every rule of the sandbox, and this deployment does not accept less.
     #[error("this host can't enforce every rule of the sandbox (the log names them), and production does not accept less")]
     Downgraded,
-    /// That it was to be used could not be written down, so it was not used.
-    #[error("the audit log could not be written: {0}")]
+    /// What has to be read or written down before an agent may run could not be.
+    #[error("the database failed before the agent could run: {0}")]
     Unrecorded(String),
     /// The agent ended when it should not have.
     #[error("the agent ended: {0}")]

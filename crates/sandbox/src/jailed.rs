@@ -4,6 +4,7 @@ use crate::driver::{AgentSpec, Driver, Life, Sandbox};
 use crate::error::SandboxError;
 use crate::profile::Profile;
 use crate::supervise::Control;
+use crate::transcript;
 use futures_util::future::BoxFuture;
 use jail::{Isolation, Limits, Mount, Plan};
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 /// Where the agent's executable appears inside.
 const AGENT_INSIDE: &str = "/opt/agent/agent";
 const HOME_INSIDE: &str = "/home/agent";
+const CONFIG_INSIDE: &str = "/home/agent/.claude";
 const WORK_INSIDE: &str = "/work";
 const CA_INSIDE: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Users of sandboxes on the host: one each, not the gateway's, taken in turn.
@@ -120,6 +122,7 @@ impl JailedDriver {
     }
 
     fn plan(&self, spec: AgentSpec, scratch: Option<&Path>) -> Plan {
+        let past = (!spec.past.is_empty()).then(|| transcript::render(&spec.past, &spec.model, Path::new(WORK_INSIDE)));
         let mut plan = Plan {
             id: spec.id.to_string(),
             isolation: Isolation::Full,
@@ -147,6 +150,11 @@ impl JailedDriver {
             plan.mounts.push(Mount::BindRo { source: self.paths.agent.clone(), target: PathBuf::from(AGENT_INSIDE) });
             plan.mounts.extend(ETC.iter().map(|(path, text)| etc(path, text)));
             plan.mounts.push(etc(CA_INSIDE, &spec.trusted_pem));
+            plan.mounts.extend(past.map(|content| Mount::File {
+                target: transcript::path(Path::new(CONFIG_INSIDE), Path::new(WORK_INSIDE)),
+                content,
+                mode: 0o600,
+            }));
         }
         plan
     }
@@ -161,9 +169,20 @@ impl JailedDriver {
         std::fs::create_dir_all(scratch.path())
             .and_then(|()| std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o700)))
             .and_then(|()| std::fs::write(scratch.path().join("ca.pem"), &spec.trusted_pem))
+            .and_then(|()| write_past(spec, scratch.path()))
             .map_err(failed)?;
         Ok(Some(scratch))
     }
+}
+
+/// The transcript of direct mode, in the agent's configuration folder on the host.
+fn write_past(spec: &AgentSpec, scratch: &Path) -> std::io::Result<()> {
+    if spec.past.is_empty() {
+        return Ok(());
+    }
+    let path = transcript::path(&scratch.join(".claude"), scratch);
+    std::fs::create_dir_all(path.parent().unwrap_or(scratch))?;
+    std::fs::write(path, transcript::render(&spec.past, &spec.model, scratch))
 }
 
 /// A folder that is removed when its sandbox is gone.

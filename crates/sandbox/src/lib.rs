@@ -11,9 +11,11 @@ mod jailed;
 mod lines;
 mod profile;
 mod supervise;
+mod transcript;
 
 pub use claude::{AgentEvent, Claude, ClaudeOptions, TurnResult};
 pub use driver::{AgentSpec, Driver, Ending, Exit, Life, Listeners, Sandbox};
 pub use error::SandboxError;
 pub use jailed::{JailedDriver, JailedPaths, Mode};
 pub use profile::{Profile, ProfileError};
+pub use transcript::PastMessage;
