@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// What an agent was started with: another app, model, tool list or switch needs another agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,11 +64,15 @@ pub(crate) struct Agents {
     slots: Arc<Mutex<Vec<Slot>>>,
     idle: Duration,
     max: usize,
+    /// One task for each agent at rest, which ends it when its time is over.
+    timers: TaskTracker,
+    stop: CancellationToken,
 }
 
 impl Agents {
     pub(crate) fn new(idle: Duration, max: usize) -> Self {
-        Self { slots: Arc::new(Mutex::new(Vec::new())), idle, max }
+        let (timers, stop) = (TaskTracker::new(), CancellationToken::new());
+        Self { slots: Arc::new(Mutex::new(Vec::new())), idle, max, timers, stop }
     }
 
     /// The agent of this conversation, if it is there and of the right kind. One of another kind is destroyed.
@@ -103,10 +108,12 @@ impl Agents {
         if let Some(slot) = surplus {
             slot.parked.destroy().await;
         }
-        let (slots, idle) = (Arc::downgrade(&self.slots), self.idle);
-        tokio::spawn(async move {
-            tokio::time::sleep(idle).await;
-            let Some(slots) = slots.upgrade() else { return };
+        let (slots, idle, stop) = (Arc::clone(&self.slots), self.idle, self.stop.clone());
+        self.timers.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(idle) => {}
+                () = stop.cancelled() => return,
+            }
             let over = {
                 let mut slots = slots.lock();
                 let at = slots.iter().position(|slot| slot.parked.conversation == conversation && slot.since.elapsed() >= idle);
@@ -118,8 +125,12 @@ impl Agents {
         });
     }
 
+    /// Destroys all, and waits for those that are being destroyed already.
     pub(crate) async fn destroy_all(&self) {
+        self.stop.cancel();
+        self.timers.close();
         let all: Vec<Slot> = std::mem::take(&mut *self.slots.lock());
         futures_util::future::join_all(all.into_iter().map(|slot| slot.parked.destroy())).await;
+        self.timers.wait().await;
     }
 }
