@@ -3,7 +3,7 @@
 use crate::driver::{AgentSpec, Driver, Life, Sandbox};
 use crate::error::SandboxError;
 use crate::profile::Profile;
-use crate::supervise::Control;
+use crate::supervise::{self, Control};
 use crate::transcript;
 use futures_util::future::BoxFuture;
 use jail::{Isolation, Limits, Mount, Plan};
@@ -75,18 +75,7 @@ impl JailedDriver {
 
     /// Removes what sandboxes of a killed gateway left behind. Live ones, anybody's, are not touched.
     pub async fn sweep(&self) {
-        let swept = tokio::process::Command::from(jail::sweep_command(&self.paths.jail)).output().await;
-        match swept {
-            Ok(output) if output.status.success() => {
-                let ids = String::from_utf8_lossy(&output.stdout);
-                for id in ids.lines() {
-                    tracing::warn!(sandbox = id, "removed what was left of a sandbox");
-                }
-            }
-            Ok(output) => tracing::warn!(status = %output.status, "what old sandboxes left could not be removed"),
-            // A missing program is said clearly as soon as an agent is to be started.
-            Err(error) => tracing::debug!(%error, "the jail could not be asked to sweep"),
-        }
+        supervise::sweep(&self.paths.jail).await;
     }
 
     async fn start_jailed(&self, spec: AgentSpec) -> Result<Sandbox, SandboxError> {
@@ -104,7 +93,7 @@ impl JailedDriver {
         let stderr = pipe::Receiver::from_owned_fd(stderr.into()).map_err(SandboxError::io("pipe"))?;
         let (exit, exited) = watch::channel(None);
         let (kill, gone) = (CancellationToken::new(), CancellationToken::new());
-        let watched = control.watch(stderr, exit, kill.clone(), gone.clone());
+        let watched = control.watch(self.paths.jail.clone(), stderr, exit, kill.clone(), gone.clone());
         tokio::spawn(async move {
             watched.await;
             drop(scratch);

@@ -4,7 +4,8 @@ use crate::driver::{Exit, Listeners};
 use crate::error::SandboxError;
 use jail::{ControlError, End, Filled, Inbox, Outbox, Plan, Ready, Reply};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
@@ -71,6 +72,7 @@ impl Control {
     /// Waits for the agent's end or the order to kill, then until nothing is left.
     pub(crate) async fn watch(
         mut self,
+        program: PathBuf,
         stderr: pipe::Receiver,
         exit: watch::Sender<Option<Exit>>,
         kill: CancellationToken,
@@ -89,11 +91,30 @@ impl Control {
         let Self { socket, mut child, .. } = self;
         // Closing the socket is the order to end; the program bounds the time it takes.
         drop(socket);
-        if let Err(error) = child.wait().await {
-            tracing::error!(%error, "a sandbox's supervisor could not be waited for");
+        match child.wait().await {
+            // Killed itself, it could not clean up after its sandbox.
+            Ok(status) if status.signal().is_some() => sweep(&program).await,
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "a sandbox's supervisor could not be waited for"),
         }
         let stderr_tail = tail.await.unwrap_or_default();
         let _ = exit.send(Some(Exit { reason, stderr_tail }));
+    }
+}
+
+/// Removes what killed supervisors left behind; sandboxes that are guarded are not touched.
+pub(crate) async fn sweep(program: &Path) {
+    let swept = tokio::process::Command::from(jail::sweep_command(program)).output().await;
+    match swept {
+        Ok(output) if output.status.success() => {
+            let ids = String::from_utf8_lossy(&output.stdout);
+            for id in ids.lines() {
+                tracing::warn!(sandbox = id, "removed what was left of a sandbox");
+            }
+        }
+        Ok(output) => tracing::warn!(status = %output.status, "what old sandboxes left could not be removed"),
+        // A missing program is said clearly as soon as an agent is to be started.
+        Err(error) => tracing::debug!(%error, "the jail could not be asked to sweep"),
     }
 }
 
