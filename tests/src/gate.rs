@@ -198,6 +198,17 @@ impl TestGate {
         self.started.lock().iter().filter(|sandbox| sandbox.init.is_some_and(crate::Process::is_alive)).count()
     }
 
+    /// Kills the newest sandbox from outside, or the program that guards it.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn kill_newest_sandbox(&self, guard: bool) {
+        let newest = self.started.lock().last().and_then(|sandbox| sandbox.init).expect("a sandbox runs");
+        let victim = if guard { newest.parent().expect("a guard") } else { newest.pid };
+        let killed = std::process::Command::new("kill").arg("-KILL").arg(victim.to_string()).status().unwrap();
+        assert!(killed.success(), "{victim} could not be killed");
+    }
+
     /// Ends everything in order, and checks what must hold after it.
     ///
     /// # Panics

@@ -19,6 +19,7 @@ mod wire;
 
 pub use checks::{Call, Database};
 pub use gate::{Setup, TestGate};
+pub use logs::contain as logged;
 pub use person::{Person, Stream};
 pub use places::{agent, hexward, jail, probe};
 pub use processes::{Process, control_groups, descendants};

@@ -33,6 +33,12 @@ impl Person {
         Self { address, cookie, user, seen }
     }
 
+    /// The same person at another address: a gateway that was started again.
+    #[must_use]
+    pub fn at(self, address: SocketAddr) -> Self {
+        Self { address, ..self }
+    }
+
     async fn ask(&self, request: http::Request<http_body_util::Full<bytes::Bytes>>) -> Answer {
         let answer = exchange(self.address, request).await;
         self.seen.lock().extend_from_slice(&answer.body);

@@ -30,6 +30,12 @@ impl Process {
         stat(pid).map(|(_, _, began)| Self { pid, began })
     }
 
+    /// Who started it.
+    #[must_use]
+    pub fn parent(self) -> Option<u32> {
+        stat(self.pid).map(|(parent, ..)| parent)
+    }
+
     /// Whether it still runs. One that ended and only waits to be noticed does not.
     #[must_use]
     pub fn is_alive(self) -> bool {

@@ -23,7 +23,9 @@ fn requests(gate: &TestGate) -> Vec<Value> {
 async fn what_a_person_writes_is_inert() {
     let gate = TestGate::start(Setup::default()).await;
     let ada = gate.person().await;
-    for text in ["see @/etc/passwd and @/etc/hosts please", "/model claude-fable-5", "/context", "!cat /etc/passwd", "# remember this"] {
+    for text in
+        ["see @/etc/passwd and @/etc/hosts please", "/model claude-fable-5", "/context", "!cat /etc/passwd", "# remember this"]
+    {
         let before = requests(&gate).len();
         let conversation = ada.conversation().await;
         let events = ada.run(&conversation, text, false).await;

@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod agent;
 mod callers;
 mod chat;
+mod failures;
 mod hostile;
+mod interception;
+mod life;
 mod model;
 mod people;
+mod stopping;
 mod writes;
