@@ -38,12 +38,18 @@ impl Client {
         Ok(Self { address, sender: connect(address).await? })
     }
 
-    /// Sends a request and returns the head of the answer, whatever its status.
-    pub async fn send(&mut self, mut asked: Asked) -> Result<Response<Incoming>> {
-        asked.headers_mut().insert(header::HOST, HeaderValue::try_from(self.address.to_string())?);
+    /// Waits until the connection takes a request, and makes a new one if the server closed it.
+    async fn ready(&mut self) -> Result<()> {
         if self.sender.ready().await.is_err() {
             self.sender = connect(self.address).await?;
         }
+        Ok(())
+    }
+
+    /// Sends a request and returns the head of the answer, whatever its status.
+    pub async fn send(&mut self, mut asked: Asked) -> Result<Response<Incoming>> {
+        asked.headers_mut().insert(header::HOST, HeaderValue::try_from(self.address.to_string())?);
+        self.ready().await?;
         let answer = tokio::time::timeout(ANSWER_WAIT, self.sender.send_request(asked));
         answer.await.context("no answer in time")?.context("the connection broke")
     }
@@ -60,7 +66,7 @@ impl Client {
 
     /// Sends a request that must succeed, and reads its answer against the clock.
     pub async fn time(&mut self, asked: Asked) -> Result<Timed> {
-        self.sender.ready().await.or_else(|error| if error.is_closed() { Ok(()) } else { Err(error) })?;
+        self.ready().await?;
         let begun = Instant::now();
         let answer = self.send(asked).await?;
         let status = answer.status();

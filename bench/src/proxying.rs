@@ -95,7 +95,7 @@ async fn plain(setting: &Setting, report: &mut Report) -> Result<()> {
     let mut ways = setting.ways(&body(false)?).await?;
     let (gateway_cpu, nginx_cpu) =
         (Cpu::of(&setting.gateway.process)?, setting.nginx.as_ref().map(|nginx| Cpu::of(&nginx.process)));
-    take_turns(&mut ways, ROUNDS).await?;
+    let calls = take_turns(&mut ways, ROUNDS).await?;
     let [direct, gateway, rest @ ..] = ways.as_slice() else { bail!("two ways at least") };
     let (direct_times, gateway_times) = (direct.whole(), gateway.whole());
     let added = differences(&gateway_times, &direct_times);
@@ -103,7 +103,7 @@ async fn plain(setting: &Setting, report: &mut Report) -> Result<()> {
     let added_p50 = report.add_percentile("proxy.added", &added, 50, note)?;
     report.add_percentile("proxy.added", &added, 99, "the same")?;
     report.add_percentile("proxy.direct", &direct_times, 50, "directly, for scale")?;
-    let cpu = gateway_cpu.per_thousand()?;
+    let cpu = gateway_cpu.per_thousand(calls)?;
     report.add("proxy.cpu_s_per_1000", cpu, "the gateway's processor seconds for 1,000 such calls, at this low rate");
     let (Some(nginx), Some(nginx_cpu)) = (rest.first(), nginx_cpu) else {
         report.skip("proxy against nginx", "nginx is missing: apt-get install nginx-light");
@@ -116,7 +116,7 @@ async fn plain(setting: &Setting, report: &mut Report) -> Result<()> {
         "nginx, which decides nothing",
     )?;
     report.add("proxy.added_vs_nginx", added_p50 / nginx_added, "ratio of the two medians; nginx does not reserve or record");
-    report.add("proxy.cpu_vs_nginx", cpu / nginx_cpu?.per_thousand()?, "ratio of processor time a call");
+    report.add("proxy.cpu_vs_nginx", cpu / nginx_cpu?.per_thousand(calls)?, "ratio of processor time a call");
     Ok(())
 }
 
@@ -140,9 +140,9 @@ async fn streamed(setting: &Setting, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Each way once a round, everyone first in turn.
-async fn take_turns(ways: &mut [Way], rounds: usize) -> Result<()> {
-    let (begun, count) = (Instant::now(), ways.len());
+/// Each way once a round, everyone first in turn. Returns how many rounds there were, the first uncounted ones included.
+async fn take_turns(ways: &mut [Way], rounds: usize) -> Result<u64> {
+    let (begun, count, mut done) = (Instant::now(), ways.len(), 0);
     for round in 0..WARM_UP + rounds {
         if begun.elapsed() > ALL_WAIT {
             break;
@@ -154,9 +154,10 @@ async fn take_turns(ways: &mut [Way], rounds: usize) -> Result<()> {
                 way.times.push(timed);
             }
         }
+        done += 1;
         tokio::time::sleep(PAUSE).await;
     }
-    Ok(())
+    Ok(done)
 }
 
 /// A process's time at some moment.
@@ -170,10 +171,9 @@ impl<'a> Cpu<'a> {
         Ok(Self { process, before: process.cpu_seconds()? })
     }
 
-    /// What it used since for a thousand calls of [`plain`].
-    fn per_thousand(&self) -> Result<f64> {
-        let calls = number(u64::try_from(WARM_UP + ROUNDS)?);
-        Ok((self.process.cpu_seconds()? - self.before) / calls * 1_000.0)
+    /// What it used since for a thousand of `calls`.
+    fn per_thousand(&self, calls: u64) -> Result<f64> {
+        Ok((self.process.cpu_seconds()? - self.before) / number(calls) * 1_000.0)
     }
 }
 

@@ -21,6 +21,8 @@ const ROUNDS: usize = 200;
 const WARM_UP: usize = 10;
 const WAIT: Duration = Duration::from_secs(10);
 const ALL_WAIT: Duration = Duration::from_secs(60);
+/// The kernel takes namespaces apart after their last process is gone; that must not fall into the next one's time.
+const PAUSE: Duration = Duration::from_millis(15);
 /// Where the program stands inside.
 const INSIDE: &str = "/probe";
 
@@ -102,6 +104,7 @@ fn first_byte(places: &Places) -> Result<PathBuf> {
 }
 
 fn jailed(places: &Places, probe: &Path, round: usize) -> Result<Life> {
+    std::thread::sleep(PAUSE);
     let plan = plan(probe, round);
     let (mut reader, writer) = std::io::pipe()?;
     let null = File::open("/dev/null")?;
@@ -121,6 +124,7 @@ fn jailed(places: &Places, probe: &Path, round: usize) -> Result<Life> {
 }
 
 fn wrapped(probe: &Path) -> Result<Life> {
+    std::thread::sleep(PAUSE);
     let (mut reader, writer) = std::io::pipe()?;
     let mut command = bwrap_command(probe);
     command.stdin(Stdio::null()).stdout(writer).env_clear();
