@@ -23,6 +23,8 @@ const WARM_UP: usize = 30;
 /// Between rounds, so that nothing queues: this is latency, not throughput.
 const PAUSE: Duration = Duration::from_millis(5);
 const ALL_WAIT: Duration = Duration::from_secs(45);
+const CPU_CALLS: u64 = 2_000;
+const CPU_WAIT: Duration = Duration::from_secs(15);
 const MODEL: &str = "claude-haiku-4-5";
 const REQUEST_BYTES: usize = 1024;
 
@@ -93,30 +95,25 @@ pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
 
 async fn plain(setting: &Setting, report: &mut Report) -> Result<()> {
     let mut ways = setting.ways(&body(false)?).await?;
-    let (gateway_cpu, nginx_cpu) =
-        (Cpu::of(&setting.gateway.process)?, setting.nginx.as_ref().map(|nginx| Cpu::of(&nginx.process)));
-    let calls = take_turns(&mut ways, ROUNDS).await?;
-    let [direct, gateway, rest @ ..] = ways.as_slice() else { bail!("two ways at least") };
+    take_turns(&mut ways, ROUNDS).await?;
+    let [direct, gateway, rest @ ..] = ways.as_mut_slice() else { bail!("two ways at least") };
     let (direct_times, gateway_times) = (direct.whole(), gateway.whole());
     let added = differences(&gateway_times, &direct_times);
     let note = "1 KiB request and answer through the callers' listener against directly: difference of each pair";
     let added_p50 = report.add_percentile("proxy.added", &added, 50, note)?;
     report.add_percentile("proxy.added", &added, 99, "the same")?;
     report.add_percentile("proxy.direct", &direct_times, 50, "directly, for scale")?;
-    let cpu = gateway_cpu.per_thousand(calls)?;
-    report.add("proxy.cpu_s_per_1000", cpu, "the gateway's processor seconds for 1,000 such calls, at this low rate");
-    let (Some(nginx), Some(nginx_cpu)) = (rest.first(), nginx_cpu) else {
+    let cpu = cpu_per_thousand(gateway, &setting.gateway.process).await?;
+    report.add("proxy.cpu_s_per_1000", cpu, "the gateway's processor seconds for 1,000 such calls, one after the other");
+    let (Some(peer), Some(nginx)) = (rest.first_mut(), &setting.nginx) else {
         report.skip("proxy against nginx", "nginx is missing: apt-get install nginx-light");
         return Ok(());
     };
-    let nginx_added = report.add_percentile(
-        "proxy.nginx_added",
-        &differences(&nginx.whole(), &direct_times),
-        50,
-        "nginx, which decides nothing",
-    )?;
-    report.add("proxy.added_vs_nginx", added_p50 / nginx_added, "ratio of the two medians; nginx does not reserve or record");
-    report.add("proxy.cpu_vs_nginx", cpu / nginx_cpu?.per_thousand(calls)?, "ratio of processor time a call");
+    let nginx_added = differences(&peer.whole(), &direct_times);
+    let nginx_p50 = report.add_percentile("proxy.nginx_added", &nginx_added, 50, "nginx, which decides nothing")?;
+    report.add("proxy.added_vs_nginx", added_p50 / nginx_p50, "ratio of the two medians; nginx does not reserve or record");
+    let nginx_cpu = cpu_per_thousand(peer, &nginx.process).await?;
+    report.add("proxy.cpu_vs_nginx", cpu / nginx_cpu, "ratio of processor time a call");
     Ok(())
 }
 
@@ -140,9 +137,9 @@ async fn streamed(setting: &Setting, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Each way once a round, everyone first in turn. Returns how many rounds there were, the first uncounted ones included.
-async fn take_turns(ways: &mut [Way], rounds: usize) -> Result<u64> {
-    let (begun, count, mut done) = (Instant::now(), ways.len(), 0);
+/// Each way once a round, everyone first in turn.
+async fn take_turns(ways: &mut [Way], rounds: usize) -> Result<()> {
+    let (begun, count) = (Instant::now(), ways.len());
     for round in 0..WARM_UP + rounds {
         if begun.elapsed() > ALL_WAIT {
             break;
@@ -154,27 +151,20 @@ async fn take_turns(ways: &mut [Way], rounds: usize) -> Result<u64> {
                 way.times.push(timed);
             }
         }
-        done += 1;
         tokio::time::sleep(PAUSE).await;
     }
-    Ok(done)
+    Ok(())
 }
 
-/// A process's time at some moment.
-struct Cpu<'a> {
-    process: &'a Process,
-    before: f64,
-}
-
-impl<'a> Cpu<'a> {
-    fn of(process: &'a Process) -> Result<Self> {
-        Ok(Self { process, before: process.cpu_seconds()? })
+/// What a proxy's process uses for a thousand calls. The kernel counts in hundredths of a second, so there are many.
+async fn cpu_per_thousand(way: &mut Way, proxy: &Process) -> Result<f64> {
+    let before = proxy.cpu_seconds()?;
+    let (begun, mut calls) = (Instant::now(), 0_u64);
+    while calls < CPU_CALLS && begun.elapsed() < CPU_WAIT {
+        way.client.time(way.asked.clone()).await?;
+        calls += 1;
     }
-
-    /// What it used since for a thousand of `calls`.
-    fn per_thousand(&self, calls: u64) -> Result<f64> {
-        Ok((self.process.cpu_seconds()? - self.before) / number(calls) * 1_000.0)
-    }
+    Ok((proxy.cpu_seconds()? - before) / number(calls) * 1_000.0)
 }
 
 /// A request of one kibibyte.
