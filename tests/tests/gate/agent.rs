@@ -8,7 +8,9 @@ use std::time::Duration;
 fn texts(body: &Value) -> Vec<String> {
     let blocks = |content: &Value| match content {
         Value::Array(blocks) => blocks.iter().filter_map(|block| block["text"].as_str().map(str::to_owned)).collect(),
-        other => vec![other.as_str().unwrap_or_default().to_owned()],
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
+            vec![other.as_str().unwrap_or_default().to_owned()]
+        }
     };
     body["messages"].as_array().unwrap().iter().flat_map(|message| blocks(&message["content"])).collect()
 }

@@ -1,6 +1,6 @@
 //! The route for back ends elsewhere, byte by byte.
 
-use gate_tests::{Answer, Setup, TestGate, exchange, probe, request};
+use gate_tests::{Answer, Postgres, Setup, TestGate, exchange, probe, request};
 use policy::Microusd;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -234,6 +234,15 @@ async fn reserved_for(asked: &str) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_at_once_can_t_spend_more_than_there_is() {
+    fifty_at_once(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_at_once_can_t_spend_more_than_there_is_on_postgresql() {
+    fifty_at_once(Some(Postgres::shared().fresh_database())).await;
+}
+
+async fn fifty_at_once(database: Option<String>) {
     const FIT: i64 = 7;
     let asked = body("[[scenario:pause]] Hello", true, 200);
     let pause = r#"
@@ -246,6 +255,7 @@ steps = [{ text = "One moment." }, { stall = { ms = 2500, after_events = 2 } }]
     let day_limit = Microusd(reserved * FIT + reserved / 2);
     let setup = Setup {
         agent: Some(probe()),
+        database,
         callers: true,
         day_limit,
         scenarios: vec![("pause", pause.to_owned())],
@@ -260,8 +270,9 @@ steps = [{ text = "One moment." }, { stall = { ms = 2500, after_events = 2 } }]
     assert_eq!(i64::try_from(passed).unwrap(), FIT, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
     assert!(answers.iter().all(|answer| [200, 429].contains(&answer.status)));
     assert_eq!(i64::try_from(gate.provider_saw().len()).unwrap(), FIT);
-    let (settled, reserved) = gate.today("global").await;
-    assert!(reserved == 0 && 0 < settled && settled <= day_limit.0);
+    settled(&gate).await;
+    let (spent, reserved) = gate.today("global").await;
+    assert!(reserved == 0 && 0 < spent && spent <= day_limit.0, "{spent} {reserved}");
     gate.finish().await;
 }
 

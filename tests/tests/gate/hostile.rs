@@ -27,7 +27,7 @@ async fn it_sees_nothing_of_the_gateway() {
         ["/x", "/etc/passwd", "/opt/agent/agent", "/lib/x", "/proc/sys/kernel/hostname"]
             .map(|path| json!({"do": "write", "path": path})),
     );
-    orders.push(json!({"do": "write", "path": "/work/mine"}));
+    orders.push(json!({"do": "write", "path": "mine"}));
     let seen = agent.tell(&gate, Value::from(orders)).await;
 
     let names: BTreeSet<&str> = seen[0].as_object().unwrap().keys().map(String::as_str).collect();
@@ -132,6 +132,12 @@ async fn it_reaches_the_model_the_tools_and_nothing_else() {
     }
     assert!(seen[18]["error"].is_string(), "{}", seen[18]);
 
+    were_recorded(&gate).await;
+    gate.finish().await;
+}
+
+/// What was wanted stands in the audit log.
+async fn were_recorded(gate: &TestGate) {
     let recorded = gate.database.denials().await;
     for wanted in [
         "egress.host 169.254.169.254",
@@ -145,7 +151,6 @@ async fn it_reaches_the_model_the_tools_and_nothing_else() {
         assert!(recorded.iter().any(|denial| denial.starts_with(wanted)), "{wanted} is not in {recorded:?}");
     }
     assert!(gate.fake.requests().iter().all(|exchange| exchange.path == "/v1/messages"), "nothing else left for the provider");
-    gate.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ mod agent;
 mod callers;
 mod chat;
 mod failures;
+mod harness;
 mod hostile;
 mod interception;
 mod life;

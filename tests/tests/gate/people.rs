@@ -1,6 +1,6 @@
 //! What one person can't do to another, and what nobody can say.
 
-use gate_tests::{Person, Setup, TestGate, exchange, probe, request};
+use gate_tests::{Person, Postgres, Setup, TestGate, exchange, probe, request};
 use http::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -134,7 +134,7 @@ async fn other_sites_and_other_names_are_refused() {
         assert_eq!(post(&[("sec-fetch-site", site)]).await, 403, "{site}");
     }
     for host in ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "169.254.169.254"] {
-        for path in ["/", "/api/session", "/api/conversations", "/healthz"] {
+        for path in ["/", "/api/session", "/api/conversations", "/assets/x.js", "/nothing"] {
             let answer = exchange(gate.address, request("GET", path, &[("host", host), ("cookie", &ada.cookie)], "")).await;
             assert_eq!((answer.status, answer.header("set-cookie")), (421, ""), "{host}{path}");
         }
@@ -211,7 +211,16 @@ async fn only_one_message_at_a_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_at_once_admit_one() {
-    let gate = quiet().await;
+    two_hundred_at_once(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_at_once_admit_one_on_postgresql() {
+    two_hundred_at_once(Some(Postgres::shared().fresh_database())).await;
+}
+
+async fn two_hundred_at_once(database: Option<String>) {
+    let gate = TestGate::start(Setup { agent: Some(probe()), database, ..Setup::default() }).await;
     let ada = gate.person().await;
     let conversation = ada.conversation().await;
     let slow = json!({"orders": [{"do": "sleep", "ms": 4000}]}).to_string();

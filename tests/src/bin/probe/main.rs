@@ -100,7 +100,7 @@ fn ask(order: &Value) -> Value {
     let answer = model(&body);
     let parsed: Value = serde_json::from_str(answer["body"].as_str().unwrap_or("")).unwrap_or_default();
     let blocks = parsed["content"].as_array().into_iter().flatten();
-    if let Some(id) = blocks.filter_map(|block| block["id"].as_str()).last() {
+    if let Some(id) = blocks.filter_map(|block| block["id"].as_str()).next_back() {
         *LAST.lock().unwrap() = id.to_owned();
     }
     json!({"status": answer["status"], "content": parsed["content"], "error": parsed["error"]})
