@@ -135,7 +135,7 @@ pub async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
 fn lock(folder: &Path) -> Result<File> {
     secrets::private_folder(folder)?;
     let path = folder.join("lock");
-    let file = File::create(&path).with_context(|| format!("{} can't be written", path.display()))?;
+    let file = secrets::open_private(&path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {

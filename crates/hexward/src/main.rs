@@ -13,6 +13,8 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    // What this program writes is its own: databases and secrets are made readable for nobody else.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     raise_file_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -1,11 +1,11 @@
 //! Secrets made at first start, and the private folder they live in. There is no default one anywhere.
 
 use crate::config::Environment;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use data_encoding::HEXLOWER;
-use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 const SECRET_BYTES: usize = 32;
@@ -21,7 +21,23 @@ pub fn random_hex() -> Result<String> {
 pub fn private_folder(folder: &Path) -> Result<()> {
     let cannot = || format!("{} can't be made; choose another --state-dir", folder.display());
     DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(cannot)?;
-    std::fs::set_permissions(folder, Permissions::from_mode(0o700)).with_context(cannot)
+    // One that was there before is looked at, never changed: it may be somebody's, or everybody's.
+    let meta = std::fs::metadata(folder).with_context(cannot)?;
+    if meta.uid() != rustix::process::geteuid().as_raw() || meta.mode() & 0o077 != 0 {
+        bail!(
+            "{} must belong to this user and be closed to others (mode 700), because secrets and data are kept in it; \
+             use `chmod 700` if it is yours, or choose another --state-dir",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+/// Opens a file of the state folder for writing, without following a link that somebody put in its place.
+pub fn open_private(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    options.open(path).with_context(|| format!("{} can't be written", path.display()))
 }
 
 /// The name under which this folder's gateway keeps its open work in the database: made once, so that a restart finds its own
@@ -49,7 +65,8 @@ pub fn generated(folder: &Path) -> Result<String> {
         Ok(_) | Err(_) => {}
     }
     let secret = random_hex()?;
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    let mut file = open_private(&path)?;
+    file.set_len(0)?;
     writeln!(file, "{secret}").with_context(|| format!("{} can't be written", path.display()))?;
     Ok(secret)
 }

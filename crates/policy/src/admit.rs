@@ -42,8 +42,10 @@ pub struct ModelRequest {
     pub model: String,
     /// The output limit asked for; none for count_tokens.
     pub max_tokens: u64,
-    /// Bytes of the body: no prompt has more tokens than bytes.
+    /// Bytes of the body: no text has more tokens than bytes.
     pub body_bytes: u64,
+    /// What images and documents may have in tokens beyond the bytes they take up.
+    pub extra_tokens_max: u64,
     /// The first feature in it by which the provider would fetch or send for the caller, if any.
     pub forbidden_feature: Option<String>,
 }
@@ -201,7 +203,8 @@ pub fn admit_model(request: ModelRequest, view: &RunView, now: Timestamp) -> Res
             if request.max_tokens > view.output_tokens_max {
                 return Err(Denial::new(DenialCode::ModelOutput, &request.max_tokens.to_string()));
             }
-            let prompt_tokens_max = request.body_bytes.saturating_add(PROMPT_OVERHEAD_TOKENS);
+            let prompt_tokens_max =
+                request.body_bytes.saturating_add(request.extra_tokens_max).saturating_add(PROMPT_OVERHEAD_TOKENS);
             prices::price_of(&request.model, now).ceiling(prompt_tokens_max, request.max_tokens)
         }
     };
@@ -254,6 +257,7 @@ mod tests {
             model: "claude-sonnet-5-5".to_owned(),
             max_tokens: 4000,
             body_bytes: 2000,
+            extra_tokens_max: 0,
             forbidden_feature: None,
         }
     }

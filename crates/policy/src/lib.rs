@@ -28,6 +28,6 @@ pub use ids::{CallId, ConversationId, IdError, RunId, SandboxId, UserId};
 pub use manifest::{AgentManifest, Manifest, ManifestError, McpManifest, McpServer, ToolEffect, ToolRule};
 pub use message::{MESSAGE_CHARS_MAX, MessageError, UserMessage};
 pub use money::Microusd;
-pub use prices::{ModelPrice, Rates, price_of};
+pub use prices::{ModelPrice, Rates, is_version_of, price_of};
 pub use time::{Clock, Timestamp};
 pub use usage::Usage;

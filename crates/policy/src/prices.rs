@@ -36,8 +36,8 @@ impl Rates {
 /// What a model costs from a day on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModelPrice {
-    /// Model ids with this prefix.
-    pub prefix: &'static str,
+    /// The model's id, without the date or the word `latest` that may follow it.
+    pub id: &'static str,
     /// The first UTC day of this price, as days since 1970.
     pub from_day: i64,
     /// Rates for a prompt of up to `tier_tokens`.
@@ -48,14 +48,14 @@ pub struct ModelPrice {
     pub above: Rates,
 }
 
-const fn flat(prefix: &'static str, from_day: i64, rates: Rates) -> ModelPrice {
-    ModelPrice { prefix, from_day, rates, tier_tokens: u64::MAX, above: rates }
+const fn flat(id: &'static str, from_day: i64, rates: Rates) -> ModelPrice {
+    ModelPrice { id, from_day, rates, tier_tokens: u64::MAX, above: rates }
 }
 
 /// 2026-10-07, when cache reads of Sonnet 5.5 became cheaper.
 const OCTOBER_7: i64 = 20_733;
 
-/// Longer prefixes first where one is a prefix of another; of equal prefixes the later day wins.
+/// Of equal ids the later day comes first. A model that is not here, a successor included, is priced as unknown.
 const PRICES: &[ModelPrice] = &[
     flat("claude-fable-5-1", 0, Rates::new(1000, 5000, 25)),
     flat("claude-mythos-5-1", 0, Rates::new(1000, 5000, 25)),
@@ -67,13 +67,16 @@ const PRICES: &[ModelPrice] = &[
     flat("claude-opus-4-7", 0, Rates::new(500, 2500, 100)),
     flat("claude-opus-4-6", 0, Rates::new(500, 2500, 100)),
     flat("claude-opus-4-5", 0, Rates::new(500, 2500, 100)),
+    flat("claude-opus-4-1", 0, Rates::new(1500, 7500, 100)),
     flat("claude-opus-4", 0, Rates::new(1500, 7500, 100)),
     flat("claude-sonnet-5-5", OCTOBER_7, Rates::new(200, 1000, 50)),
     flat("claude-sonnet-5-5", 0, Rates::new(200, 1000, 100)),
     flat("claude-sonnet-5", 0, Rates::new(200, 1000, 100)),
+    flat("claude-sonnet-4-6", 0, Rates::new(300, 1500, 100)),
+    flat("claude-sonnet-4-5", 0, Rates::new(300, 1500, 100)),
     flat("claude-sonnet-4", 0, Rates::new(300, 1500, 100)),
     ModelPrice {
-        prefix: "claude-haiku-5-5",
+        id: "claude-haiku-5-5",
         from_day: 0,
         rates: Rates::new(10, 50, 100),
         tier_tokens: 100_000,
@@ -88,8 +91,16 @@ const UNKNOWN: ModelPrice = flat("", 0, Rates { cache_read: 20_000, ..Rates::new
 /// The prices of a model at a moment.
 #[must_use]
 pub fn price_of(model: &str, at: Timestamp) -> ModelPrice {
-    let applies = |price: &&ModelPrice| model.starts_with(price.prefix) && price.from_day <= at.utc_day();
+    let applies = |price: &&ModelPrice| is_version_of(model, price.id) && price.from_day <= at.utc_day();
     PRICES.iter().find(applies).copied().unwrap_or(UNKNOWN)
+}
+
+/// Whether a name is this id, as it is or with the date of a snapshot.
+#[must_use]
+pub fn is_version_of(model: &str, id: &str) -> bool {
+    let Some(rest) = model.strip_prefix(id) else { return false };
+    let is_date = |rest: &str| rest.len() == 8 && rest.bytes().all(|b| b.is_ascii_digit());
+    rest.is_empty() || rest.strip_prefix('-').is_some_and(|rest| rest == "latest" || is_date(rest))
 }
 
 /// Tokens times a rate, in nano-dollars.
@@ -150,6 +161,19 @@ mod tests {
     }
 
     #[test]
+    fn a_successor_is_not_priced_as_what_it_succeeds() {
+        assert!(
+            is_version_of("claude-sonnet-5-5", "claude-sonnet-5-5")
+                && is_version_of("claude-sonnet-5-20260101", "claude-sonnet-5")
+        );
+        assert!(is_version_of("claude-sonnet-4-latest", "claude-sonnet-4"));
+        for other in ["claude-sonnet-5-5", "claude-sonnet-5-9", "claude-sonnet-55", "claude-sonnet-5-max", "claude-sonnet"] {
+            assert!(!is_version_of(other, "claude-sonnet-5"), "{other}");
+        }
+        assert_eq!(price_of("claude-opus-5-9", NOVEMBER), UNKNOWN);
+    }
+
+    #[test]
     fn a_price_has_a_first_day() {
         let before = Timestamp((OCTOBER_7 - 1) * 86_400_000_000);
         assert_eq!(price_of("claude-sonnet-5-5", before).rates.cache_read, 200);
@@ -160,7 +184,7 @@ mod tests {
     fn an_unknown_model_is_never_cheaper_than_a_known_one() {
         for known in PRICES {
             for rates in [known.rates, known.above] {
-                assert!(UNKNOWN.rates.input >= rates.input && UNKNOWN.rates.output >= rates.output, "{}", known.prefix);
+                assert!(UNKNOWN.rates.input >= rates.input && UNKNOWN.rates.output >= rates.output, "{}", known.id);
                 assert!(UNKNOWN.rates.cache_read >= rates.cache_read && UNKNOWN.rates.cache_write_1h >= rates.cache_write_1h);
                 assert!(rates.input > 0 && rates.output > 0 && rates.cache_read > 0);
             }

@@ -7,9 +7,11 @@ use parking_lot::Mutex;
 use policy::{BudgetLine, Manifest, RunId, RunView, SandboxId, Timestamp, UserId};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use tokio::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Emitted calls remembered of one run.
 const EMITTED_MAX: usize = 4096;
@@ -46,6 +48,12 @@ struct Emitted {
 
 /// Token counts a run may ask for, for each turn it has.
 const COUNTS_PER_TURN: u32 = 4;
+/// Requests to its tools' server, for each turn it has.
+const LOOKS_PER_TURN: u32 = 40;
+/// Memory for bodies is given out in units of this size.
+pub(crate) const BODY_UNIT_BYTES: usize = 64 << 10;
+/// 16 MiB for one run.
+const BODY_UNITS_MAX: usize = 256;
 
 /// One run, as the listeners see it.
 pub struct RunContext {
@@ -62,10 +70,16 @@ pub struct RunContext {
     counts: AtomicU32,
     denials: AtomicU32,
     emitted: Mutex<HashMap<String, Emitted>>,
-    events: mpsc::Sender<RunEvent>,
+    looks: AtomicU32,
+    events: Mutex<Option<mpsc::Sender<RunEvent>>>,
+    bodies: Arc<Semaphore>,
+    closed: AtomicBool,
     /// Work that must come to its end before the run does: settlements and journal entries.
-    pub work: TaskTracker,
+    work: TaskTracker,
 }
+
+/// Held by whatever acts for a run; the run's end waits for it.
+pub(crate) type Entry = TaskTrackerToken;
 
 impl RunContext {
     /// A run about to begin. Everything seen of it goes to `events`.
@@ -81,9 +95,39 @@ impl RunContext {
             counts: AtomicU32::new(0),
             denials: AtomicU32::new(0),
             emitted: Mutex::new(HashMap::new()),
-            events,
+            looks: AtomicU32::new(0),
+            events: Mutex::new(Some(events)),
+            bodies: Arc::new(Semaphore::new(BODY_UNITS_MAX)),
+            closed: AtomicBool::new(false),
             work: TaskTracker::new(),
         }
+    }
+
+    /// Lets something act for this run, unless it is over. Whoever was let in before [`RunContext::close`] is waited for; after
+    /// it nobody is let in: the token is taken first, so that one of the two always sees the other.
+    pub(crate) fn enter(&self) -> Option<Entry> {
+        let entry = self.work.token();
+        (!self.closed.load(Ordering::SeqCst)).then_some(entry)
+    }
+
+    /// Ends the run for everybody who holds it: nothing is admitted any more, what was is waited for (at most `wait`), and then
+    /// no event follows. False when something was still going on.
+    pub async fn close(&self, wait: Duration) -> bool {
+        self.closed.store(true, Ordering::SeqCst);
+        self.work.close();
+        let settled = tokio::time::timeout(wait, self.work.wait()).await.is_ok();
+        self.events.lock().take();
+        settled
+    }
+
+    /// Room for bodies that this run may have in memory at the same time, in units of [`BODY_UNIT_BYTES`].
+    pub(crate) fn bodies(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.bodies)
+    }
+
+    /// Takes one of the run's requests to its tools, listings and reads included.
+    pub(crate) fn take_look(&self) -> bool {
+        self.looks.fetch_add(1, Ordering::Relaxed) < self.limits.turns_max.saturating_mul(LOOKS_PER_TURN)
     }
 
     /// What decisions need to know of the run right now.
@@ -122,7 +166,10 @@ impl RunContext {
 
     /// Tells the conductor. Waits when it is behind; a conductor that is gone needs no news.
     pub(crate) async fn tell(&self, event: RunEvent) {
-        let _ = self.events.send(event).await;
+        let events = self.events.lock().clone();
+        if let Some(events) = events {
+            let _ = events.send(event).await;
+        }
     }
 
     /// Whether one more refusal should be written down.

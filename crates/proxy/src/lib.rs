@@ -10,6 +10,7 @@ mod events;
 pub mod mcp;
 pub mod messages;
 mod serve;
+mod strict;
 mod tools;
 
 pub use context::{App, Gate, RunContext, RunLimits};
@@ -22,6 +23,7 @@ use messages::ModelUpstream;
 use policy::{AuditEvent, BudgetLine, Clock, DenialCode, Microusd, RunId, Timestamp};
 use std::sync::Arc;
 use store::Store;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 /// What all listeners share.
@@ -31,14 +33,26 @@ pub struct Proxy {
     upstream: ModelUpstream,
     gateway: String,
     day_limit: Microusd,
+    bodies: Arc<Semaphore>,
     work: TaskTracker,
 }
+
+/// Bodies of all callers that may be in memory at the same time: 256 MiB, in units of [`context::BODY_UNIT_BYTES`].
+const BODY_UNITS_MAX: usize = 4096;
 
 impl Proxy {
     /// `gateway` names this gateway in the ledger; `day_limit` bounds what everybody together spends in a UTC day.
     #[must_use]
     pub fn new(store: Store, clock: Arc<dyn Clock>, upstream: ModelUpstream, gateway: String, day_limit: Microusd) -> Self {
-        Self { store, clock, upstream, gateway, day_limit, work: TaskTracker::new() }
+        Self {
+            store,
+            clock,
+            upstream,
+            gateway,
+            day_limit,
+            bodies: Arc::new(Semaphore::new(BODY_UNITS_MAX)),
+            work: TaskTracker::new(),
+        }
     }
 
     /// The budgets above one run.

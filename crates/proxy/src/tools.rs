@@ -40,9 +40,21 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, run: Arc<RunContext>, request: Re
             );
         }
     };
-    let host = RunTools { proxy: Arc::clone(proxy), run: Arc::clone(&run) };
+    // The run may have ended while the body came. From here on its end waits for this request.
+    let Some(entry) = run.enter() else {
+        return answer::denied(&Denial::new(DenialCode::RunNone, head.uri.path()));
+    };
+    if !run.take_look() {
+        return answer::denied(&Denial::new(DenialCode::RunTurns, &run.run.to_string()));
+    }
+    let host = RunTools { proxy: Arc::clone(proxy), run };
     // A task of its own, so that a client that goes away can't take the journal's second entry with it.
-    let answered = run.work.spawn(async move { front::handle(&head, body, &host).await }).await;
+    let answering = tokio::spawn(async move {
+        let answer = front::handle(&head, body, &host).await;
+        drop(entry);
+        answer
+    });
+    let answered = answering.await;
     answered.map_or_else(
         |_| answer::error(StatusCode::INTERNAL_SERVER_ERROR, "api_error", "The gateway failed to answer. Try again."),
         |response| response.map(|body| body.map_err(|never| match never {}).boxed_unsync()),

@@ -20,6 +20,8 @@ const EVENTS_QUEUED_MAX: usize = 256;
 /// Settlements and journal entries may take this long after the last turn.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
 
+const TOO_MUCH_OUTPUT: &str = "The assistant produced more output than allowed and was stopped. Ask for less at a time.";
+
 /// One run about to be conducted.
 pub(crate) struct Conductor {
     pub(crate) runs: Arc<Runs>,
@@ -57,13 +59,11 @@ impl Conductor {
         let (context, events) = self.context();
         let seen = tokio::spawn(self.watcher(events));
         let outcome = self.with_agent(&context, message).await;
-        // Nothing new can be asked for: settle what was, and close the events by dropping their last sender.
-        context.work.close();
-        if tokio::time::timeout(SETTLE_WAIT, context.work.wait()).await.is_err() {
+        // Nothing new can be asked for; what was is settled, and then no event follows.
+        if !context.close(SETTLE_WAIT).await {
             tracing::warn!(run = %self.run, "calls are still open at the end of their run; the sweeper will settle them");
         }
         let turns = context.turns();
-        drop(context);
         let provider_error = tokio::time::timeout(SETTLE_WAIT, seen).await.ok().and_then(Result::ok).flatten();
         self.end(outcome, provider_error, turns, begun).await;
     }
@@ -189,20 +189,25 @@ impl Conductor {
 
     /// Hands the message over and waits for the end of the turn, a limit, the stop button or the agent's death.
     async fn turn(&self, agent: &mut Agent, message: &UserMessage) -> Outcome {
-        if agent.claude.say(message.as_str()).await.is_err() {
-            return self.died(agent).await;
-        }
         self.feed.push(EventBody::State { state: "thinking" });
-        tokio::select! {
-            event = agent.claude.next() => match event {
-                AgentEvent::Turn(result) => of_turn(&result),
-                AgentEvent::TooMuchOutput => Outcome::failed("agent.output", "The assistant produced more output than allowed and was stopped. Ask for less at a time."),
-                AgentEvent::Closed => self.died(agent).await,
-            },
-            () = self.stop.cancelled() => Outcome { outcome: "stopped", code: None, message: None, agent: None },
-            () = tokio::time::sleep(self.runs.parts.settings.wall_clock) => {
-                Outcome::failed(DenialCode::RunDeadline.as_str(), DenialCode::RunDeadline.sentence())
+        // An agent that does not read holds up nobody but itself: saying is bounded like listening.
+        let exchange = async {
+            if agent.claude.say(message.as_str()).await.is_err() {
+                return AgentEvent::Closed;
             }
+            agent.claude.next().await
+        };
+        let event = tokio::select! {
+            event = exchange => event,
+            () = self.stop.cancelled() => return Outcome { outcome: "stopped", code: None, message: None, agent: None },
+            () = tokio::time::sleep(self.runs.parts.settings.wall_clock) => {
+                return Outcome::failed(DenialCode::RunDeadline.as_str(), DenialCode::RunDeadline.sentence());
+            }
+        };
+        match event {
+            AgentEvent::Turn(result) => of_turn(&result),
+            AgentEvent::TooMuchOutput => Outcome::failed("agent.output", TOO_MUCH_OUTPUT),
+            AgentEvent::Closed => self.died(agent).await,
         }
     }
 

@@ -52,9 +52,10 @@ pub(crate) async fn resource(
 pub(crate) async fn changes(
     State(web): State<Shared>,
     Signed(user): Signed,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
+    let place = web.streams.open(user)?;
     let mine = user.to_string();
-    let changes = stream::unfold((web.store.changes(), mine), |(mut changes, mine)| async move {
+    let changes = stream::unfold((web.store.changes(), mine, place), |(mut changes, mine, place)| async move {
         loop {
             let app = match changes.recv().await {
                 Ok(Change::App { user, app }) if user == mine => Some(app),
@@ -64,10 +65,10 @@ pub(crate) async fn changes(
                 Err(RecvError::Closed) => return None,
             };
             let event = Event::default().json_data(json!({"type": "app_changed", "app": app})).unwrap_or_default();
-            return Some((Ok(event), (changes, mine)));
+            return Some((Ok(event), (changes, mine, place)));
         }
     });
     let until = web.stop.clone();
     let changes = changes.take_until(async move { until.cancelled().await });
-    Sse::new(changes).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    Ok(Sse::new(changes).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }

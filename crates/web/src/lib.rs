@@ -12,6 +12,7 @@ mod door;
 mod run_events;
 mod serve;
 mod session;
+mod streams;
 
 pub use serve::serve;
 
@@ -24,6 +25,7 @@ use runs::Runs;
 use secrecy::SecretString;
 use std::sync::Arc;
 use store::Store;
+use streams::Streams;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -62,6 +64,7 @@ struct Web {
     clock: Arc<dyn Clock>,
     runs: Arc<Runs>,
     settings: PageSettings,
+    streams: Streams,
     stop: CancellationToken,
 }
 

@@ -5,6 +5,7 @@ use crate::answer::Refusal;
 use crate::body::StrictJson;
 use crate::conversations::{Nothing, id_of};
 use crate::session::Signed;
+use crate::streams::Place;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -30,11 +31,12 @@ pub(crate) async fn stream(
         Some(feed) => feed,
         None => ended(&web, user, run).await?,
     };
-    let events = stream::unfold((feed, seen), |(feed, seen): (Feed, u64)| async move {
+    let place = web.streams.open(user)?;
+    let events = stream::unfold((feed, seen, place), |(feed, seen, place): (Feed, u64, Place)| async move {
         let new = feed.after(seen).await;
         let last = new.last()?.seq;
         let shown: Vec<_> = new.into_iter().map(|event| Ok(sse(event.seq, &event))).collect();
-        Some((stream::iter(shown), (feed, last)))
+        Some((stream::iter(shown), (feed, last, place)))
     });
     let until = web.stop.clone();
     let events = events.flatten().take_until(async move { until.cancelled().await });

@@ -1,5 +1,6 @@
 //! The listener for people: HTTP/1.1 with bounded waits and connections, ended in order.
 
+use crate::streams::Streams;
 use crate::{Web, WebParts, router};
 use axum::body::Body;
 use hyper::body::Incoming;
@@ -26,7 +27,7 @@ const DRAIN_WAIT: Duration = Duration::from_secs(5);
 /// An I/O error of the listener itself.
 pub async fn serve(listener: TcpListener, parts: WebParts, stop: CancellationToken) -> std::io::Result<()> {
     let WebParts { store, clock, runs, settings } = parts;
-    let router = router(Arc::new(Web { store, clock, runs, settings, stop: stop.clone() }));
+    let router = router(Arc::new(Web { store, clock, runs, settings, streams: Streams::default(), stop: stop.clone() }));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     loop {

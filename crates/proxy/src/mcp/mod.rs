@@ -10,7 +10,6 @@ pub mod parse;
 mod sentinel;
 mod session;
 mod sse;
-mod strict;
 #[cfg(test)]
 mod tests;
 pub mod upstream;

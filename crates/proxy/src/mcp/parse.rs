@@ -4,7 +4,8 @@
 //! at the headers alone has seen the truth.
 
 use super::host::ToolCall;
-use super::{MODERN, sentinel, strict};
+use super::{MODERN, sentinel};
+use crate::strict;
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use serde_json::{Map, Value, json};
 

@@ -4,7 +4,8 @@
 
 use super::front::{HostError, ServerInfo, ToolCall, ToolHost, handle};
 use super::parse::{Call, Era, LegacyVersion, Message, parse};
-use super::{MODERN, mirror::Mirror, sentinel, sse::Events, strict};
+use super::{MODERN, mirror::Mirror, sentinel, sse::Events};
+use crate::strict;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Method, Request, request::Parts};

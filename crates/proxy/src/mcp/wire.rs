@@ -1,8 +1,8 @@
 //! One exchange with a tool server: bounded in time and size, and honest about what is known when it fails.
 
 use super::sse::Events;
-use super::strict;
 use super::upstream::{USER_HEADER, USER_NAME_HEADER, UpstreamConfig, UpstreamError, UserRef};
+use crate::strict;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};

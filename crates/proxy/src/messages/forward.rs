@@ -3,20 +3,21 @@
 //! Invariant: the whole exchange lives in one task of its own, so that a client that goes away can't take the settlement with
 //! it; and what the model asked for is remembered before the bytes that say so are released.
 
+use super::body::Held;
 use super::meter::{Meter, Seen};
-use super::{Caller, headers};
+use super::{Caller, headers, open, refuse};
 use crate::answer::{self, Body};
 use crate::{Proxy, RunEvent};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use http::{Response, StatusCode, header};
+use http::{Response, StatusCode, header, request::Parts};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
-use policy::{Microusd, ModelPath, Usage, canonical_digest, price_of};
+use policy::{Microusd, ModelPath, ModelRequest, Usage, canonical_digest, price_of};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{OpenModelCall, Settlement};
+use store::{OpenError, OpenModelCall, Settlement};
 use tokio::sync::{mpsc, oneshot};
 
 /// A reservation outlives the run's deadline by this much, so that the last call can still be settled as measured.
@@ -32,47 +33,49 @@ const CLIENT_LEFT: &str = "the client went away";
 
 type Pieces = mpsc::Sender<Piece>;
 
-/// What the client gets first. Without either, the exchange was cut before an answer began.
-enum Head {
-    Response(Response<Body>),
-    Unreachable,
-}
-
 /// A piece of the answer, or its true end. A queue that closes without an end was cut, and the client must see that.
 enum Piece {
     Chunk(Bytes),
     End,
 }
 
-/// Sends the call on its way and returns the provider's answer as it begins.
-pub(super) async fn forward(
-    proxy: Arc<Proxy>,
-    caller: Caller,
-    open: OpenModelCall,
-    head: &http::request::Parts,
-    body: Bytes,
-    time_left: Duration,
-) -> Response<Body> {
-    let (tell_head, head_told) = oneshot::channel();
-    let (client_headers, query) = (head.headers.clone(), head.uri.query().map(str::to_owned));
-    let work = match &caller {
-        Caller::Run(run) => run.work.clone(),
-        Caller::Service(_) => proxy.work.clone(),
-    };
-    work.spawn(async move {
+/// One call about to be made.
+pub(super) struct Call {
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) caller: Caller,
+    pub(super) asked: ModelRequest,
+    pub(super) head: Parts,
+    pub(super) body: Held,
+}
+
+type Tell = oneshot::Sender<Response<Body>>;
+
+impl Call {
+    /// Open, forward, settle. `tell` gets the answer as it begins; without one, it was lost on the way.
+    pub(super) async fn make(self, tell: Tell) {
+        let Self { proxy, caller, asked, head, body } = self;
+        let open = match open(&proxy, &caller, asked).await {
+            Ok(open) => open,
+            Err(OpenError::Denied(denial)) => {
+                let _ = tell.send(refuse(&proxy, &caller, denial).await);
+                return;
+            }
+            Err(OpenError::Store(error)) => {
+                tracing::error!(%error, "a model call could not be written down, so it was not made");
+                let _ = tell.send(answer::unavailable(
+                    "The gateway's database is not available, so nothing may be spent. Try again in a moment.",
+                ));
+                return;
+            }
+        };
         caller.tell(RunEvent::ModelCallBegan).await;
+        let left = caller.view().deadline.0.saturating_sub(proxy.clock.now().0);
+        let time_left = Duration::from_micros(u64::try_from(left).unwrap_or(0));
         let exchange = Exchange { proxy: &proxy, caller: &caller, open: &open };
-        let run = exchange.run(client_headers, query.as_deref(), body, tell_head);
+        let run = exchange.run(&head, body.bytes.clone(), tell);
         // A stream ends before its reservation does: cut at the run's deadline, it is charged at the ceiling.
         let end = tokio::time::timeout(time_left, run).await;
         exchange.settle(end.unwrap_or_else(|_| End::unknown("the run's time was over"))).await;
-    });
-    match head_told.await {
-        Ok(Head::Response(response)) => response,
-        Ok(Head::Unreachable) => {
-            answer::unavailable("The model provider can't be reached. Nothing was charged; try again in a moment.")
-        }
-        Err(_) => answer::unavailable("The model provider's answer was lost, and may have been charged. Try again in a moment."),
     }
 }
 
@@ -89,7 +92,8 @@ impl End {
         Self { status: 200, usage: None, error: Some(error.to_owned()) }
     }
 
-    fn unreachable(error: &str) -> Self {
+    /// Nothing left for the provider.
+    fn not_sent(error: &str) -> Self {
         Self { status: 0, usage: None, error: Some(error.to_owned()) }
     }
 }
@@ -101,25 +105,23 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    async fn run(
-        &self,
-        client_headers: http::HeaderMap,
-        query: Option<&str>,
-        body: Bytes,
-        mut tell_head: oneshot::Sender<Head>,
-    ) -> End {
-        let sent = self.proxy.upstream.send(self.open, query, &client_headers, body);
+    async fn run(&self, head: &Parts, body: Bytes, mut tell: Tell) -> End {
+        if tell.is_closed() {
+            return End::not_sent(CLIENT_LEFT);
+        }
+        let sent = self.proxy.upstream.send(self.open, head.uri.query(), &head.headers, body);
         let response = tokio::select! {
             response = tokio::time::timeout(SILENCE_MAX, sent) => response,
             // The client went away before the answer began; the provider may have begun to work, so the cost is unknown.
-            () = tell_head.closed() => return End::unknown("the client went away"),
+            () = tell.closed() => return End::unknown(CLIENT_LEFT),
         };
         match response {
-            Ok(Ok(response)) => self.pass(response, tell_head).await,
+            Ok(Ok(response)) => self.pass(response, tell).await,
             Ok(Err(error)) if error.is_connect() => {
                 tracing::warn!(error = %chain(&error), "the model provider can't be reached");
-                let _ = tell_head.send(Head::Unreachable);
-                End::unreachable("the provider can't be reached")
+                let text = "The model provider can't be reached. Nothing was charged; try again in a moment.";
+                let _ = tell.send(answer::unavailable(text));
+                End::not_sent("the provider can't be reached")
             }
             Ok(Err(error)) => {
                 tracing::warn!(error = %chain(&error), "the model provider broke the connection");
@@ -129,14 +131,14 @@ impl Exchange<'_> {
         }
     }
 
-    async fn pass(&self, response: Response<Incoming>, tell_head: oneshot::Sender<Head>) -> End {
+    async fn pass(&self, response: Response<Incoming>, tell: Tell) -> End {
         let status = response.status();
         let streamed = is_event_stream(&response);
         let (pieces, receiver) = mpsc::channel(CHUNKS_QUEUED_MAX);
         let mut answer = Response::new(body_of(receiver));
         *answer.status_mut() = status;
         *answer.headers_mut() = headers::to_client(response.headers());
-        let _ = tell_head.send(Head::Response(answer));
+        let _ = tell.send(answer);
         if streamed && status.is_success() {
             self.stream(status, response.into_body(), &pieces).await
         } else {
@@ -146,7 +148,7 @@ impl Exchange<'_> {
 
     /// A stream: every chunk is metered, then released.
     async fn stream(&self, status: StatusCode, body: Incoming, pieces: &Pieces) -> End {
-        let mut meter = Meter::default();
+        let mut meter = Meter::new(&self.open.permit().request().model);
         let mut error = None;
         let mut body = body.into_data_stream();
         loop {
@@ -193,7 +195,7 @@ impl Exchange<'_> {
             }
         }
         let bytes = bytes.freeze();
-        let mut meter = Meter::default();
+        let mut meter = Meter::new(&self.open.permit().request().model);
         if status.is_success() {
             for seen in meter.whole(&bytes) {
                 self.saw(seen).await;

@@ -64,6 +64,7 @@ struct Event {
 
 #[derive(Deserialize)]
 struct Message {
+    model: Option<String>,
     usage: Option<UsageFields>,
     #[serde(default)]
     content: Vec<Block>,
@@ -100,12 +101,15 @@ struct OpenTool {
     id: String,
     name: String,
     json: String,
+    /// A part was left out, so the rest is not what the model said.
+    overlong: bool,
     whole: Option<Value>,
 }
 
 /// One answer being metered.
-#[derive(Default)]
 pub struct Meter {
+    /// The model that was permitted: another one's usage can't be priced.
+    model: String,
     scanner: SseScanner,
     usage: Usage,
     /// The stream's last usage came with a stop reason: it is the final one.
@@ -115,6 +119,19 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// For an answer of this model.
+    #[must_use]
+    pub fn new(model: &str) -> Self {
+        Self {
+            model: model.to_owned(),
+            scanner: SseScanner::default(),
+            usage: Usage::default(),
+            complete: false,
+            failed: false,
+            tools: BTreeMap::new(),
+        }
+    }
+
     /// Reads the next chunk of a stream.
     pub fn push(&mut self, chunk: &[u8]) -> Vec<Seen> {
         let mut scanner = std::mem::take(&mut self.scanner);
@@ -127,6 +144,7 @@ impl Meter {
     /// Reads a whole answer that is not a stream.
     pub fn whole(&mut self, body: &[u8]) -> Vec<Seen> {
         let Ok(message) = serde_json::from_slice::<Message>(body) else { return Vec::new() };
+        self.answered_by(message.model.as_deref());
         if let Some(usage) = &message.usage {
             self.update(usage);
             self.complete = true;
@@ -141,11 +159,18 @@ impl Meter {
     }
 
     fn event(&mut self, data: &[u8], seen: &mut Vec<Seen>) {
-        let Ok(event) = serde_json::from_slice::<Event>(data) else { return };
+        // What can't be read may have been the usage: then nothing is known.
+        let Ok(event) = serde_json::from_slice::<Event>(data) else {
+            self.failed = true;
+            return;
+        };
         match event.kind.as_str() {
             "message_start" => {
-                if let Some(usage) = event.message.and_then(|message| message.usage) {
-                    self.update(&usage);
+                if let Some(message) = event.message {
+                    self.answered_by(message.model.as_deref());
+                    if let Some(usage) = &message.usage {
+                        self.update(usage);
+                    }
                 }
             }
             "content_block_start" => self.block_start(event.index, event.content_block, seen),
@@ -166,6 +191,10 @@ impl Meter {
             }
             _ => {}
         }
+    }
+
+    fn answered_by(&mut self, model: Option<&str>) {
+        self.failed |= model.is_some_and(|model| model != self.model && !policy::is_version_of(model, &self.model));
     }
 
     /// Counts are cumulative: a later one replaces an earlier one, never adds to it.
@@ -190,7 +219,7 @@ impl Meter {
         match (block.kind.as_str(), block.id, block.name) {
             ("tool_use", Some(id), Some(name)) if self.tools.len() < BLOCKS_MAX => {
                 seen.push(Seen::ToolStarted { id: id.clone(), name: name.clone() });
-                self.tools.insert(index, OpenTool { id, name, json: String::new(), whole: block.input });
+                self.tools.insert(index, OpenTool { id, name, json: String::new(), overlong: false, whole: block.input });
             }
             ("text", _, _) => seen.extend(block.text.filter(|text| !text.is_empty()).map(Seen::Text)),
             _ => {}
@@ -203,10 +232,11 @@ impl Meter {
             Some("text_delta") => seen.extend(delta.text.map(Seen::Text)),
             Some("input_json_delta") => {
                 let tool = index.and_then(|index| self.tools.get_mut(&index));
-                if let (Some(tool), Some(part)) = (tool, delta.partial_json)
-                    && tool.json.len() + part.len() <= INPUT_BYTES_MAX
-                {
-                    tool.json.push_str(&part);
+                if let (Some(tool), Some(part)) = (tool, delta.partial_json) {
+                    tool.overlong |= tool.json.len() + part.len() > INPUT_BYTES_MAX;
+                    if !tool.overlong {
+                        tool.json.push_str(&part);
+                    }
                 }
             }
             Some(_) | None => {}
@@ -217,7 +247,7 @@ impl Meter {
         let Some(tool) = index.and_then(|index| self.tools.remove(&index)) else { return };
         let input = if tool.json.is_empty() { tool.whole } else { serde_json::from_str(&tool.json).ok() };
         // Arguments that are not JSON (or were too long) were not emitted as any call's arguments.
-        if let Some(input) = input {
+        if let Some(input) = input.filter(|_| !tool.overlong) {
             seen.push(Seen::Tool { id: tool.id, name: tool.name, input });
         }
     }
@@ -266,7 +296,7 @@ mod tests {
     fn the_last_cumulative_usage_counts_at_every_chunk_split() {
         let bytes = tool_stream();
         for size in [1, 2, 3, 7, 64, bytes.len()] {
-            let mut meter = Meter::default();
+            let mut meter = Meter::new("m");
             let seen: Vec<Seen> = bytes.chunks(size).flat_map(|chunk| meter.push(chunk)).collect();
             let expected = Usage { input: 11, output: 25, cache_read: 0, cache_write_5m: 5, cache_write_1h: 2 };
             assert_eq!(meter.final_usage(), Some(expected), "chunks of {size}");
@@ -279,17 +309,33 @@ mod tests {
     fn a_cut_or_failed_stream_has_no_final_usage() {
         let bytes = tool_stream();
         let cut = bytes.windows(13).position(|window| window == b"message_delta").expect("it is there");
-        let mut meter = Meter::default();
+        let mut meter = Meter::new("m");
         meter.push(&bytes[..cut]);
         assert_eq!(meter.final_usage(), None);
-        let mut meter = Meter::default();
+        let mut meter = Meter::new("m");
         let seen = meter.push(&stream(&[json!({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}})]));
         assert_eq!((seen, meter.final_usage()), (vec![Seen::Error("overloaded_error: busy".to_owned())], None));
     }
 
     #[test]
+    fn another_models_usage_or_an_unreadable_event_is_no_measure() {
+        let answer = |model: &str, garbage: &str| {
+            let start =
+                json!({"type": "message_start", "message": {"model": model, "usage": {"input_tokens": 1, "output_tokens": 1}}});
+            let end = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}});
+            let mut meter = Meter::new("m");
+            meter.push(&stream(&[start]));
+            meter.push(garbage.as_bytes());
+            meter.push(&stream(&[end]));
+            meter.final_usage().is_some()
+        };
+        assert!(answer("m", "") && answer("m-20260101", ": comment\n\n"));
+        assert!(!answer("dearer", "") && !answer("m", "data: {not json\n\n"));
+    }
+
+    #[test]
     fn a_tool_call_with_broken_arguments_was_not_emitted() {
-        let mut meter = Meter::default();
+        let mut meter = Meter::new("m");
         let seen = meter.push(&stream(&[
             json!({"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "id": "t", "name": "n", "input": {}}}),
             json!({"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": "{\"a\":"}}),
@@ -300,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_whole_answer_is_read_like_a_stream() {
-        let mut meter = Meter::default();
+        let mut meter = Meter::new("m");
         let body = json!({"content": [{"type": "text", "text": "a"}, {"type": "tool_use", "id": "t", "name": "n", "input": {"x": 1}}, {"type": "new"}], "usage": {"input_tokens": 3, "output_tokens": 4}});
         let seen = meter.whole(body.to_string().as_bytes());
         assert_eq!(seen.len(), 2);

@@ -2,6 +2,7 @@
 //!
 //! Bytes pass through unchanged in both directions; the key exists only in the request that leaves for the provider.
 
+mod body;
 mod callers;
 mod forward;
 mod headers;
@@ -14,19 +15,14 @@ pub use callers::{CallerSecret, SecretError, serve_callers};
 pub use upstream::{ModelUpstream, UpstreamError};
 
 use crate::answer::{self, Body};
-use crate::context::RunContext;
+use crate::context::{Entry, RunContext};
 use crate::{Proxy, RunEvent};
-use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use policy::{AuditEvent, Denial, DenialCode, ModelPath, ModelRequest, RunView, admit_model};
 use std::sync::Arc;
-use std::time::Duration;
 use store::{OpenError, OpenModelCall};
-
-/// A body that takes longer than this to arrive is not waited for.
-const BODY_WAIT: Duration = Duration::from_secs(60);
+use tokio::sync::oneshot;
 
 /// Who asks for a model call.
 pub(crate) enum Caller {
@@ -44,6 +40,14 @@ impl Caller {
         }
     }
 
+    /// Lets a call begin, unless its run is over.
+    fn enter(&self, proxy: &Proxy) -> Option<Entry> {
+        match self {
+            Self::Run(run) => run.enter(),
+            Self::Service(_) => Some(proxy.work.token()),
+        }
+    }
+
     async fn tell(&self, event: RunEvent) {
         if let Self::Run(run) = self {
             run.tell(event).await;
@@ -53,41 +57,37 @@ impl Caller {
 
 /// Answers one request on the model path. `path` is the provider's path (`/v1/...`).
 pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, request: Request<Incoming>) -> Response<Body> {
-    match admit(proxy, &caller, path, request).await {
-        Ok((open, head, body)) => {
-            let left = caller.view().deadline.0.saturating_sub(proxy.clock.now().0);
-            let time_left = Duration::from_micros(u64::try_from(left).unwrap_or(0));
-            forward::forward(Arc::clone(proxy), caller, open, &head, body, time_left).await
-        }
-        Err(response) => response,
-    }
-}
-
-/// Up to the point where the call is permitted, reserved and written down; an `Err` is the answer.
-async fn admit(
-    proxy: &Proxy,
-    caller: &Caller,
-    path: &str,
-    request: Request<Incoming>,
-) -> Result<(OpenModelCall, http::request::Parts, Bytes), Response<Body>> {
     let Some(known) = ModelPath::parse(request.method().as_str(), path) else {
         let wanted = format!("{} {path}", request.method());
-        return Err(refuse(proxy, caller, Denial::new(DenialCode::ModelPath, &wanted)).await);
+        return refuse(proxy, &caller, Denial::new(DenialCode::ModelPath, &wanted)).await;
     };
     let (head, body) = request.into_parts();
-    let body = read_body(&head, body).await?;
-    let asked = parse::model_request(known, &body)
-        .map_err(|text| answer::error(StatusCode::BAD_REQUEST, "invalid_request_error", &text))?;
-    match open(proxy, caller, asked).await {
-        Ok(open) => Ok((open, head, body)),
-        Err(OpenError::Denied(denial)) => Err(refuse(proxy, caller, denial).await),
-        Err(OpenError::Store(error)) => {
-            tracing::error!(%error, "a model call could not be written down, so it was not made");
-            Err(answer::unavailable("The gateway's database is not available, so nothing may be spent. Try again in a moment."))
-        }
-    }
+    let read = async {
+        let body = body::read(proxy, &caller, &head, body).await?;
+        let asked = parse::read(known, body.bytes.clone()).await.map_err(|text| body::invalid(&text))?;
+        Ok((asked, body))
+    };
+    let (asked, body) = match read.await {
+        Ok(read) => read,
+        Err(response) => return response,
+    };
+    // The run may have ended while the body came. From here on its end waits for this call.
+    let Some(entry) = caller.enter(proxy) else {
+        return refuse(proxy, &caller, Denial::new(DenialCode::RunNone, path)).await;
+    };
+    let (tell, told) = oneshot::channel();
+    let call = forward::Call { proxy: Arc::clone(proxy), caller, asked, head, body };
+    // A task of its own, so that a client that goes away can't take reservation and settlement with it.
+    tokio::spawn(async move {
+        call.make(tell).await;
+        drop(entry);
+    });
+    told.await.unwrap_or_else(|_| {
+        answer::unavailable("The model provider's answer was lost, and may have been charged. Try again in a moment.")
+    })
 }
 
+/// May they? And then: reserved and written down.
 async fn open(proxy: &Proxy, caller: &Caller, request: ModelRequest) -> Result<OpenModelCall, OpenError> {
     let (now, view, path) = (proxy.clock.now(), caller.view(), request.path);
     let deadline = view.deadline;
@@ -103,26 +103,6 @@ async fn open(proxy: &Proxy, caller: &Caller, request: ModelRequest) -> Result<O
     }
     let lifetime_secs = (deadline.0 - now.0) / 1_000_000 + forward::GRACE_SECS;
     proxy.store.open_model_call(permit, &proxy.gateway, now, lifetime_secs).await
-}
-
-/// Reads the whole body within its bounds.
-async fn read_body(head: &http::request::Parts, body: Incoming) -> Result<Bytes, Response<Body>> {
-    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if content_type.split(';').next().is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json")) {
-        return Err(answer::error(StatusCode::BAD_REQUEST, "invalid_request_error", "content-type must be application/json."));
-    }
-    match tokio::time::timeout(BODY_WAIT, Limited::new(body, parse::BODY_BYTES_MAX).collect()).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(answer::error(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "request_too_large",
-            "The request is larger than 32 MB. Send less at a time.",
-        )),
-        Ok(Err(_)) => Err(answer::error(StatusCode::BAD_REQUEST, "invalid_request_error", "The body ended early.")),
-        Err(_) => {
-            Err(answer::error(StatusCode::REQUEST_TIMEOUT, "timeout_error", "The body took longer than 60 seconds to arrive."))
-        }
-    }
 }
 
 /// Records a refusal and answers it.

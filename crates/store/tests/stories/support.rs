@@ -113,6 +113,7 @@ pub fn model_permit(run: RunId, user: UserId, budgets: Vec<BudgetLine>) -> Model
         model: "claude-sonnet-5-5".to_owned(),
         max_tokens: 1000,
         body_bytes: 2000,
+        extra_tokens_max: 0,
         forbidden_feature: None,
     };
     admit_model(request, &view(run, user, budgets), NOW).expect("nothing speaks against it")
