@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::num::NonZeroU32;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use std::time::Duration;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with, socketpair};
 use rustix::process::{Pid, Resource, Rlimit, Signal, chroot, getrlimit, kill_process, pivot_root, prlimit};
 use rustix::thread::{CapabilitySet, UnshareFlags, capability_is_in_bounding_set};
 use serde_json::{Value, json};
@@ -24,7 +27,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let answer = match words.as_slice() {
         ["facts", ..] => facts(),
-        ["attack", ..] => attack(),
+        ["attack", ..] => json!({ "attacks": attack(), "sockets": odd_sockets(), "calls": odd_calls() }),
+        ["sockets", ..] => json!({ "odd": odd_sockets(), "calls": odd_calls(), "plain": plain_sockets() }),
+        ["strange-call", which] => strange_call(which),
+        ["forbid-filters", program] => forbid_filters(program),
         ["connect", addresses @ ..] => addresses.iter().map(|address| connect(address)).collect(),
         ["ask", address] => ask(address),
         ["allocate", megabytes] => allocate(megabytes.parse().unwrap_or(0)),
@@ -157,6 +163,135 @@ fn attack() -> Value {
     })
 }
 
+fn family(number: i32) -> AddressFamily {
+    AddressFamily::from_raw(u16::try_from(number).unwrap_or(u16::MAX))
+}
+
+fn socket(number: i32, kind: SocketType, protocol: i32) -> Value {
+    let protocol = u32::try_from(protocol).ok().and_then(NonZeroU32::new).map(Protocol::from_raw);
+    outcome(socket_with(family(number), kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, protocol))
+}
+
+fn socket_pair(number: i32) -> Value {
+    outcome(socketpair(family(number), SocketType::STREAM, SocketFlags::CLOEXEC, None))
+}
+
+/// Sockets that are not of the sandbox's network, or of parts of the kernel that no agent needs.
+fn odd_sockets() -> Value {
+    use libc::{AF_INET, AF_INET6, AF_NETLINK};
+    const AF_KCM: i32 = 41;
+    const AF_QIPCRTR: i32 = 42;
+    const AF_SMC: i32 = 43;
+    let (stream, dgram, raw, seqpacket) = (SocketType::STREAM, SocketType::DGRAM, SocketType::RAW, SocketType::SEQPACKET);
+    json!({
+        "vsock_stream": socket(libc::AF_VSOCK, stream, 0),
+        "vsock_dgram": socket(libc::AF_VSOCK, dgram, 0),
+        "vsock_seqpacket": socket(libc::AF_VSOCK, seqpacket, 0),
+        "alg": socket(libc::AF_ALG, seqpacket, 0),
+        "packet": socket(libc::AF_PACKET, raw, 0x0300),
+        "packet_dgram": socket(libc::AF_PACKET, dgram, 0x0300),
+        "key": socket(libc::AF_KEY, raw, 2),
+        "rxrpc": socket(libc::AF_RXRPC, dgram, libc::AF_INET),
+        "tipc": socket(libc::AF_TIPC, seqpacket, 0),
+        "bluetooth": socket(libc::AF_BLUETOOTH, seqpacket, 0),
+        "can": socket(libc::AF_CAN, raw, 1),
+        "xdp": socket(libc::AF_XDP, raw, 0),
+        "kcm": socket(AF_KCM, seqpacket, 0),
+        "qipcrtr": socket(AF_QIPCRTR, dgram, 0),
+        "smc": socket(AF_SMC, stream, 0),
+        "sctp": socket(AF_INET, stream, libc::IPPROTO_SCTP),
+        "sctp_by_type": socket(AF_INET, seqpacket, 0),
+        "mptcp": socket(AF_INET6, stream, libc::IPPROTO_MPTCP),
+        "ping": socket(AF_INET, dgram, libc::IPPROTO_ICMP),
+        "netlink_netfilter": socket(AF_NETLINK, raw, libc::NETLINK_NETFILTER),
+        "netlink_xfrm": socket(AF_NETLINK, raw, libc::NETLINK_XFRM),
+        "netlink_audit": socket(AF_NETLINK, raw, libc::NETLINK_AUDIT),
+        "netlink_generic": socket(AF_NETLINK, raw, libc::NETLINK_GENERIC),
+        "netlink_uevent": socket(AF_NETLINK, raw, libc::NETLINK_KOBJECT_UEVENT),
+        "pair_vsock": socket_pair(libc::AF_VSOCK),
+        "pair_tipc": socket_pair(libc::AF_TIPC),
+        "pair_alg": socket_pair(libc::AF_ALG),
+    })
+}
+
+/// Sockets that programs need.
+fn plain_sockets() -> Value {
+    use libc::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX};
+    let (stream, dgram, raw) = (SocketType::STREAM, SocketType::DGRAM, SocketType::RAW);
+    json!({
+        "unix": socket(AF_UNIX, stream, 0),
+        "unix_dgram": socket(AF_UNIX, dgram, 0),
+        "tcp": socket(AF_INET, stream, 0),
+        "tcp_named": socket(AF_INET6, stream, libc::IPPROTO_TCP),
+        "udp": socket(AF_INET6, dgram, 0),
+        "udp_named": socket(AF_INET, dgram, libc::IPPROTO_UDP),
+        "routes": socket(AF_NETLINK, raw, libc::NETLINK_ROUTE),
+        "pair": socket_pair(AF_UNIX),
+    })
+}
+
+/// Calls that go around a filter: an error number, or the signal that the caller died of.
+#[expect(unsafe_code, reason = "the calls are expected to be refused")]
+fn odd_calls() -> Value {
+    let mut parameters = [0_u64; 15];
+    // SAFETY: the parameters (120 bytes) outlive the call.
+    let ring = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, parameters.as_mut_ptr()) };
+    let ring = if ring < 0 { json!(std::io::Error::last_os_error().raw_os_error()) } else { json!("done") };
+    let mut calls = BTreeMap::from([("io_uring", ring)]);
+    if cfg!(target_arch = "x86_64") {
+        calls.extend(["x32", "i386"].map(|which| (which, died_of(which))));
+    }
+    json!(calls)
+}
+
+fn died_of(which: &str) -> Value {
+    let own = std::env::current_exe().unwrap_or_default();
+    let status = Command::new(own).args(["strange-call", which]).stdout(Stdio::null()).status();
+    status.map_or_else(|error| json!(error.to_string()), |status| json!(status.signal()))
+}
+
+/// Asks for the own process number in a way that is not this architecture's.
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "the calls have no safe wrapper")]
+fn strange_call(which: &str) -> Value {
+    const X32_GETPID: i64 = 0x4000_0000 | 39;
+    const I386_GETPID: i32 = 20;
+    if which == "x32" {
+        // SAFETY: no memory is passed.
+        return json!(unsafe { libc::syscall(X32_GETPID) });
+    }
+    let mut number = I386_GETPID;
+    // SAFETY: no memory is passed; the kernel changes the one register, and r8 to r11 in old versions.
+    unsafe { std::arch::asm!("int 0x80", inout("eax") number, out("r8") _, out("r9") _, out("r10") _, out("r11") _) };
+    json!(number)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn strange_call(which: &str) -> Value {
+    json!(format!("no {which} here"))
+}
+
+/// Becomes a program around which no filter can be installed, as in a strict container.
+#[expect(unsafe_code, reason = "filters have no safe wrapper")]
+fn forbid_filters(program: &str) -> Value {
+    let step = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: u16::try_from(code).unwrap_or(0), jt, jf, k };
+    let seccomp = u32::try_from(libc::SYS_seccomp).unwrap_or(0);
+    let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
+    let mut steps = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, seccomp),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, refused),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog { len: 4, filter: steps.as_mut_ptr() };
+    if rustix::thread::set_no_new_privs(true).is_err() {
+        return json!("no_new_privs");
+    }
+    // SAFETY: the head and its four instructions outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) };
+    if result == 0 { json!(Command::new(program).exec().to_string()) } else { json!("refused") }
+}
+
 /// Signals to the first process must be without effect; that this line is reached at all is the proof.
 fn first_process_survives() -> Value {
     let results = [Signal::KILL, Signal::TERM, Signal::STOP].map(|signal| kill_process(Pid::INIT, signal).is_ok());
@@ -252,7 +387,6 @@ fn read(path: &str) -> Value {
 
 /// Leaves a child in a session of its own behind, and waits itself.
 fn linger(id: &str) -> Value {
-    use std::os::unix::process::CommandExt;
     let child = Command::new("/probe").args(["sleep", id]).process_group(0).stdout(Stdio::null()).spawn();
     println!("{}", json!(child.is_ok()));
     sleep()

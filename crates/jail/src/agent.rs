@@ -5,8 +5,9 @@
 //! 3. standard streams, session, file mask, resource limits,
 //! 4. every way to gain a capability, then the user and group, without supplementary groups,
 //! 5. every capability held, and the keys of the caller's session,
-//! 6. (rules on files and sockets, then on system calls, have their place here),
-//! 7. signals, working folder, and every other descriptor on execution.
+//! 6. (rules on files have their place here),
+//! 7. signals, working folder, and every other descriptor on execution,
+//! 8. sockets beyond the sandbox's network, by a filter on system calls.
 
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::Channel;
 use crate::failure::{Because, failure};
+use crate::filter;
 use crate::privileges;
 use crate::sys;
 
@@ -81,6 +83,7 @@ fn become_agent(
     chdir(&plan.cwd).because(Step::Exec, || format!("the working folder {} can't be entered inside", plan.cwd.display()))?;
     sys::close_from_on_exec(3).because(Step::Exec, || "descriptors can't be closed".into())?;
     wait_for(channel)?; // until the listeners are there
+    filter::install()?;
     execute(plan)
 }
 

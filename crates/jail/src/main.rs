@@ -8,6 +8,7 @@ mod agent;
 mod cgroups;
 mod channel;
 mod failure;
+mod filter;
 mod init;
 mod mounts;
 mod namespaces;
@@ -25,6 +26,8 @@ use std::process::ExitCode;
 use rustix::fs::Mode;
 
 fn main() -> ExitCode {
+    // Not the caller's, which must not decide who can enter what is made here.
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
         [] => confine(),
@@ -49,7 +52,6 @@ fn confine() -> ExitCode {
         Err(error) => return complain(&error),
     };
     sys::ignore_termination();
-    rustix::process::umask(Mode::WGRP | Mode::WOTH);
     // A session of its own, unless it already leads a group.
     let _leader = rustix::process::setsid();
     match supervisor::serve(&control) {

@@ -3,7 +3,7 @@
 //! Invariant: the program is single-threaded from start to end, in every process it forks. So after [`fork`] ordinary
 //! code is fine: no lock can be held by a thread that the child does not have.
 
-use std::ffi::{CStr, CString, c_int, c_uint};
+use std::ffi::{CStr, CString, c_int, c_uint, c_ushort};
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Errno;
@@ -67,6 +67,15 @@ pub fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -
     // SAFETY: the texts outlive the call and end in NUL, the two lists in a null pointer.
     unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
     last_errno()
+}
+
+/// Puts a filter before every further system call of this process (seccomp(2)). Takes no_new_privs.
+pub fn filter_calls(program: &[libc::sock_filter]) -> Result<(), Errno> {
+    let len = c_ushort::try_from(program.len()).map_err(|_| Errno::INVAL)?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel only reads, and only during the call: a head that outlives it, and `len` instructions behind it.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
 /// Leaves the caller's session keyring, whose keys anyone below it may read, for a new and empty one.

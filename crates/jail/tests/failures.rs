@@ -93,6 +93,18 @@ fn a_bad_plan_is_refused_in_words() {
 }
 
 #[test]
+fn without_a_filter_there_is_no_sandbox() {
+    let stage = Stage::new();
+    let probe = stage.probe().to_string_lossy().into_owned();
+    for who in everyone() {
+        let refused = common::launch(&stage, *who, &plan(&stage, &["exit", "0"]), &[&probe, "forbid-filters"]);
+        let failure = refused.err().unwrap_or_else(|| panic!("{who:?}: it runs"));
+        assert_eq!((failure.step, failure.errno), (Step::Identity, Some(libc::EPERM)), "{who:?}: {failure}");
+        assert!(failure.message.contains("seccomp"), "{failure}");
+    }
+}
+
+#[test]
 fn root_must_name_the_agents_user() {
     if common::tests_run_as_root() {
         let stage = Stage::new();

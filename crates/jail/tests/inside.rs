@@ -6,9 +6,10 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 
 use common::{As, Stage, everyone, plan, start};
-use jail::{Isolation, Mount};
+use jail::{Isolation, Mount, Plan};
 use serde_json::{Value, json};
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
@@ -32,6 +33,7 @@ fn the_agent_is_nobody_with_nothing() {
         }
         assert_eq!(facts.get("bounding"), Some(&json!(0)), "{who:?}");
         assert_eq!(text(status, "NoNewPrivs"), "1");
+        assert_eq!(text(status, "Seccomp"), "2", "{who:?}: its calls are filtered");
         assert_eq!(text(status, "Uid"), "1000\t1000\t1000\t1000");
         assert_eq!(text(status, "Gid"), "1000\t1000\t1000\t1000");
         assert_eq!(text(status, "Groups"), "", "{who:?}: no supplementary groups");
@@ -121,7 +123,10 @@ fn every_attack_is_refused() {
     for who in everyone() {
         let sandbox = start(&stage, *who, &plan(&stage, &["attack"]));
         assert_eq!(sandbox.ready.downgrades.iter().filter(|text| text.contains("namespace")).count(), 0);
-        let results = sandbox.answer();
+        let answer = sandbox.answer();
+        let part = |name: &str| answer.get(name).cloned().unwrap_or_default();
+        assert_odd_ways_are_barred(*who, &part("sockets"), &part("calls"));
+        let results = part("attacks");
         let results = results.as_object().expect("an object");
         assert!(results.len() >= 20);
         for (attack, result) in results {
@@ -139,6 +144,40 @@ fn every_attack_is_refused() {
         assert_eq!(errno("write_usr"), Some(libc::EROFS));
         assert_eq!(errno("write_root"), Some(libc::EROFS));
         assert_eq!(errno("mount_tmpfs"), Some(libc::EPERM));
+    }
+}
+
+/// Sockets beyond the sandbox's network, and calls around the filter that refuses them.
+fn assert_odd_ways_are_barred(who: As, sockets: &Value, calls: &Value) {
+    let sockets = sockets.as_object().expect("an object");
+    assert!(sockets.len() >= 25);
+    for (name, result) in sockets {
+        assert_eq!(result, &json!(libc::EAFNOSUPPORT), "{who:?}: {name}");
+    }
+    assert_eq!(calls.get("io_uring"), Some(&json!(libc::ENOSYS)), "{who:?}");
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(calls.get("x32"), Some(&json!(libc::SIGSYS)), "{who:?}");
+        // A kernel without the old architecture's calls has another word for the same death.
+        let of_old = calls.get("i386").and_then(Value::as_i64);
+        assert!([libc::SIGSYS, libc::SIGSEGV].map(|signal| Some(i64::from(signal))).contains(&of_old), "{who:?}: {of_old:?}");
+    }
+}
+
+#[test]
+fn sockets_are_judged_in_both_isolations_and_plain_ones_work() {
+    let stage = Stage::new();
+    for who in everyone() {
+        for wanted in [plan(&stage, &["sockets"]), network_only(&stage, &["sockets"])] {
+            let answer = start(&stage, *who, &wanted).answer();
+            let part = |name: &str| answer.get(name).cloned().unwrap_or_default();
+            assert_odd_ways_are_barred(*who, &part("odd"), &part("calls"));
+            let plain = part("plain");
+            let plain = plain.as_object().expect("an object");
+            assert!(plain.len() >= 8);
+            for (name, result) in plain {
+                assert_eq!(result, "done", "{who:?}: {:?}: {name}", wanted.isolation);
+            }
+        }
     }
 }
 
@@ -177,6 +216,34 @@ fn files_are_made_covered_and_owned_as_described() {
 }
 
 #[test]
+fn the_callers_file_mask_changes_nothing() {
+    let stage = Stage::new();
+    for who in everyone() {
+        let [narrow, usual, wide] = ["077", "022", "000"].map(|mask| {
+            let mut wanted = plan(&stage, &[]);
+            let script =
+                "read _; umask; cd /; find / -xdev -maxdepth 3 ! -path '/usr/*' ! -path '/proc/*' -printf '%m %p\\n' | sort";
+            wanted.argv = ["/usr/bin/sh", "-c", script].map(str::to_owned).to_vec();
+            wanted.cwd = "/".into();
+            wanted.mounts.push(Mount::File { target: "/made/deep/file".into(), content: "x".into(), mode: 0o644 });
+            wanted.mounts.push(Mount::Tmpfs { target: "/made/open".into(), size_bytes: 4096, inodes: 8, mode: 0o777 });
+            let launcher = format!("umask {mask}; exec \"$0\"");
+            let started = common::launch(&stage, *who, &wanted, &["/usr/bin/sh", "-c", &launcher]);
+            let mut sandbox = started.unwrap_or_else(|failure| panic!("{who:?}: {mask}: {failure}"));
+            let groups = sandbox.ready.cgroups.iter().map(|folder| fs::metadata(folder).expect("there").mode());
+            let groups: Vec<u32> = groups.collect();
+            sandbox.stdin.write_all(b"\n").expect("the script goes on");
+            let mut seen = String::new();
+            sandbox.stdout.read_to_string(&mut seen).expect("text");
+            (seen, groups, sandbox.end().code)
+        });
+        assert!(usual.0.starts_with("0077\n") && usual.0.contains("644 /made/deep/file\n"), "{who:?}: {}", usual.0);
+        assert!(usual.0.contains("755 /made/deep\n") && usual.0.contains("777 /made/open\n"), "{who:?}: {}", usual.0);
+        assert_eq!((&narrow, &wide), (&usual, &usual), "{who:?}");
+    }
+}
+
+#[test]
 fn streams_are_the_agents_own() {
     let stage = Stage::new();
     for who in everyone() {
@@ -192,19 +259,23 @@ fn streams_are_the_agents_own() {
     }
 }
 
+fn network_only(stage: &Stage, words: &[&str]) -> Plan {
+    let mut wanted = plan(stage, words);
+    wanted.isolation = Isolation::NetworkOnly;
+    wanted.mounts.clear();
+    wanted.host_uid = None;
+    wanted.cwd = stage.folder.clone();
+    if let Some(program) = wanted.argv.first_mut() {
+        *program = stage.probe().to_string_lossy().into_owned();
+    }
+    wanted
+}
+
 #[test]
 fn network_only_keeps_the_files_and_the_user_but_not_the_network() {
     let stage = Stage::new();
     for who in everyone() {
-        let mut wanted = plan(&stage, &["facts"]);
-        wanted.isolation = Isolation::NetworkOnly;
-        wanted.mounts.clear();
-        wanted.host_uid = None;
-        wanted.cwd = stage.folder.clone();
-        if let Some(program) = wanted.argv.first_mut() {
-            *program = stage.probe().to_string_lossy().into_owned();
-        }
-        let facts = start(&stage, *who, &wanted).answer();
+        let facts = start(&stage, *who, &network_only(&stage, &["facts"])).answer();
         let user = match who {
             As::Root => 0,
             As::User if common::tests_run_as_root() => 65534,
@@ -215,6 +286,7 @@ fn network_only_keeps_the_files_and_the_user_but_not_the_network() {
         assert_eq!(text(status, "CapEff"), "0000000000000000");
         assert_eq!(text(status, "CapBnd"), "0000000000000000");
         assert_eq!(text(status, "NoNewPrivs"), "1");
+        assert_eq!(text(status, "Seccomp"), "2", "{who:?}: its calls are filtered");
         assert_eq!(facts.pointer("/present/~1sys"), Some(&json!(true)));
         assert_eq!(text(&facts, "interfaces").lines().skip(2).count(), 1, "{who:?}");
     }

@@ -132,25 +132,25 @@ pub fn start(stage: &Stage, who: As, plan: &Plan) -> Sandbox {
 
 /// Starts a plan; a failure is the jail's answer.
 pub fn try_start(stage: &Stage, who: As, plan: &Plan) -> Result<Sandbox, Failure> {
+    launch(stage, who, plan, &[])
+}
+
+/// Starts a plan by a program that ends in executing its last argument, the jail; `launcher` is the words before that.
+pub fn launch(stage: &Stage, who: As, plan: &Plan, launcher: &[&str]) -> Result<Sandbox, Failure> {
     let (agent_in, stdin) = std::io::pipe().expect("a pipe");
     let (stdout, agent_out) = std::io::pipe().expect("a pipe");
     let (stderr, agent_err) = std::io::pipe().expect("a pipe");
     let stdio = AgentStdio { stdin: agent_in.into(), stdout: agent_out.into(), stderr: agent_err.into() };
     let (control, theirs) = jail::control_pair().expect("a socket pair");
     let program = stage.folder.join("hexward-jail");
-    let command = match who {
-        As::User if tests_run_as_root() => {
-            let mut command = jail::command(&program, theirs);
-            command.uid(NOBODY).gid(NOBODY);
-            command
-        }
-        As::Root | As::User => jail::command(&program, theirs),
-        As::UserInGroup => {
-            let mut command = jail::command(Path::new("/usr/bin/setpriv"), theirs);
-            command.args(["--reuid=65534", "--regid=65534", "--groups=12345"]).arg(program);
-            command
-        }
-    };
+    let group_change = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--groups=12345"];
+    let before: &[&str] = if who == As::UserInGroup { &group_change } else { launcher };
+    let mut words = before.iter().map(Path::new).chain([program.as_path()]);
+    let mut command = jail::command(words.next().expect("at least the program"), theirs);
+    command.args(words);
+    if who == As::User && tests_run_as_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
     let started = {
         let _no_copies = FORKS.read();
         Jail::start(command, control, plan, stdio)
