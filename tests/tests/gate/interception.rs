@@ -49,6 +49,7 @@ fn one_message_without_root() {
     }
     let state = folder.path().join("state");
     std::fs::create_dir(&state).unwrap();
+    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o700)).unwrap();
     let mut command = Command::new(folder.path().join("hexward"));
     command.args(["demo", "--once", AURORA, "--state-dir"]).arg(&state).arg("--agent").arg(folder.path().join("claude"));
     command.current_dir(folder.path()).env_clear().env("HEXWARD_LOG", "info");
@@ -75,7 +76,12 @@ fn one_message_that_changes_nothing_is_no_success() {
     let folder = tempfile::tempdir().unwrap();
     let once = |arguments: &[&str]| {
         let mut command = Command::new(hexward());
-        command.args(["demo", "--once", AURORA, "--state-dir"]).arg(folder.path()).arg("--agent").arg(agent()).args(arguments);
+        command
+            .args(["demo", "--once", AURORA, "--state-dir"])
+            .arg(folder.path().join("state"))
+            .arg("--agent")
+            .arg(agent())
+            .args(arguments);
         let output = command.current_dir(folder.path()).env_clear().output().unwrap();
         let out = String::from_utf8_lossy(&output.stdout).into_owned();
         (output.status.code(), out.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok()))

@@ -4,6 +4,7 @@ use fake::{Fake, FakeConfig};
 use gate_tests::{Process, Program, ProgramSetup, control_groups, eventually, exchange, request};
 use serde_json::Value;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -85,6 +86,11 @@ async fn what_is_taken_is_said_so() {
         ProgramSetup { config: good.config.replace("callers = \"127.0.0.1:0\"", &format!("callers = \"{address}\"")), ..good };
     let said = refusal(&callers);
     assert!(said.contains("listen.callers") && said.contains(&address), "{said}");
+    let state = folder.path().join("state");
+    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let said = refusal(&setup(folder.path(), &fake));
+    assert!(said.contains("700") && said.contains("--state-dir"), "secrets are not kept where others can look: {said}");
+    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o700)).unwrap();
     let first = setup(folder.path(), &fake).start();
     let second = refusal(&setup(folder.path(), &fake));
     assert!(second.contains("another hexward"), "one gateway for one folder: {second}");
