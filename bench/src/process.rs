@@ -1,5 +1,6 @@
 //! Programs under test: started, waited for with a bound, looked at from outside, and ended.
 
+use crate::statistics::number;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -10,8 +11,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// Linux counts processor time in hundredths of a second, whatever the kernel's own tick is.
-const TICKS_PER_SECOND: f64 = 100.0;
+const NANOS_PER_SECOND: f64 = 1e9;
 const END_WAIT: Duration = Duration::from_secs(15);
 const END_STEP: Duration = Duration::from_millis(5);
 
@@ -48,10 +48,16 @@ impl Process {
         resident_bytes(&status).context("/proc tells no VmRSS")
     }
 
-    /// Processor time used so far, in seconds.
+    /// Processor time its living threads used so far, in seconds. `/proc/PID/stat` counts in hundredths of a second,
+    /// which is too coarse here.
     pub fn cpu_seconds(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        cpu_seconds(&stat).context("/proc tells no processor time")
+        let mut nanos = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // A thread may end between the two looks.
+            let Ok(stat) = std::fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+            nanos += running_nanos(&stat).context("/proc tells no processor time")?;
+        }
+        Ok(number(nanos) / NANOS_PER_SECOND)
     }
 
     fn end(&mut self) -> std::io::Result<()> {
@@ -92,12 +98,9 @@ fn resident_bytes(status: &str) -> Option<u64> {
     Some(kib.trim().parse::<u64>().ok()? * 1024)
 }
 
-/// The program's name stands in parentheses and may hold anything, so fields are counted after the last one.
-fn cpu_seconds(stat: &str) -> Option<f64> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut times = fields.split_ascii_whitespace().skip(11);
-    let (user, system): (u32, u32) = (times.next()?.parse().ok()?, times.next()?.parse().ok()?);
-    Some((f64::from(user) + f64::from(system)) / TICKS_PER_SECOND)
+/// Time on a processor, time waiting for one, turns.
+fn running_nanos(schedstat: &str) -> Option<u64> {
+    schedstat.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// A loopback port that was free a moment ago.
@@ -116,10 +119,21 @@ mod tests {
     }
 
     #[test]
-    fn processor_time_is_found_behind_any_name() {
-        let stat = "7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20";
-        assert!(cpu_seconds(stat).is_some_and(|seconds| (seconds - 2.0).abs() < 1e-9));
-        assert_eq!(cpu_seconds("7 (a) S 1"), None);
+    fn processor_time_is_what_was_run_not_what_was_waited() {
+        assert_eq!(running_nanos("2000 9000 7\n"), Some(2_000));
+        assert_eq!(running_nanos(""), None);
+    }
+
+    #[test]
+    fn a_busy_program_uses_processor_time() {
+        let log = std::env::temp_dir().join(format!("bench-busy-{}", std::process::id()));
+        let busy = Process::start(Command::new("sh").args(["-c", "while :; do :; done"]), &log).expect("sh");
+        let (begun, mut used) = (Instant::now(), 0.0);
+        while used < 0.01 && begun.elapsed() < Duration::from_secs(20) {
+            used = busy.cpu_seconds().expect("a number");
+        }
+        assert!(used >= 0.01, "{used}");
+        std::fs::remove_file(log).expect("a log");
     }
 
     #[test]
