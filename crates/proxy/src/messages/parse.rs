@@ -3,16 +3,16 @@
 //! Unknown fields pass, as the provider's clients expect. What is closed is what could act for the caller: kinds of tools and
 //! blocks are allow-lists, and so are the places where content may come from.
 
-use crate::strict;
 use bytes::Bytes;
 use policy::{ModelPath, ModelRequest};
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
+use std::fmt;
 
 /// Larger bodies are parsed beside the event loop.
 const INLINE_BYTES_MAX: usize = 256 << 10;
 
-/// Fields by which the provider would fetch, run or send something, use another model, or ask another price.
-const FORBIDDEN_FIELDS: &[&str] = &["mcp_servers", "container", "speed", "inference_geo", "fallbacks", "fallback_model"];
 /// Tools without a type are the caller's own; these are the provider's designs for tools that the caller runs.
 const CLIENT_TOOLS: &[&str] = &["bash_2", "text_editor_2", "computer_2", "memory_2"];
 /// Blocks that hold what they say, or are the model's and the caller's own.
@@ -37,28 +37,57 @@ pub(super) async fn read(path: ModelPath, body: Bytes) -> Result<ModelRequest, S
     parsed.unwrap_or_else(|_| Err("The body can't be read.".to_owned()))
 }
 
+#[derive(Deserialize)]
+struct Fields {
+    model: String,
+    max_tokens: Option<u64>,
+    messages: Vec<Message>,
+    system: Option<Content>,
+    tools: Option<Vec<Tool>>,
+    context_management: Option<ContextManagement>,
+    service_tier: Option<String>,
+    mcp_servers: Option<IgnoredAny>,
+    container: Option<IgnoredAny>,
+    speed: Option<IgnoredAny>,
+    inference_geo: Option<IgnoredAny>,
+    fallbacks: Option<IgnoredAny>,
+    fallback_model: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    content: Option<Content>,
+}
+
+#[derive(Deserialize)]
+struct Tool {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ContextManagement {
+    edits: Option<Vec<Tool>>,
+}
+
 fn model_request(path: ModelPath, body: &[u8]) -> Result<ModelRequest, String> {
-    let parsed = strict::parse(body).map_err(|error| format!("The body is not a valid request: {error}."))?;
-    let Value::Object(fields) = parsed else { return Err("The body is not a valid request: it must be an object.".to_owned()) };
-    let model = fields.get("model").and_then(Value::as_str).unwrap_or_default();
-    if model.is_empty() || model.len() > 128 || model.chars().any(char::is_control) {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err("The body is not a valid request: it must be an object.".to_owned());
+    }
+    let fields: Fields = serde_json::from_slice(body).map_err(|error| format!("The body is not a valid request: {error}."))?;
+    if fields.model.is_empty() || fields.model.len() > 128 || fields.model.chars().any(char::is_control) {
         return Err("model must be a name of 1 to 128 characters.".to_owned());
     }
-    if !fields.get("messages").is_some_and(Value::is_array) {
-        return Err("messages must be a list.".to_owned());
-    }
-    let max_tokens = match path {
-        ModelPath::CountTokens => 0,
-        ModelPath::Messages => {
-            fields.get("max_tokens").and_then(Value::as_u64).ok_or("max_tokens is required and must be a whole number.")?
-        }
+    let max_tokens = match (path, fields.max_tokens) {
+        (ModelPath::CountTokens, _) => 0,
+        (ModelPath::Messages, Some(max_tokens)) => max_tokens,
+        (ModelPath::Messages, None) => return Err("max_tokens is required.".to_owned()),
     };
-    let mut seen = Seen::default();
-    seen.request(&fields);
+    let seen = fields.seen();
     Ok(ModelRequest {
         digest: policy::digest_bytes(body),
         path,
-        model: model.to_owned(),
+        model: fields.model,
         max_tokens,
         body_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
         extra_tokens_max: seen.extra_tokens_max,
@@ -66,7 +95,39 @@ fn model_request(path: ModelPath, body: &[u8]) -> Result<ModelRequest, String> {
     })
 }
 
-/// What was found on a walk over the request; each value is visited once.
+impl Fields {
+    fn seen(&self) -> Seen {
+        let mut seen = Seen::default();
+        for (name, there) in [
+            ("mcp_servers", self.mcp_servers.is_some()),
+            ("container", self.container.is_some()),
+            ("speed", self.speed.is_some()),
+            ("inference_geo", self.inference_geo.is_some()),
+            ("fallbacks", self.fallbacks.is_some()),
+            ("fallback_model", self.fallback_model.is_some()),
+            ("service_tier", self.service_tier.as_ref().is_some_and(|tier| !matches!(tier.as_str(), "auto" | "standard_only"))),
+        ] {
+            if there {
+                seen.forbid(name.to_owned());
+            }
+        }
+        let edits = self.context_management.as_ref().and_then(|management| management.edits.as_deref()).unwrap_or_default();
+        for kind in edits.iter().filter_map(|edit| edit.kind.as_deref()).filter(|kind| kind.starts_with("compact")) {
+            seen.forbid(format!("context_management.{kind}"));
+        }
+        for kind in self.tools.iter().flatten().filter_map(|tool| tool.kind.as_deref()) {
+            if kind != "custom" && !CLIENT_TOOLS.iter().any(|known| kind.starts_with(known)) {
+                seen.forbid(format!("tools.{kind}"));
+            }
+        }
+        let contents = self.messages.iter().map(|message| &message.content).chain([&self.system]).flatten();
+        contents.for_each(|content| seen.merge(&content.0));
+        seen
+    }
+}
+
+/// What was found in a part of the request. It is gathered while the bytes are read, each once, and no tree is built: a
+/// request takes no more memory than its bytes.
 #[derive(Default)]
 struct Seen {
     forbidden: Option<String>,
@@ -78,71 +139,146 @@ impl Seen {
         self.forbidden.get_or_insert(feature);
     }
 
-    fn request(&mut self, fields: &Map<String, Value>) {
-        let there = |name: &&&str| fields.get(**name).is_some_and(|value| !value.is_null());
-        if let Some(name) = FORBIDDEN_FIELDS.iter().find(there) {
-            self.forbid((*name).to_owned());
+    fn merge(&mut self, other: &Self) {
+        if let Some(feature) = &other.forbidden {
+            self.forbidden.get_or_insert_with(|| feature.clone());
         }
-        let tier = fields.get("service_tier").and_then(Value::as_str);
-        if tier.is_some_and(|tier| !matches!(tier, "auto" | "standard_only")) {
-            self.forbid("service_tier".to_owned());
-        }
-        let list = |name: &str, inner: Option<&str>| {
-            let value = fields.get(name).and_then(|value| inner.map_or(Some(value), |inner| value.get(inner)));
-            value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
-        };
-        for edit in list("context_management", Some("edits")) {
-            if kind_of(edit).starts_with("compact") {
-                self.forbid(format!("context_management.{}", kind_of(edit)));
-            }
-        }
-        for tool in list("tools", None) {
-            let kind = kind_of(tool);
-            if !matches!(kind, "" | "custom") && !CLIENT_TOOLS.iter().any(|known| kind.starts_with(known)) {
-                self.forbid(format!("tools.{kind}"));
-            }
-        }
-        for message in list("messages", None) {
-            self.content(message.get("content"));
-        }
-        self.content(fields.get("system"));
-    }
-
-    /// Text, a block, or a list of blocks.
-    fn content(&mut self, content: Option<&Value>) {
-        match content {
-            Some(Value::Array(blocks)) => blocks.iter().for_each(|block| self.block(block)),
-            Some(block @ Value::Object(_)) => self.block(block),
-            Some(Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_)) | None => {}
-        }
-    }
-
-    fn block(&mut self, block: &Value) {
-        let kind = kind_of(block);
-        if !BLOCKS.contains(&kind) {
-            self.forbid(format!("block.{kind}"));
-        }
-        if let Some(source) = block.get("source").filter(|source| source.is_object()) {
-            let from = kind_of(source);
-            if !INLINE_SOURCES.contains(&from) {
-                self.forbid(format!("source.{from}"));
-            }
-            if kind == "document" && from == "base64" {
-                self.extra_tokens_max = self.extra_tokens_max.saturating_add(PDF_TOKENS_MAX);
-            }
-            self.content(source.get("content"));
-        }
-        if kind == "image" {
-            self.extra_tokens_max = self.extra_tokens_max.saturating_add(IMAGE_TOKENS_MAX);
-        }
-        if kind != "tool_use" {
-            self.content(block.get("content"));
-        }
+        self.extra_tokens_max = self.extra_tokens_max.saturating_add(other.extra_tokens_max);
     }
 }
 
-fn kind_of(value: &Value) -> &str {
-    value.get("type").and_then(Value::as_str).unwrap_or_default()
+/// Text, a block, or a list of blocks.
+struct Content(Seen);
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ContentVisitor).map(Self)
+    }
+}
+
+struct ContentVisitor;
+
+impl<'de> Visitor<'de> for ContentVisitor {
+    type Value = Seen;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text or blocks")
+    }
+
+    fn visit_unit<E>(self) -> Result<Seen, E> {
+        Ok(Seen::default())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Seen, E> {
+        Ok(Seen::default())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut blocks: A) -> Result<Seen, A::Error> {
+        let mut seen = Seen::default();
+        while let Some(Block(block)) = blocks.next_element()? {
+            seen.merge(&block);
+        }
+        Ok(seen)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Seen, A::Error> {
+        BlockVisitor.visit_map(fields)
+    }
+}
+
+/// One block. Only an object is one.
+struct Block(Seen);
+
+impl<'de> Deserialize<'de> for Block {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BlockVisitor).map(Self)
+    }
+}
+
+struct BlockVisitor;
+
+impl<'de> Visitor<'de> for BlockVisitor {
+    type Value = Seen;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a block")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Seen, A::Error> {
+        let (mut kind, mut source, mut content) = (None::<String>, None::<Source>, None::<Content>);
+        while let Some(key) = fields.next_key::<Cow<'de, str>>()? {
+            match key.as_ref() {
+                "type" => once(&mut kind, "type", fields.next_value()?)?,
+                "source" => once(&mut source, "source", fields.next_value()?)?,
+                "content" => once(&mut content, "content", fields.next_value()?)?,
+                _ => drop(fields.next_value::<IgnoredAny>()?),
+            }
+        }
+        let kind = kind.unwrap_or_default();
+        let mut seen = Seen::default();
+        if !BLOCKS.contains(&kind.as_str()) {
+            seen.forbid(format!("block.{kind}"));
+        }
+        if let Some(Source { kind: from, inner }) = &source {
+            if from.as_ref().is_some_and(|from| !INLINE_SOURCES.contains(&from.as_str())) {
+                seen.forbid(format!("source.{}", from.as_deref().unwrap_or_default()));
+            }
+            if kind == "document" && from.as_deref() == Some("base64") {
+                seen.extra_tokens_max = PDF_TOKENS_MAX;
+            }
+            seen.merge(inner);
+        }
+        if kind == "image" {
+            seen.extra_tokens_max = seen.extra_tokens_max.saturating_add(IMAGE_TOKENS_MAX);
+        }
+        if let Some(Content(inner)) = &content {
+            seen.merge(inner);
+        }
+        Ok(seen)
+    }
+}
+
+/// Where a block's content comes from: an object with a kind, or (of search results) a text that only names it.
+struct Source {
+    kind: Option<String>,
+    inner: Seen,
+}
+
+impl<'de> Deserialize<'de> for Source {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SourceVisitor)
+    }
+}
+
+struct SourceVisitor;
+
+impl<'de> Visitor<'de> for SourceVisitor {
+    type Value = Source;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a source")
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Source, E> {
+        Ok(Source { kind: None, inner: Seen::default() })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Source, A::Error> {
+        let (mut kind, mut content) = (None::<String>, None::<Content>);
+        while let Some(key) = fields.next_key::<Cow<'de, str>>()? {
+            match key.as_ref() {
+                "type" => once(&mut kind, "type", fields.next_value()?)?,
+                "content" => once(&mut content, "content", fields.next_value()?)?,
+                _ => drop(fields.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Source { kind: Some(kind.unwrap_or_default()), inner: content.map(|Content(inner)| inner).unwrap_or_default() })
+    }
+}
+
+/// A key that stands twice could be read differently elsewhere.
+fn once<T, E: Error>(slot: &mut Option<T>, name: &'static str, value: T) -> Result<(), E> {
+    if slot.replace(value).is_some() { Err(E::duplicate_field(name)) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -155,17 +291,21 @@ mod tests {
         let good = read(r#"{"model":"m","max_tokens":5,"messages":[],"unknown":{"x":1}}"#).expect("a good request");
         assert_eq!((good.model.as_str(), good.max_tokens, good.forbidden_feature), ("m", 5, None));
         for (bad, why) in [
-            ("", "EOF"),
+            ("", "must be an object"),
+            ("{", "EOF"),
             ("[]", "must be an object"),
             (r#"{"max_tokens":5,"messages":[]}"#, "model"),
             (r#"{"model":"m","messages":[]}"#, "max_tokens is required"),
-            (r#"{"model":"m","max_tokens":-1,"messages":[]}"#, "max_tokens"),
-            (r#"{"model":"m","max_tokens":1e30,"messages":[]}"#, "max_tokens"),
+            (r#"{"model":"m","max_tokens":-1,"messages":[]}"#, "invalid value"),
+            (r#"{"model":"m","max_tokens":1e30,"messages":[]}"#, "invalid type"),
             (r#"{"model":"m","max_tokens":1e999,"messages":[]}"#, "range"),
-            (r#"{"model":"m","max_tokens":1,"messages":"x"}"#, "messages"),
-            (r#"{"model":"m","model":"n","max_tokens":1,"messages":[]}"#, "comes twice"),
-            (r#"{"model":"m","max_tokens":1,"max_tokens":9,"messages":[]}"#, "comes twice"),
-            (r#"{"model":"m","max_tokens":1,"messages":[{"content":[{"source":"x","source":{"type":"url"}}]}]}"#, "comes twice"),
+            (r#"{"model":"m","max_tokens":1,"messages":"x"}"#, "a sequence"),
+            (r#"{"model":"m","model":"n","max_tokens":1,"messages":[]}"#, "duplicate field"),
+            (r#"{"model":"m","max_tokens":1,"max_tokens":9,"messages":[]}"#, "duplicate field"),
+            (
+                r#"{"model":"m","max_tokens":1,"messages":[{"content":[{"source":"x","source":{"type":"url"}}]}]}"#,
+                "duplicate field",
+            ),
             (r#"{"model":"","max_tokens":1,"messages":[]}"#, "model must be"),
         ] {
             let error = read(bad).expect_err(bad);
@@ -243,13 +383,17 @@ mod tests {
     #[test]
     fn nesting_costs_no_more_than_it_is_long() {
         let deep = |levels: usize| {
-            let (open, close) = (r#"[{"type":"base64"},"#.repeat(levels), "]".repeat(levels));
-            format!(r#"{{"model":"m","max_tokens":1,"messages":[{{"content":{open}5{close}}}]}}"#)
+            let (open, close) = (r#"[{"type":"document","content":"#.repeat(levels), "}]".repeat(levels));
+            format!(r#"{{"model":"m","max_tokens":1,"messages":[{{"content":{open}"x"{close}}}]}}"#)
         };
-        assert!(model_request(ModelPath::Messages, deep(100).as_bytes()).is_ok());
+        assert!(model_request(ModelPath::Messages, deep(50).as_bytes()).is_ok());
         assert!(model_request(ModelPath::Messages, deep(200).as_bytes()).is_err(), "the parser bounds the depth");
-        let wide =
-            format!(r#"{{"model":"m","max_tokens":1,"messages":[{{"content":[{}5]}}]}}"#, r#"{"type":"text"},"#.repeat(300_000));
+        let wide = format!(
+            r#"{{"model":"m","max_tokens":1,"messages":[{{"content":[{}]}}]}}"#,
+            vec![r#"{"type":"text"}"#; 300_000].join(",")
+        );
+        let arrays = r#"{"model":"m","max_tokens":1,"messages":[{"content":[["text"]]}]}"#;
+        assert!(model_request(ModelPath::Messages, arrays.as_bytes()).is_err(), "only an object is a block");
         assert!(model_request(ModelPath::Messages, wide.as_bytes()).is_ok());
     }
 }
