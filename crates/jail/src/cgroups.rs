@@ -19,6 +19,12 @@ use crate::failure::{Because, failure};
 use crate::namespaces::Power;
 
 const FOLDER: &str = "hexward";
+/// Version 1 counts what sockets keep apart from other memory, so it comes on top: an eighth of that, and no more than a
+/// hundred full connections.
+const SOCKETS_SHARE: u64 = 8;
+const SOCKETS_BYTES_MAX: u64 = 32 << 20;
+const SOCKETS_LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
+
 const CPU_PERIOD_US: u64 = 100_000;
 
 /// The kernel lets go of a dead group's last member a moment after its death is reported.
@@ -57,7 +63,9 @@ impl Cgroups {
                 doors: Vec::new(),
                 locks: Vec::new(),
                 downgrades: vec![
-                    format!("the memory limit is not enforced, no control group could be made: {failure}"),
+                    format!(
+                        "the memory limit is not enforced, neither for programs nor for sockets: no control group could be made: {failure}"
+                    ),
                     "the process limit is RLIMIT_NPROC, not a control group".into(),
                 ],
             }),
@@ -109,6 +117,9 @@ impl Cgroups {
         for (name, value) in needed {
             self.set(name, value).because(Step::Cgroup, || format!("the limit {name} = {value} could not be set"))?;
         }
+        if self.version == Version::One {
+            self.limit_sockets(limits.memory_bytes)?;
+        }
         let swap: (&str, &str) = match self.version {
             Version::One => ("memory.memsw.limit_in_bytes", &memory),
             Version::Two => ("memory.swap.max", "0"),
@@ -119,6 +130,19 @@ impl Cgroups {
             self.limit_cpu(percent);
         }
         Ok(())
+    }
+
+    /// Despite its name it holds for UDP too. Version 2 counts sockets as memory.
+    fn limit_sockets(&mut self, memory_bytes: u64) -> Result<(), Failure> {
+        let bytes = (memory_bytes / SOCKETS_SHARE).min(SOCKETS_BYTES_MAX);
+        match self.set(SOCKETS_LIMIT, &bytes.to_string()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let told = "what sockets keep in memory is not limited: the kernel does not count it (CONFIG_MEMCG_KMEM)";
+                self.downgrades.push(told.into());
+                Ok(())
+            }
+            result => result.because(Step::Cgroup, || format!("the limit {SOCKETS_LIMIT} = {bytes} could not be set")),
+        }
     }
 
     fn limit_cpu(&mut self, percent: u32) {

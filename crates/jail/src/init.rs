@@ -20,8 +20,7 @@ use crate::namespaces::{self, Power};
 use crate::privileges;
 use crate::sys::{self, Forked};
 
-/// A user that owns nothing. With root the first process ends as this one, so that the agent can't reach it as an
-/// equal; without, it has to stay who it is.
+/// A user that owns nothing, for a first process whose agent is root itself on the host and has no equals.
 const NOBODY: u32 = 65534;
 
 /// From the sandbox's first process to the supervisor.
@@ -72,7 +71,7 @@ fn start_agent(plan: &Plan, power: Power, cgroups: &Cgroups, stdio: AgentStdio, 
     privileges::be_opaque()?;
     downgrades.extend(users.write_for(&channel, &host_proc)?);
     drop(host_proc);
-    give_up(power)?;
+    give_up(plan, power)?;
     wait_for_listeners(supervisor)?;
     release(&channel)?;
     supervisor.send(&FromInit::Started { downgrades })?;
@@ -158,12 +157,14 @@ fn fork_agent(plan: &Plan, identity: Identity, stdio: AgentStdio, host_proc: &Ow
     }
 }
 
-/// Leaves this process without any power. The last moment at which it is tied to its supervisor again is followed by a
+/// Leaves this process without any power. With root it becomes a user whose processes are this one alone, so that nobody
+/// can end it as an equal; without, it has to stay who it is. The last moment at which it is tied to its supervisor again is followed by a
 /// message to it, so a supervisor that died in between is noticed.
-fn give_up(power: Power) -> Result<(), Failure> {
+fn give_up(plan: &Plan, power: Power) -> Result<(), Failure> {
     privileges::bar_capabilities()?;
     if power == Power::Root {
-        privileges::become_user(NOBODY, NOBODY, true)?;
+        let user = plan.first_process_uid().unwrap_or(NOBODY);
+        privileges::become_user(user, user, true)?;
     }
     privileges::drop_capabilities()?;
     privileges::be_opaque()?;

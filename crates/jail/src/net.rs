@@ -25,6 +25,15 @@ const BACKLOG: i32 = 256;
 /// Where the first port without privileges is written down.
 const FIRST_FREE_PORT: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
 
+/// Least, first and most that the kernel keeps for one direction of one TCP connection. Its own most is many megabytes,
+/// for lines that are long and wide; here nothing is farther than the gateway.
+const BUFFERS: [(&str, &str); 2] =
+    [("/proc/sys/net/ipv4/tcp_rmem", "4096 131072 262144"), ("/proc/sys/net/ipv4/tcp_wmem", "4096 16384 262144")];
+
+/// The longest packet, which is otherwise 64 KiB on a loopback. One in each direction is kept for every connection even
+/// where the memory for sockets is used up, so its size decides what many connections cost.
+const PACKET_BYTES: u32 = 8 << 10;
+
 /// What the gateway gets.
 pub struct Network {
     /// TCP 80, TCP 443, UDP 53, TCP 53, then the extra ports.
@@ -41,7 +50,10 @@ pub fn prepare(extra_ports: &[u16]) -> Result<Network, Failure> {
     routes.add_address(SOURCE).because(Step::Network, say("no source address"))?;
     routes.all_local_v4(SOURCE).because(Step::Network, say("no route for IPv4"))?;
     require_low_ports_kept()?;
-    let mut downgrades = Vec::new();
+    let mut downgrades = bound_buffers();
+    if let Err(errno) = routes.bound_packets(PACKET_BYTES) {
+        downgrades.push(format!("packets in the sandbox's network are not bounded to {PACKET_BYTES} bytes: {errno}"));
+    }
     let ipv6 = match routes.all_local_v6() {
         Ok(()) => true,
         Err(errno) => {
@@ -60,6 +72,12 @@ fn require_low_ports_kept() -> Result<(), Failure> {
         return Ok(());
     }
     fs::write(FIRST_FREE_PORT, "1024").because(Step::Network, || format!("{FIRST_FREE_PORT} is {first} and can't be set to 1024"))
+}
+
+/// Belongs to the network namespace, so its owner may set it, unless somebody has mounted `/proc/sys` read-only.
+fn bound_buffers() -> Vec<String> {
+    let told = |(path, values)| Some(format!("{path} is not lowered to {values}: {}", fs::write(path, values).err()?));
+    BUFFERS.into_iter().filter_map(told).collect()
 }
 
 fn listen_everywhere(ipv6: bool, extra_ports: &[u16]) -> Result<Vec<OwnedFd>, Failure> {

@@ -1,4 +1,4 @@
-//! Four messages to the kernel's routing tables (rtnetlink(7)), written out, in place of a program or a library.
+//! Five messages to the kernel's routing tables (rtnetlink(7)), written out, in place of a program or a library.
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -24,6 +24,14 @@ impl Routes {
     pub fn loopback_up(&self) -> Result<(), Errno> {
         let up = libc::IFF_UP.cast_unsigned().to_ne_bytes();
         let body = [&[0; 4], &LOOPBACK.to_ne_bytes()[..], &up, &up].concat();
+        self.ask(libc::RTM_NEWLINK, 0, &body)
+    }
+
+    /// `ip link set lo mtu BYTES gso_max_size BYTES`
+    pub fn bound_packets(&self, bytes: u32) -> Result<(), Errno> {
+        let (mtu, offload) =
+            (attribute(libc::IFLA_MTU, bytes.to_ne_bytes()), attribute(libc::IFLA_GSO_MAX_SIZE, bytes.to_ne_bytes()));
+        let body = [&[0; 4], &LOOPBACK.to_ne_bytes()[..], &[0; 8], &mtu, &offload].concat();
         self.ask(libc::RTM_NEWLINK, 0, &body)
     }
 

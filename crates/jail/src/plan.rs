@@ -13,6 +13,9 @@ const EXTRA_PORTS_MAX: usize = 16;
 const MEMORY_BYTES_MIN: u64 = 4 << 20;
 const FILES_OPEN_MIN: u64 = 16;
 
+/// How far a sandbox's first process is from its agent among the host's users (see [`Plan::host_uid`]).
+const FIRST_PROCESS_AFTER: u32 = 100_000;
+
 /// Ports that every sandbox captures, so they can't be asked for again.
 const STANDARD_PORTS: [u16; 3] = [53, 80, 443];
 
@@ -53,6 +56,9 @@ pub struct Plan {
     #[serde(default = "agent_id")]
     pub gid: u32,
     /// User and group on the host, distinct for each sandbox. Needed with root, unused without.
+    ///
+    /// The sandbox's first process is yet another, 100 000 higher, so that neither its agent nor anything else on the
+    /// host is its equal. A caller takes these from one range of at most that length, and leaves both ranges to this.
     #[serde(default)]
     pub host_uid: Option<u32>,
     /// What the agent and everything it starts may use together.
@@ -168,6 +174,12 @@ impl Plan {
         self.mounts.iter().try_for_each(Mount::validate)
     }
 
+    /// User and group of the sandbox's first process on the host.
+    #[must_use]
+    pub fn first_process_uid(&self) -> Option<u32> {
+        self.host_uid?.checked_add(FIRST_PROCESS_AFTER)
+    }
+
     fn validate_names(&self) -> Result<(), PlanFault> {
         let id_ok = (1..=64).contains(&self.id.len())
             && self.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
@@ -194,12 +206,13 @@ impl Plan {
     }
 
     fn validate_users(&self) -> Result<(), PlanFault> {
+        let host_ok = self.host_uid.is_none_or(|uid| uid != 0 && self.first_process_uid().is_some_and(|uid| uid != u32::MAX));
+        ensure(host_ok, || format!("host_uid may not be 0, nor among the last {FIRST_PROCESS_AFTER}"))?;
         if self.isolation == Isolation::NetworkOnly {
             return ensure(self.mounts.is_empty(), || "network_only keeps the host's file tree and takes no mounts".into());
         }
         ensure(self.uid != 0 && self.gid != 0, || "the agent may not be user or group 0 inside".into())?;
-        ensure(self.uid != u32::MAX && self.gid != u32::MAX, || "user or group id out of range".into())?;
-        ensure(self.host_uid.is_none_or(|uid| uid != 0 && uid != u32::MAX), || "host_uid may not be 0".into())
+        ensure(self.uid != u32::MAX && self.gid != u32::MAX, || "user or group id out of range".into())
     }
 
     fn validate_ports(&self) -> Result<(), PlanFault> {
@@ -274,7 +287,7 @@ mod tests {
 
     #[test]
     fn every_spoiled_plan_is_refused() {
-        let spoils: [(&str, Spoil); 22] = [
+        let spoils: [(&str, Spoil); 23] = [
             ("id empty", |p| p.id.clear()),
             ("id escapes", |p| p.id = "../x".into()),
             ("id option", |p| p.id = "-x".into()),
@@ -289,6 +302,7 @@ mod tests {
             ("variable nul", |p| drop(p.env.insert("A".into(), "\0".into()))),
             ("uid 0", |p| p.uid = 0),
             ("host uid 0", |p| p.host_uid = Some(0)),
+            ("host uid without a second", |p| p.host_uid = Some(u32::MAX - 100_000)),
             ("standard port", |p| p.extra_ports = vec![443]),
             ("port twice", |p| p.extra_ports = vec![22, 22]),
             ("no memory", |p| p.limits.memory_bytes = 1),

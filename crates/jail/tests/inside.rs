@@ -60,6 +60,25 @@ fn groups_that_only_root_could_drop_are_told() {
 }
 
 #[test]
+fn each_first_process_is_a_user_of_its_own_on_the_host() {
+    if common::tests_run_as_root() {
+        let stage = Stage::new();
+        let mut seen = BTreeSet::new();
+        for _ in 0..2 {
+            let wanted = plan(&stage, &["sleep"]);
+            let sandbox = start(&stage, As::Root, &wanted);
+            let status = fs::read_to_string(format!("/proc/{}/status", sandbox.ready.init_pid)).expect("it lives");
+            let own = wanted.host_uid.expect("named") + 100_000;
+            for kind in ["Uid", "Gid"] {
+                assert!(status.contains(&format!("{kind}:\t{own}\t{own}\t{own}\t{own}\n")), "{status}");
+            }
+            assert!(status.contains("Groups:\t \n"), "{status}");
+            assert!(seen.insert(own));
+        }
+    }
+}
+
+#[test]
 fn no_signal_is_ignored_or_blocked_from_before() {
     let stage = Stage::new();
     for who in everyone() {

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use common::{As, Stage, everyone, plan, start, tests_run_as_root};
+use jail::Ready;
 use serde_json::{Value, json};
 
 fn number(answer: &Value, name: &str) -> u64 {
@@ -96,5 +97,49 @@ fn a_file_stops_at_its_size() {
         wanted.limits.file_size_bytes = Some(2 << 20);
         let end = start(&stage, *who, &wanted).end();
         assert_eq!(end.signal, Some(libc::SIGXFSZ), "{who:?}");
+    }
+}
+
+/// Version 1 of control groups counts sockets apart; only there a sandbox goes on when they have used up their part.
+fn sockets_are_counted_apart(ready: &Ready) -> bool {
+    let limits = ready.cgroups.iter().filter_map(|folder| fs::read_to_string(folder.join(SOCKETS_LIMIT)).ok());
+    let limits: Vec<String> = limits.collect();
+    assert!(limits.iter().all(|limit| limit.trim() == (32_u64 << 20).to_string()), "{limits:?}");
+    !limits.is_empty()
+}
+
+const SOCKETS_LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
+
+#[test]
+fn what_sockets_keep_together_is_bounded() {
+    let stage = Stage::new();
+    if !tests_run_as_root() || !sockets_are_counted_apart(&start(&stage, As::Root, &plan(&stage, &["exit", "0"])).ready) {
+        return what_a_connection_keeps_is_bounded();
+    }
+    for kind in ["tcp", "tcp_wide", "udp"] {
+        let answer = start(&stage, As::Root, &plan(&stage, &["hoard", kind, "400"])).answer();
+        let kept = number(&answer, "kept");
+        assert!((20 << 20..64 << 20).contains(&kept), "{kind}: {answer}");
+    }
+}
+
+#[test]
+fn what_local_sockets_keep_counts_as_memory() {
+    if tests_run_as_root() {
+        let stage = Stage::new();
+        let mut wanted = plan(&stage, &["hoard", "unix", "400"]);
+        wanted.limits.memory_bytes = 64 << 20;
+        let end = start(&stage, As::Root, &wanted).end();
+        assert_eq!((end.signal, end.oom_killed), (Some(libc::SIGKILL), true));
+    }
+}
+
+#[test]
+fn what_a_connection_keeps_is_bounded() {
+    let stage = Stage::new();
+    for who in everyone() {
+        let answer = start(&stage, *who, &plan(&stage, &["hoard", "tcp", "20"])).answer();
+        let most = number(&answer, "most");
+        assert!((64 << 10..1 << 20).contains(&most), "{who:?}: {answer}");
     }
 }
