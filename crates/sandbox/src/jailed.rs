@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Where the agent's executable appears inside.
 const AGENT_INSIDE: &str = "/opt/agent/agent";
-const HOME_INSIDE: &str = "/home/agent";
-const CONFIG_INSIDE: &str = "/home/agent/.claude";
+const HOME_INSIDE: &str = "/agent";
+const CONFIG_INSIDE: &str = "/agent/.claude";
 const WORK_INSIDE: &str = "/work";
 const CA_INSIDE: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Users of sandboxes on the host: one each, not the gateway's, taken in turn.
@@ -28,7 +28,7 @@ const HOST_UIDS: u32 = 60_000;
 
 /// What the sandbox finds in `/etc`. Every address leads to the gateway, so the name server's is any.
 const ETC: &[(&str, &str)] = &[
-    ("/etc/passwd", "root:x:0:0:root:/:/nonexistent\nagent:x:1000:1000:agent:/home/agent:/nonexistent\n"),
+    ("/etc/passwd", "root:x:0:0:root:/:/nonexistent\nagent:x:1000:1000:agent:/agent:/nonexistent\n"),
     ("/etc/group", "root:x:0:\nagent:x:1000:\n"),
     ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
     ("/etc/resolv.conf", "nameserver 198.18.0.53\noptions timeout:2 attempts:2\n"),

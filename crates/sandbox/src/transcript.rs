@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert_eq!(lines.first().and_then(|line| line.get("uuid")), lines.last().and_then(|line| line.get("parentUuid")));
         assert_eq!(lines.last().and_then(|line| line.pointer("/message/model")), Some(&json!("m")));
-        let config = Path::new("/home/agent/.claude");
+        let config = Path::new("/agent/.claude");
         assert_eq!(path(config, Path::new("/space/a.b")), config.join("projects/-space-a-b").join(format!("{SESSION}.jsonl")));
     }
 }

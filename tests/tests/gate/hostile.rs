@@ -284,7 +284,7 @@ async fn planted_secrets_are_nowhere_to_be_found() {
     let mut program = setup.start();
     let person = program.person().await;
     let secrets = [API_KEY, AUTH_SECRET, CALLER_SECRET, &password, "canary-of-somebody-else-s-secret-91c5"];
-    let needles: Vec<String> = secrets.iter().map(|secret| reversed(secret)).chain([reversed("HOME=/home/agent")]).collect();
+    let needles: Vec<String> = secrets.iter().map(|secret| reversed(secret)).chain([reversed("HOME=/agent")]).collect();
     let conversation = person.conversation().await;
     let orders = json!({"report": "scan", "orders": [{"do": "search", "needles": needles}, {"do": "environment"}]});
     let events = person.run(&conversation, &orders.to_string(), true).await;
