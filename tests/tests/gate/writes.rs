@@ -1,7 +1,7 @@
 //! The switch for changes.
 
-use gate_tests::{Setup, TestGate};
-use serde_json::Value;
+use gate_tests::{Probe, Setup, TestGate, probe};
+use serde_json::{Value, json};
 
 /// A model that changes things whatever it was offered.
 const FORCED: &str = r#"
@@ -60,5 +60,32 @@ async fn a_model_that_insists_changes_nothing() {
     let other = ada.conversation().await;
     ada.run(&other, "[[scenario:forced]] What is on my map?", true).await;
     assert_eq!(ada.tiles().await, ["Forced"]);
+    gate.finish().await;
+}
+
+/// What the real agent may refuse by itself, something in its place would not.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_changes_off_even_an_emitted_change_is_refused_by_the_gateway() {
+    const INSISTS: &str = r#"
+name = "insists"
+about = "Asks for a change, offered or not."
+[[reply]]
+steps = [{ tool_use = { name = "mcp__hexmap__addItem", input = { coords = { userId = "x", groupId = 0, path = [2] }, title = "Forced" } } }]
+"#;
+    let setup = Setup { agent: Some(probe()), scenarios: vec![("insists", INSISTS.to_owned())], ..Setup::default() };
+    let gate = TestGate::start(setup).await;
+    let agent = Probe::new(gate.person().await).await;
+    let arguments = json!({"coords": {"userId": "x", "groupId": 0, "path": [2]}, "title": "Forced"});
+    let orders = json!([
+        {"do": "ask", "text": "[[scenario:insists]] What is on my map?"},
+        {"do": "tool", "name": "addItem", "arguments": arguments, "id": "LAST"},
+    ]);
+    let seen = agent.tell_with(&gate, orders.clone(), false).await;
+    assert_eq!(seen[1]["result"]["_meta"]["hexward/reason"], "tool.write_off", "{}", seen[1]);
+    assert!(gate.database.tool_calls().await.is_empty(), "it never left");
+    // With the switch on the same call is made (and the map says that "x" is not this person).
+    let seen = agent.tell_with(&gate, orders, true).await;
+    assert_ne!(seen[1]["result"]["_meta"]["hexward/reason"], "tool.write_off", "{}", seen[1]);
+    assert_eq!(gate.database.tool_calls().await, [("addItem".to_owned(), "failed".to_owned())]);
     gate.finish().await;
 }
