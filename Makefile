@@ -35,9 +35,11 @@ test-e2e: setup-test ui
 	@cargo build --locked -p hexward -p jail
 	@scripts/e2e.sh
 
-bench: build
+# One selection of packages, so that the release build of the programs is shared.
+bench: setup ui
 	@scripts/setup.sh bench
-	@cargo run --release --locked -p bench -- $(ARGS)
+	@cargo build --release --locked -p hexward -p jail -p bench
+	@exec target/release/bench $(ARGS)
 
 fmt:
 	@cargo fmt --all
