@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// A process that can't be mistaken for a later one of the same number.
@@ -28,6 +29,34 @@ impl Process {
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
         stat(pid).map(|(_, _, began)| Self { pid, began })
+    }
+
+    /// What its memory holds, region by region: everything resident that is not a file's. Empty where that may not be read.
+    #[must_use]
+    pub fn memory(self) -> Vec<Vec<u8>> {
+        const REGION_BYTES_MAX: u64 = 256 << 20;
+        let Ok(mut memory) = fs::File::open(format!("/proc/{}/mem", self.pid)) else { return Vec::new() };
+        let smaps = fs::read_to_string(format!("/proc/{}/smaps", self.pid)).unwrap_or_default();
+        let (mut regions, mut range) = (Vec::new(), None);
+        for line in smaps.lines() {
+            let mut words = line.split_ascii_whitespace();
+            match (words.next(), words.next()) {
+                (Some("Rss:"), Some(kilobytes)) if kilobytes != "0" => {
+                    let Some((from, to)) = range.take() else { continue };
+                    let mut bytes = vec![0; usize::try_from(u64::min(to - from, REGION_BYTES_MAX)).unwrap()];
+                    let read = memory.seek(SeekFrom::Start(from)).and_then(|_| memory.read(&mut bytes));
+                    bytes.truncate(read.unwrap_or(0));
+                    regions.push(bytes);
+                }
+                (Some(first), Some(rights)) if rights.len() == 4 && rights.starts_with('r') => {
+                    let anonymous = words.nth(2).is_some_and(|inode| inode == "0");
+                    let number = |text: &str| u64::from_str_radix(text, 16).ok();
+                    range = first.split_once('-').and_then(|(from, to)| Some((number(from)?, number(to)?))).filter(|_| anonymous);
+                }
+                _ => {}
+            }
+        }
+        regions
     }
 
     /// Who started it.

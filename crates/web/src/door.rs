@@ -1,5 +1,5 @@
-//! What every request must pass: a Host that is ours (a foreign page can't rebind a name to us), and for everything that
-//! changes something, an origin that is ours.
+//! What every request must pass: a Host that is ours (a foreign page can't rebind a name to us), and for everything but
+//! pages and their files, an origin that is ours.
 
 use crate::Shared;
 use crate::answer::Refusal;

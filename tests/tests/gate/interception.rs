@@ -1,6 +1,7 @@
 //! The agent dials whatever it likes; it is still us who answer. And the same without root.
 
 use gate_tests::{Setup, TestGate, agent, hexward, jail};
+use sandbox::Mode;
 use serde_json::{Value, json};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -30,6 +31,20 @@ async fn an_agent_that_dials_the_provider_s_own_name_lands_here() {
     // It also asks for its settings, which are none of an agent's business here.
     let denials = gate.database.denials().await;
     assert!(denials.iter().all(|denial| denial.starts_with("model.path GET /api/claude_code/")), "{denials:?}");
+    gate.finish().await;
+}
+
+/// Nothing else is confined in direct mode, but the provider's name leads here all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_direct_mode_the_provider_s_own_name_lands_here_too() {
+    let mut setup = Setup { mode: Mode::Direct, ..Setup::default() };
+    setup.runs.tell_base_url = false;
+    let gate = TestGate::start(setup).await;
+    let ada = gate.person().await;
+    let conversation = ada.conversation().await;
+    let events = ada.run(&conversation, AURORA, true).await;
+    assert_eq!(events.last().unwrap()["outcome"], "finished", "{events:?}");
+    assert!(gate.provider_saw().len() >= 3);
     gate.finish().await;
 }
 

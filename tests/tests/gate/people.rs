@@ -133,6 +133,13 @@ async fn other_sites_and_other_names_are_refused() {
     for site in ["cross-site", "same-site", "nonsense"] {
         assert_eq!(post(&[("sec-fetch-site", site)]).await, 403, "{site}");
     }
+    // Reading counts too: a session begun by a foreign page would take the place of the person's own.
+    for site in ["cross-site", "same-site"] {
+        let headers = [("host", "127.0.0.1"), ("sec-fetch-site", site)];
+        let answer = exchange(gate.address, request("GET", "/api/session", &headers, "")).await;
+        assert_eq!((answer.status, answer.header("set-cookie")), (403, ""), "{site}");
+        assert_eq!(exchange(gate.address, request("GET", "/", &headers, "")).await.status, 200, "pages may be linked to");
+    }
     for host in ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "169.254.169.254"] {
         for path in ["/", "/api/session", "/api/conversations", "/assets/x.js", "/nothing"] {
             let answer = exchange(gate.address, request("GET", path, &[("host", host), ("cookie", &ada.cookie)], "")).await;
