@@ -234,3 +234,75 @@ impl Gate {
         self.bound.load_full()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::upstream::UpstreamConfig;
+
+    const MANIFEST: &str = "id='a'\ntitle='A'\ngreeting='g'\n[agent]\nmodel='m'\n[mcp]\nname='a'\nserver='builtin'\n[tools]\n";
+
+    fn run() -> (Arc<RunContext>, mpsc::Receiver<RunEvent>) {
+        let config = UpstreamConfig {
+            url: "http://127.0.0.1:9/mcp".parse().expect("an address"),
+            credential: secrecy::SecretString::from("x"),
+            timeout: Duration::from_secs(1),
+            result_bytes_max: 1000,
+        };
+        let upstream = McpUpstream::new(config).expect("an upstream");
+        let app = Arc::new(App { manifest: Manifest::parse(MANIFEST).expect("a manifest"), upstream });
+        let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 2, output_tokens_max: 1, budgets: Vec::new() };
+        let (sender, events) = mpsc::channel(8);
+        (Arc::new(RunContext::new(RunId::random(), UserId::random(), app, false, limits, sender)), events)
+    }
+
+    #[tokio::test]
+    async fn a_closed_run_admits_nothing_and_waits_for_who_was_in() {
+        let (run, mut events) = run();
+        let entry = run.enter().expect("the run goes on");
+        let closing = tokio::spawn({
+            let run = Arc::clone(&run);
+            async move { run.close(Duration::from_secs(30)).await }
+        });
+        while run.enter().is_some() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!closing.is_finished(), "somebody is still in");
+        run.tell(RunEvent::ModelCallBegan).await;
+        drop(entry);
+        assert!(closing.await.expect("it ends"), "everything was settled");
+        assert!(matches!(events.recv().await, Some(RunEvent::ModelCallBegan)), "who was in could still tell");
+        run.tell(RunEvent::ModelCallBegan).await;
+        assert!(events.recv().await.is_none(), "nothing follows the end");
+        assert!(run.enter().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_run_that_hangs_is_closed_all_the_same() {
+        let (run, _events) = run();
+        let _entry = run.enter();
+        assert!(!run.close(Duration::from_millis(20)).await, "something was still going on, and that is said");
+    }
+
+    #[test]
+    fn what_costs_nothing_is_not_endless() {
+        let (run, _events) = run();
+        let taken = |take: &dyn Fn() -> bool| (0..1000).filter(|_| take()).count();
+        assert_eq!(taken(&|| run.take_turn()), 2);
+        assert_eq!(taken(&|| run.take_count()), 8);
+        assert_eq!(taken(&|| run.take_look()), 80);
+        assert_eq!(taken(&|| run.record_denial()), 200);
+        let gate = Gate::new(SandboxId::random());
+        assert_eq!(taken(&|| gate.log_unbound()), 200);
+    }
+
+    #[test]
+    fn an_emission_is_used_once_and_only_as_it_was() {
+        let (run, _events) = run();
+        run.remember_emitted("t1", "add", [1; 32]);
+        run.remember_emitted("t1", "delete", [2; 32]);
+        assert!(!run.use_emitted("t1", "delete", &[2; 32]), "the first word stands");
+        assert!(!run.use_emitted("t1", "add", &[2; 32]) && !run.use_emitted("t2", "add", &[1; 32]));
+        assert!(run.use_emitted("t1", "add", &[1; 32]) && !run.use_emitted("t1", "add", &[1; 32]));
+    }
+}

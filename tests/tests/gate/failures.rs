@@ -255,3 +255,28 @@ async fn a_confined_gateway_warns_of_nothing() {
     assert_eq!((&mode["sandboxed"], &mode["warning"]), (&json!(true), &Value::Null));
     gate.finish().await;
 }
+
+/// The variable is likely the host application's own.
+#[test]
+fn a_demo_keeps_its_hands_off_the_database_of_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = |more: &[&str]| {
+        let mut command = std::process::Command::new(gate_tests::hexward());
+        command.args(["demo", "--once", "Create a tile called Aurora to the north-east", "--state-dir"]);
+        command.arg(folder.path().join("state")).arg("--agent").arg(gate_tests::agent()).args(more);
+        command.env_clear().env("DATABASE_URL", "postgres://nobody:password@127.0.0.1:1/theirs").current_dir(folder.path());
+        command.output().unwrap()
+    };
+    let own = demo(&[]);
+    assert!(own.status.success(), "{}", String::from_utf8_lossy(&own.stderr));
+    assert!(folder.path().join("state/hexward.db").is_file());
+    let theirs = demo(&["--database-from-env"]);
+    let said = String::from_utf8_lossy(&theirs.stderr).into_owned();
+    assert!(!theirs.status.success() && said.contains("database unavailable") && !said.contains("password"), "{said}");
+    // What was made is for its owner alone.
+    for entry in std::fs::read_dir(folder.path().join("state")).unwrap() {
+        let entry = entry.unwrap();
+        let mode = std::os::unix::fs::MetadataExt::mode(&entry.metadata().unwrap());
+        assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", entry.path().display());
+    }
+}
