@@ -17,7 +17,7 @@ pub use context::{App, Gate, RunContext, RunLimits};
 pub use events::RunEvent;
 pub use tools::read_resource;
 
-pub(crate) use serve::{serve_connection, serve_http};
+pub(crate) use serve::{accept, serve_connection, serve_http};
 
 use messages::ModelUpstream;
 use policy::{AuditEvent, BudgetLine, Clock, DenialCode, Microusd, RunId, Timestamp};

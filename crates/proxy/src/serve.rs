@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,16 @@ where
     F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Response<Body>> + Send + 'static,
 {
+    let until = stop.clone();
+    accept(listener, connections_max, stop, move |stream| serve_connection(stream, until.clone(), answer.clone())).await;
+}
+
+/// Accepts until `stop`. Over the bound a connection is closed at once: denied fast, never accepted and left hanging.
+pub(crate) async fn accept<F, R>(listener: TcpListener, connections_max: usize, stop: CancellationToken, serve: F)
+where
+    F: Fn(TcpStream) -> R,
+    R: Future<Output = ()> + Send + 'static,
+{
     let places = Arc::new(Semaphore::new(connections_max));
     loop {
         let accepted = tokio::select! {
@@ -34,12 +44,11 @@ where
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        // Over the bound the connection is closed at once: denied fast, never accepted and left hanging.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (answer, stop) = (answer.clone(), stop.clone());
+        let _ = stream.set_nodelay(true);
+        let serving = serve(stream);
         tokio::spawn(async move {
-            let _ = stream.set_nodelay(true);
-            serve_connection(stream, stop, answer).await;
+            serving.await;
             drop(place);
         });
     }

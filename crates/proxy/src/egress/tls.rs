@@ -2,44 +2,28 @@
 
 use super::{CONNECTIONS_MAX, Refusals, SandboxCa, wanted_host};
 use crate::answer;
-use crate::serve_connection;
+use crate::{accept, serve_connection};
 use policy::{DenialCode, Destination, HostName, classify};
 use rustls::server::Acceptor;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::sync::CancellationToken;
 
 const PORT: u16 = 443;
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// TLS record: fatal alert `unrecognized_name` (RFC 8446, 6; RFC 6066, 3), so that a refused client fails at once.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 pub(super) async fn serve(listener: TcpListener, ca: Arc<SandboxCa>, refusals: Refusals, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (ca, refusals, stop) = (Arc::clone(&ca), refusals.clone(), stop.clone());
-        tokio::spawn(async move {
-            connection(stream, &ca, refusals, stop).await;
-            drop(place);
-        });
-    }
+    let until = stop.clone();
+    accept(listener, CONNECTIONS_MAX, stop, move |stream| connection(stream, Arc::clone(&ca), refusals.clone(), until.clone()))
+        .await;
 }
 
-async fn connection(stream: TcpStream, ca: &SandboxCa, refusals: Refusals, stop: CancellationToken) {
+async fn connection(stream: TcpStream, ca: Arc<SandboxCa>, refusals: Refusals, stop: CancellationToken) {
     let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), stream);
     let hello = tokio::select! {
         hello = tokio::time::timeout(HANDSHAKE_WAIT, &mut acceptor) => hello,
