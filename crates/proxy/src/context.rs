@@ -5,6 +5,7 @@ use crate::mcp::upstream::McpUpstream;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use policy::{BudgetLine, Manifest, RunId, RunView, SandboxId, Timestamp, UserId};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -42,6 +43,8 @@ pub struct RunLimits {
 /// A call the model asked for in this run.
 struct Emitted {
     tool: String,
+    /// As the model said them; what the agent sends only has to mean the same.
+    arguments: Value,
     arguments_digest: [u8; 32],
     used: bool,
 }
@@ -178,23 +181,23 @@ impl RunContext {
     }
 
     /// Remembers that the model asked for this call. Invariant: called before the bytes that end the request leave for the agent.
-    pub(crate) fn remember_emitted(&self, id: &str, tool: &str, arguments_digest: [u8; 32]) {
+    pub(crate) fn remember_emitted(&self, id: &str, tool: &str, arguments: &Value, arguments_digest: [u8; 32]) {
         let mut emitted = self.emitted.lock();
         if emitted.len() < EMITTED_MAX {
-            emitted.entry(id.to_owned()).or_insert_with(|| Emitted { tool: tool.to_owned(), arguments_digest, used: false });
+            let call = || Emitted { tool: tool.to_owned(), arguments: arguments.clone(), arguments_digest, used: false };
+            emitted.entry(id.to_owned()).or_insert_with(call);
         }
     }
 
-    /// Uses up an emission: true once, and only for the same tool with the same arguments.
-    pub(crate) fn use_emitted(&self, id: &str, tool: &str, arguments_digest: &[u8; 32]) -> bool {
+    /// Uses up an emission: once, and only for the same tool with the same arguments. Returns them as the model said them.
+    pub(crate) fn use_emitted(&self, id: &str, tool: &str, arguments_digest: &[u8; 32]) -> Option<Value> {
         let mut emitted = self.emitted.lock();
-        match emitted.get_mut(id) {
-            Some(call) if !call.used && call.tool == tool && call.arguments_digest == *arguments_digest => {
-                call.used = true;
-                true
-            }
-            Some(_) | None => false,
+        let call = emitted.get_mut(id)?;
+        if call.used || call.tool != tool || call.arguments_digest != *arguments_digest {
+            return None;
         }
+        call.used = true;
+        Some(std::mem::take(&mut call.arguments))
     }
 }
 
@@ -299,10 +302,12 @@ mod tests {
     #[test]
     fn an_emission_is_used_once_and_only_as_it_was() {
         let (run, _events) = run();
-        run.remember_emitted("t1", "add", [1; 32]);
-        run.remember_emitted("t1", "delete", [2; 32]);
-        assert!(!run.use_emitted("t1", "delete", &[2; 32]), "the first word stands");
-        assert!(!run.use_emitted("t1", "add", &[2; 32]) && !run.use_emitted("t2", "add", &[1; 32]));
-        assert!(run.use_emitted("t1", "add", &[1; 32]) && !run.use_emitted("t1", "add", &[1; 32]));
+        let said = serde_json::json!({"a": 9_007_199_254_740_993_u64});
+        run.remember_emitted("t1", "add", &said, [1; 32]);
+        run.remember_emitted("t1", "delete", &Value::Null, [2; 32]);
+        assert_eq!(run.use_emitted("t1", "delete", &[2; 32]), None, "the first word stands");
+        assert_eq!((run.use_emitted("t1", "add", &[2; 32]), run.use_emitted("t2", "add", &[1; 32])), (None, None));
+        assert_eq!(run.use_emitted("t1", "add", &[1; 32]), Some(said), "as the model said it");
+        assert_eq!(run.use_emitted("t1", "add", &[1; 32]), None);
     }
 }

@@ -99,7 +99,7 @@ impl RunTools {
     async fn call(&self, call: ToolCall) -> Result<Value, HostError> {
         let tool_use_id = call.tool_use_id.clone().unwrap_or_default();
         match self.open(&call, &tool_use_id).await {
-            Ok(open) => self.run_tool(open, &tool_use_id, call.arguments).await,
+            Ok((open, arguments)) => self.run_tool(open, &tool_use_id, arguments).await,
             Err(OpenError::Denied(denial)) => Err(self.refuse(denial, &tool_use_id, &call.name).await),
             Err(OpenError::Store(error)) => {
                 tracing::error!(%error, "a tool call could not be journaled, so it was not made");
@@ -109,17 +109,23 @@ impl RunTools {
     }
 
     /// May they? And then: written down before it leaves.
-    async fn open(&self, call: &ToolCall, tool_use_id: &str) -> Result<OpenToolCall, OpenError> {
+    /// What is written down and later sent are the arguments as the model said them, not as the agent did.
+    async fn open(&self, call: &ToolCall, tool_use_id: &str) -> Result<(OpenToolCall, Map<String, Value>), OpenError> {
         let run = &self.run;
-        let arguments = Value::Object(call.arguments.clone());
-        let Some(digest) = canonical_digest(&arguments) else {
+        let Some(digest) = canonical_digest(&Value::Object(call.arguments.clone())) else {
             return Err(OpenError::Denied(Denial::new(DenialCode::ToolNotEmitted, &call.name)));
         };
         let emitted = run.use_emitted(tool_use_id, &call.name, &digest);
-        let request = ToolRequest { tool: call.name.clone(), arguments_digest: digest, emitted };
+        let request = ToolRequest { tool: call.name.clone(), arguments_digest: digest, emitted: emitted.is_some() };
         let now = self.proxy.clock.now();
         let permit = admit_tool(request, &run.app.manifest, &run.view(), now).map_err(OpenError::Denied)?;
-        self.proxy.store.open_tool_call(permit, &run.app.manifest.id, tool_use_id, arguments.to_string(), now).await
+        let arguments = match emitted {
+            Some(Value::Object(arguments)) => arguments,
+            Some(_) | None => Map::new(),
+        };
+        let text = Value::Object(arguments.clone()).to_string();
+        let open = self.proxy.store.open_tool_call(permit, &run.app.manifest.id, tool_use_id, text, now).await?;
+        Ok((open, arguments))
     }
 
     /// Calls the tool; using up the open call is what allows it.

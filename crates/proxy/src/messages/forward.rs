@@ -217,7 +217,7 @@ impl Exchange<'_> {
             Seen::ToolStarted { id, name } => run.tell(RunEvent::ToolCallStarted { call_id: id, tool: short(&name) }).await,
             Seen::Tool { id, name, input } => {
                 if let (Some(tool), Some(digest)) = (name.strip_prefix(&prefix), canonical_digest(&input)) {
-                    run.remember_emitted(&id, tool, digest);
+                    run.remember_emitted(&id, tool, &input, digest);
                 }
                 run.tell(RunEvent::ToolCall { call_id: id, tool: short(&name), arguments: input }).await;
             }
