@@ -267,9 +267,13 @@ mod tests {
             let run = Arc::clone(&run);
             async move { run.close(Duration::from_secs(30)).await }
         });
-        while run.enter().is_some() {
+        for _ in 0..1000 {
+            if run.enter().is_none() {
+                break;
+            }
             tokio::task::yield_now().await;
         }
+        assert!(run.enter().is_none(), "it was closed and lets nobody in");
         assert!(!closing.is_finished(), "somebody is still in");
         run.tell(RunEvent::ModelCallBegan).await;
         drop(entry);

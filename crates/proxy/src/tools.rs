@@ -19,6 +19,8 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 const BODY_WAIT: Duration = Duration::from_secs(30);
 /// What of a result goes to the page and into the history.
 const RESULT_CHARS_SHOWN: usize = 20_000;
+const UNCERTAIN: &str = "The tool's answer was lost, so nobody knows whether it took effect. Look before you ask for it again.";
+const UNREACHABLE: &str = "The application's tools can't be reached right now, and nothing was done. Try again in a moment.";
 
 /// Answers one request on the tools' name.
 pub(crate) async fn handle(proxy: &Arc<Proxy>, run: Arc<RunContext>, request: Request<Incoming>) -> Response<Body> {
@@ -42,10 +44,10 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, run: Arc<RunContext>, request: Re
     };
     // The run may have ended while the body came. From here on its end waits for this request.
     let Some(entry) = run.enter() else {
-        return answer::denied(&Denial::new(DenialCode::RunNone, head.uri.path()));
+        return refuse_request(proxy, &run, Denial::new(DenialCode::RunNone, head.uri.path())).await;
     };
     if !run.take_look() {
-        return answer::denied(&Denial::new(DenialCode::RunTurns, &run.run.to_string()));
+        return refuse_request(proxy, &run, Denial::new(DenialCode::RunTurns, head.uri.path())).await;
     }
     let host = RunTools { proxy: Arc::clone(proxy), run };
     // A task of its own, so that a client that goes away can't take the journal's second entry with it.
@@ -59,6 +61,15 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, run: Arc<RunContext>, request: Re
         |_| answer::error(StatusCode::INTERNAL_SERVER_ERROR, "api_error", "The gateway failed to answer. Try again."),
         |response| response.map(|body| body.map_err(|never| match never {}).boxed_unsync()),
     )
+}
+
+/// A request that is refused before it is read as one for a tool is recorded like any other refusal.
+async fn refuse_request(proxy: &Proxy, run: &RunContext, denial: Denial) -> Response<Body> {
+    if run.record_denial() {
+        proxy.record(AuditEvent::Denied { run: Some(run.run), denial: denial.clone() }).await;
+        run.tell(RunEvent::Denied { denial: denial.clone() }).await;
+    }
+    answer::denied(&denial)
 }
 
 /// Reads a resource of an app for a person (their map, say): by the same path, but read-only and without a run.
@@ -108,8 +119,7 @@ impl RunTools {
         }
     }
 
-    /// May they? And then: written down before it leaves.
-    /// What is written down and later sent are the arguments as the model said them, not as the agent did.
+    /// May they? And then: written down before it leaves. What is written down and later sent are the arguments as the model said them, not as the agent did.
     async fn open(&self, call: &ToolCall, tool_use_id: &str) -> Result<(OpenToolCall, Map<String, Value>), OpenError> {
         let run = &self.run;
         let Some(digest) = canonical_digest(&Value::Object(call.arguments.clone())) else {
@@ -135,8 +145,9 @@ impl RunTools {
         let (state, text) = match &result {
             Ok(result) if is_error(result) => (ToolState::Failed, shown(result)),
             Ok(result) => (ToolState::Done, shown(result)),
-            Err(error) if error.outcome_unknown() => (ToolState::Uncertain, format!("The tool's answer was lost: {error}")),
-            Err(error) => (ToolState::Failed, format!("The tool can't be reached: {error}")),
+            // What the server or the system said is for the log; people and history get a fixed sentence.
+            Err(error) if error.outcome_unknown() => (ToolState::Uncertain, UNCERTAIN.to_owned()),
+            Err(_) => (ToolState::Failed, UNREACHABLE.to_owned()),
         };
         if let Err(error) = self.proxy.store.settle_tool_call(open.id(), state, text.clone(), self.proxy.clock.now()).await {
             tracing::error!(%error, call = %open.id(), "a tool call could not be settled; it will be shown as uncertain");

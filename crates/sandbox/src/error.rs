@@ -56,34 +56,31 @@ impl SandboxError {
     /// A stable code for the failed run.
     #[must_use]
     pub const fn code(&self) -> &'static str {
-        match self {
-            Self::AgentMissing { .. } => "agent.missing",
-            Self::JailMissing { .. }
-            | Self::Build(_)
-            | Self::Control(_)
-            | Self::Io { .. }
-            | Self::Slow(_)
-            | Self::Downgraded
-            | Self::Unrecorded(_) => "sandbox.unavailable",
-            Self::Ended(_) => "agent.ended",
-        }
+        self.answer().0
     }
 
     /// One sentence for people: no paths, no internals.
     #[must_use]
     pub const fn public(&self) -> &'static str {
+        self.answer().1
+    }
+
+    const fn answer(&self) -> (&'static str, &'static str) {
         match self {
-            Self::AgentMissing { .. } => "The assistant is not installed on this server. The operator has to install it.",
+            Self::AgentMissing { .. } => {
+                ("agent.missing", "The assistant is not installed on this server. The operator has to install it.")
+            }
             Self::JailMissing { .. }
             | Self::Build(_)
             | Self::Control(_)
             | Self::Io { .. }
             | Self::Slow(_)
             | Self::Downgraded
-            | Self::Unrecorded(_) => {
-                "A safe place for the assistant could not be set up, so it was not started. Try again, or tell the operator."
-            }
-            Self::Ended(_) => "The assistant stopped unexpectedly. Try again.",
+            | Self::Unrecorded(_) => (
+                "sandbox.unavailable",
+                "A safe place for the assistant could not be set up, so it was not started. Try again, or tell the operator.",
+            ),
+            Self::Ended(_) => ("agent.ended", "The assistant stopped unexpectedly. Try again."),
         }
     }
 }
