@@ -22,7 +22,7 @@ fn the_agent_is_nobody_with_nothing() {
     let mut probe = std::process::Command::new(stage.probe());
     probe.arg("facts");
     let outside = common::run(probe);
-    let outside: Value = serde_json::from_slice(&outside.stdout).expect("facts");
+    let outside: Value = serde_json::from_slice(&outside.stdout).unwrap_or_else(|error| panic!("{error}: {outside:?}"));
     let mut keyrings = BTreeSet::from([outside.get("keyring").and_then(Value::as_i64).expect("a number")]);
     for who in everyone() {
         let wanted = plan(&stage, &["facts"]);

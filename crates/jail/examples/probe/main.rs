@@ -84,7 +84,7 @@ fn facts() -> Value {
     let limit = |resource| json!(getrlimit(resource).maximum);
     json!({
         "pid": std::process::id(),
-        "session": rustix::process::getsid(None).map(|pid| pid.as_raw_nonzero().get()).unwrap_or(0),
+        "session": session(),
         "status": status(),
         "bounding": (0..41).filter(|n| capability_is_in_bounding_set(CapabilitySet::from_bits_retain(1 << n)) == Ok(true)).count(),
         "env": std::env::vars().collect::<BTreeMap<_, _>>(),
@@ -126,6 +126,13 @@ fn session_keyring() -> Value {
     const SESSION: i32 = -3;
     // SAFETY: numbers only.
     json!(unsafe { libc::syscall(libc::SYS_keyctl, GET_KEYRING_ID, SESSION, 1) })
+}
+
+/// The session's leader: 0 where that is outside of this process namespace, which the safe wrapper takes for impossible.
+#[expect(unsafe_code, reason = "getsid's safe wrapper asserts that the leader has a number")]
+fn session() -> i32 {
+    // SAFETY: numbers only.
+    unsafe { libc::getsid(0) }
 }
 
 /// Everything here has to fail. Error numbers are told, so that a test can know why.
