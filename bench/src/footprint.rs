@@ -32,10 +32,11 @@ pub struct Gateway {
 
 impl Gateway {
     /// Starts `hexward serve` as an operator would, with `provider` as its model and a day's budget that no run exhausts.
-    pub fn start(places: &Places, name: &str, provider: &Provider) -> Result<Self> {
+    /// `warm_agents_max` agents are started ahead of need.
+    pub fn start(places: &Places, name: &str, provider: &Provider, warm_agents_max: usize) -> Result<Self> {
         let (secret, callers) = (random_hex()?, free_address()?);
         let config = places.work.join(format!("{name}.toml"));
-        fs::write(&config, configuration(name, &provider.fake.url(), callers))?;
+        fs::write(&config, configuration(name, &provider.fake.url(), callers, warm_agents_max))?;
         let mut command = hexward(places, "serve", name);
         command.arg("--config").arg(&config);
         command.env("ANTHROPIC_API_KEY", &provider.key).env("AUTH_SECRET", random_hex()?).env("INTERNAL_PROXY_SECRET", &secret);
@@ -45,10 +46,11 @@ impl Gateway {
     }
 }
 
-fn configuration(name: &str, upstream: &str, callers: SocketAddr) -> String {
+fn configuration(name: &str, upstream: &str, callers: SocketAddr, warm_agents_max: usize) -> String {
     format!(
         "[gateway]\nname = \"{name}\"\n[listen]\npeople = \"127.0.0.1:0\"\ncallers = \"{callers}\"\n\
-         [model]\nupstream = \"{upstream}\"\n[budget]\nday_usd = 1000000.0\n[runs]\nidle_agents_max = 1\n"
+         [model]\nupstream = \"{upstream}\"\n[budget]\nday_usd = 1000000.0\n[runs]\nidle_agents_max = 1\n\
+         warm_agents_max = {warm_agents_max}\n"
     )
 }
 

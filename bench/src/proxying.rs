@@ -65,7 +65,7 @@ struct Setting {
 impl Setting {
     fn start(places: &Places, name: &str, scenario: &str) -> Result<Self> {
         let provider = Provider::start(Some(scenario))?;
-        let gateway = Gateway::start(places, name, &provider)?;
+        let gateway = Gateway::start(places, name, &provider, 0)?;
         let nginx = nginx::program(places).map(|program| Nginx::start(places, program, provider.fake.addr())).transpose()?;
         Ok(Self { provider, gateway, nginx })
     }

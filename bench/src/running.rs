@@ -48,7 +48,7 @@ pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
         return Ok(());
     }
     let provider = Provider::start(None)?;
-    let gateway = Gateway::start(places, "running", &provider)?;
+    let gateway = Gateway::start(places, "running", &provider, 0)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (cold, warm) = runtime.block_on(converse(&gateway))?;
     if cold.tool_calls == 0 {

@@ -12,6 +12,7 @@ const CALLS: Statement = Statement(
 );
 const TEXTS: Statement = Statement("SELECT content FROM messages UNION ALL SELECT detail FROM audit_log");
 const DENIED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'denied' ORDER BY id");
+const CLAIMED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'sandbox.claimed' ORDER BY id");
 const RUN: Statement = Statement("SELECT state, code FROM runs WHERE id = ?1");
 const TOOLS: Statement = Statement("SELECT tool, state FROM tool_calls ORDER BY opened_at, id");
 
@@ -82,6 +83,15 @@ impl Database {
             format!("{} {}", detail["code"].as_str().unwrap(), detail["wanted"].as_str().unwrap())
         };
         self.rows(DENIED, None).await.iter().map(shown).collect()
+    }
+
+    /// The sandboxes that were handed to runs, in order.
+    pub async fn claimed(&self) -> Vec<String> {
+        let sandbox = |row: &Row| {
+            let detail: serde_json::Value = serde_json::from_str(&row.text(0).unwrap()).unwrap();
+            detail["sandbox"].as_str().unwrap().to_owned()
+        };
+        self.rows(CLAIMED, None).await.iter().map(sandbox).collect()
     }
 
     /// An account of today (UTC): (settled, reserved).

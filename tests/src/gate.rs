@@ -68,6 +68,7 @@ impl Default for Setup {
                 concurrent_max: 32,
                 idle: Duration::from_secs(60),
                 idle_agents_max: 32,
+                warm_agents_max: 0,
                 tell_base_url: true,
                 danger_accept_downgrades: true,
             },
@@ -190,6 +191,12 @@ impl TestGate {
     #[must_use]
     pub fn sandboxes_started(&self) -> usize {
         self.started.lock().len()
+    }
+
+    /// Their ids, in order.
+    #[must_use]
+    pub fn sandbox_ids(&self) -> Vec<String> {
+        self.started.lock().iter().map(|sandbox| sandbox.id.clone()).collect()
     }
 
     /// The first processes of the sandboxes, as far as they still run.

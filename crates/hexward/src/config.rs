@@ -100,11 +100,12 @@ struct RunsFile {
     concurrent_max: usize,
     idle_secs: u64,
     idle_agents_max: usize,
+    warm_agents_max: usize,
 }
 
 impl Default for RunsFile {
     fn default() -> Self {
-        Self { wall_clock_secs: 300, concurrent_max: 16, idle_secs: 600, idle_agents_max: 16 }
+        Self { wall_clock_secs: 300, concurrent_max: 16, idle_secs: 600, idle_agents_max: 16, warm_agents_max: 4 }
     }
 }
 
@@ -203,6 +204,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         concurrent_max: limits.concurrent_max,
         idle: Duration::from_secs(limits.idle_secs),
         idle_agents_max: limits.idle_agents_max,
+        warm_agents_max: limits.warm_agents_max,
         danger_accept_downgrades: file.deployment == Deployment::Development && !environment.says_production(),
         tell_base_url: file.agent.base_url.unwrap_or(true),
     };

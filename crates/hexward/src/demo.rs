@@ -24,6 +24,9 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     let gateway_config = Config { people: args.listen.unwrap_or(config.people), ..config };
     let code = match &args.once {
         Some(text) => {
+            let mut gateway_config = gateway_config;
+            // One message claims one agent, and waits for its start either way.
+            gateway_config.runs.warm_agents_max = 0;
             let gateway = Gateway::start(gateway_config).await?;
             let code = once::once(&gateway, &args.app, text, args.writes).await;
             gateway.shutdown().await;

@@ -1,10 +1,9 @@
-//! What the listeners of a sandbox are bound to: one run, looked up per request.
+//! What the listeners of a sandbox are bound to while it works: one run.
 
 use crate::events::RunEvent;
 use crate::mcp::upstream::McpUpstream;
-use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use policy::{BudgetLine, Manifest, RunId, RunView, SandboxId, Timestamp, UserId};
+use policy::{BudgetLine, Manifest, RunId, RunView, Timestamp, UserId};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 /// Emitted calls remembered of one run.
 const EMITTED_MAX: usize = 4096;
 /// Refusals written down of one run; an agent that is refused more often than that says nothing new.
-const DENIALS_RECORDED_MAX: u32 = 200;
+pub(crate) const DENIALS_RECORDED_MAX: u32 = 200;
 
 /// An app as the proxy needs it: its rules and the way to its tools.
 pub struct App {
@@ -201,51 +200,15 @@ impl RunContext {
     }
 }
 
-/// One sandbox as its listeners know it. Which listener accepted is the identity; nothing the sandbox sends is.
-pub struct Gate {
-    /// The sandbox.
-    pub sandbox: SandboxId,
-    bound: ArcSwapOption<RunContext>,
-    refused_unbound: AtomicU32,
-}
-
-impl Gate {
-    /// A gate with nothing behind it: everything is refused until a run is bound.
-    #[must_use]
-    pub fn new(sandbox: SandboxId) -> Self {
-        Self { sandbox, bound: ArcSwapOption::empty(), refused_unbound: AtomicU32::new(0) }
-    }
-
-    /// Binds a run: from now on requests are its requests.
-    pub fn bind(&self, run: Arc<RunContext>) {
-        self.bound.store(Some(run));
-    }
-
-    /// Nothing may be reached any more.
-    pub fn unbind(&self) {
-        self.bound.store(None);
-    }
-
-    /// Whether one more refusal without a run should be logged.
-    pub(crate) fn log_unbound(&self) -> bool {
-        self.refused_unbound.fetch_add(1, Ordering::Relaxed) < DENIALS_RECORDED_MAX
-    }
-
-    /// The run that is bound right now.
-    #[must_use]
-    pub fn bound(&self) -> Option<Arc<RunContext>> {
-        self.bound.load_full()
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::mcp::upstream::UpstreamConfig;
 
     const MANIFEST: &str = "id='a'\ntitle='A'\ngreeting='g'\n[agent]\nmodel='m'\n[mcp]\nname='a'\nserver='builtin'\n[tools]\n";
 
-    fn run() -> (Arc<RunContext>, mpsc::Receiver<RunEvent>) {
+    /// An app whose tools can't be reached.
+    pub(crate) fn app() -> Arc<App> {
         let config = UpstreamConfig {
             url: "http://127.0.0.1:9/mcp".parse().expect("an address"),
             credential: secrecy::SecretString::from("x"),
@@ -253,10 +216,13 @@ mod tests {
             result_bytes_max: 1000,
         };
         let upstream = McpUpstream::new(config).expect("an upstream");
-        let app = Arc::new(App { manifest: Manifest::parse(MANIFEST).expect("a manifest"), upstream });
+        Arc::new(App { manifest: Manifest::parse(MANIFEST).expect("a manifest"), upstream })
+    }
+
+    fn run() -> (Arc<RunContext>, mpsc::Receiver<RunEvent>) {
         let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 2, output_tokens_max: 1, budgets: Vec::new() };
         let (sender, events) = mpsc::channel(8);
-        (Arc::new(RunContext::new(RunId::random(), UserId::random(), app, false, limits, sender)), events)
+        (Arc::new(RunContext::new(RunId::random(), UserId::random(), app(), false, limits, sender)), events)
     }
 
     #[tokio::test]
@@ -299,8 +265,6 @@ mod tests {
         assert_eq!(taken(&|| run.take_count()), 8);
         assert_eq!(taken(&|| run.take_look()), 80);
         assert_eq!(taken(&|| run.record_denial()), 200);
-        let gate = Gate::new(SandboxId::random());
-        assert_eq!(taken(&|| gate.log_unbound()), 200);
     }
 
     #[test]

@@ -5,16 +5,20 @@
 
 mod answer;
 mod context;
+mod discovery;
 pub mod egress;
 mod events;
+mod gate;
 pub mod mcp;
 pub mod messages;
 mod serve;
 mod strict;
 mod tools;
 
-pub use context::{App, Gate, RunContext, RunLimits};
+pub use context::{App, RunContext, RunLimits};
+pub use discovery::Discovery;
 pub use events::RunEvent;
+pub use gate::Gate;
 pub use tools::read_resource;
 
 pub(crate) use serve::{accept, serve_connection, serve_http};

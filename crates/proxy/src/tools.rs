@@ -5,7 +5,9 @@ use crate::context::{App, RunContext};
 use crate::mcp::front::{self, HostError, ServerInfo, ToolCall, ToolHost};
 use crate::mcp::upstream::{UpstreamError, UserRef};
 use crate::{Proxy, RunEvent};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -25,22 +27,9 @@ const UNREACHABLE: &str = "The application's tools can't be reached right now, a
 /// Answers one request on the tools' name.
 pub(crate) async fn handle(proxy: &Arc<Proxy>, run: Arc<RunContext>, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let body = match tokio::time::timeout(BODY_WAIT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => {
-            return answer::error(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "request_too_large",
-                "The request is larger than 1 MiB or ended early.",
-            );
-        }
-        Err(_) => {
-            return answer::error(
-                StatusCode::REQUEST_TIMEOUT,
-                "timeout_error",
-                "The body took longer than 30 seconds to arrive.",
-            );
-        }
+    let body = match read(body).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
     };
     // The run may have ended while the body came. From here on its end waits for this request.
     let Some(entry) = run.enter() else {
@@ -52,15 +41,47 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, run: Arc<RunContext>, request: Re
     let host = RunTools { proxy: Arc::clone(proxy), run };
     // A task of its own, so that a client that goes away can't take the journal's second entry with it.
     let answering = tokio::spawn(async move {
-        let answer = front::handle(&head, body, &host).await;
+        let answer = front(&head, body, &host).await;
         drop(entry);
         answer
     });
-    let answered = answering.await;
-    answered.map_or_else(
-        |_| answer::error(StatusCode::INTERNAL_SERVER_ERROR, "api_error", "The gateway failed to answer. Try again."),
-        |response| response.map(|body| body.map_err(|never| match never {}).boxed_unsync()),
-    )
+    answering.await.unwrap_or_else(|_| {
+        answer::error(StatusCode::INTERNAL_SERVER_ERROR, "api_error", "The gateway failed to answer. Try again.")
+    })
+}
+
+/// Takes the whole body, or answers why not.
+pub(crate) async fn read(body: Incoming) -> Result<Bytes, Response<Body>> {
+    match tokio::time::timeout(BODY_WAIT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(_)) => Err(answer::error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "request_too_large",
+            "The request is larger than 1 MiB or ended early.",
+        )),
+        Err(_) => {
+            Err(answer::error(StatusCode::REQUEST_TIMEOUT, "timeout_error", "The body took longer than 30 seconds to arrive."))
+        }
+    }
+}
+
+/// The front door with this host behind it.
+pub(crate) async fn front(head: &Parts, body: Bytes, host: &dyn ToolHost) -> Response<Body> {
+    front::handle(head, body, host).await.map(|body| body.map_err(|never| match never {}).boxed_unsync())
+}
+
+/// What the door says of an app.
+pub(crate) fn server_info(app: &App) -> ServerInfo {
+    let manifest = &app.manifest;
+    ServerInfo { name: manifest.mcp.name.clone(), title: manifest.title.clone(), version: env!("CARGO_PKG_VERSION").to_owned() }
+}
+
+/// The app's tools that its manifest offers.
+pub(crate) async fn offered(app: &App, user: &UserRef, writes: bool) -> Result<Vec<Value>, HostError> {
+    let all = app.upstream.tools(user).await.map_err(|error| unreachable_app(app, error))?;
+    let offered = app.manifest.tools_offered(writes);
+    let named = |tool: &Value| tool.get("name").and_then(Value::as_str).is_some_and(|name| offered.contains(&name));
+    Ok(all.into_iter().filter(named).collect())
 }
 
 /// A request that is refused before it is read as one for a tool is recorded like any other refusal.
@@ -99,14 +120,6 @@ struct RunTools {
 }
 
 impl RunTools {
-    async fn tools(&self) -> Result<Vec<Value>, HostError> {
-        let app = &self.run.app;
-        let all = app.upstream.tools(&user_ref(self.run.user)).await.map_err(|error| unreachable_app(app, error))?;
-        let offered = app.manifest.tools_offered(self.run.writes);
-        let named = |tool: &Value| tool.get("name").and_then(Value::as_str).is_some_and(|name| offered.contains(&name));
-        Ok(all.into_iter().filter(named).collect())
-    }
-
     async fn call(&self, call: ToolCall) -> Result<Value, HostError> {
         let tool_use_id = call.tool_use_id.clone().unwrap_or_default();
         match self.open(&call, &tool_use_id).await {
@@ -198,16 +211,11 @@ fn shown(result: &Value) -> String {
 
 impl ToolHost for RunTools {
     fn server(&self) -> ServerInfo {
-        let manifest = &self.run.app.manifest;
-        ServerInfo {
-            name: manifest.mcp.name.clone(),
-            title: manifest.title.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        }
+        server_info(&self.run.app)
     }
 
     fn tools(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
-        Box::pin(Self::tools(self))
+        Box::pin(async move { offered(&self.run.app, &user_ref(self.run.user), self.run.writes).await })
     }
 
     fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Value, HostError>> {

@@ -1,5 +1,6 @@
 //! Agents at rest: kept for a follow-up message of the same conversation, with everything denied meanwhile.
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use policy::{ConversationId, UserId};
 use proxy::Gate;
@@ -15,6 +16,8 @@ use tokio_util::task::TaskTracker;
 pub(crate) struct Kind {
     pub(crate) app: String,
     pub(crate) writes: bool,
+    /// Digest of the arguments and environment it was started with, but for what was said before.
+    pub(crate) boot: [u8; 32],
 }
 
 /// A running agent of one conversation.
@@ -29,6 +32,12 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
+    /// Whether it lives and has not said anything. Nobody asked it anything, so it has nothing to say: one that ended a turn
+    /// nobody began, or closed its output, is not trusted with another.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.claude.next().now_or_never().is_none() && self.life.ending().exited().now_or_never().is_none()
+    }
+
     /// Denies everything, then destroys it; returns when nothing is left.
     pub(crate) async fn destroy(self) {
         self.gate.unbind();
@@ -82,10 +91,7 @@ impl Agents {
             let at = slots.iter().position(|slot| slot.parked.conversation == conversation && slot.parked.user == user)?;
             slots.swap_remove(at).parked
         };
-        // An agent at rest has nothing to say: one that ended a turn nobody began, or closed, is not trusted with another.
-        let spoke = tokio::time::timeout(Duration::ZERO, found.agent.claude.next()).await.is_ok();
-        let exited = tokio::time::timeout(Duration::ZERO, found.agent.life.ending().exited()).await.is_ok();
-        if found.kind == *kind && !exited && !spoke {
+        if found.kind == *kind && found.agent.is_quiet() {
             return Some(found.agent);
         }
         found.destroy().await;

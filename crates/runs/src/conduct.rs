@@ -1,14 +1,13 @@
 //! One run, top to bottom: an agent, the message, what is seen, the end.
 
-use crate::agents::{Agent, Kind, Parked};
+use crate::agents::{Agent, Parked};
 use crate::event::{DenialView, EventBody};
 use crate::history::History;
 use crate::past;
-use crate::{Feed, Runs};
-use policy::{AuditEvent, ConversationId, DenialCode, RunId, SandboxId, UserId, UserMessage};
-use proxy::egress::{SandboxCa, serve_sandbox};
-use proxy::{App, Gate, RunContext, RunEvent, RunLimits};
-use sandbox::{AgentEvent, Claude, ClaudeOptions, PastMessage, SandboxError, TurnResult};
+use crate::{Feed, Runs, boot};
+use policy::{AuditEvent, ConversationId, DenialCode, RunId, UserId, UserMessage};
+use proxy::{App, RunContext, RunEvent, RunLimits};
+use sandbox::{AgentEvent, PastMessage, SandboxError, TurnResult};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::RunEnd;
@@ -29,7 +28,6 @@ pub(crate) struct Conductor {
     pub(crate) user: UserId,
     pub(crate) conversation: ConversationId,
     pub(crate) app: Arc<App>,
-    pub(crate) prompt: String,
     pub(crate) writes: bool,
     pub(crate) feed: Feed,
     pub(crate) stop: CancellationToken,
@@ -42,11 +40,28 @@ struct Outcome {
     message: Option<String>,
     /// The agent, if it may be kept.
     agent: Option<Agent>,
+    /// Whether it failed because there is no agent any more.
+    agent_ended: bool,
 }
 
 impl Outcome {
     fn failed(code: &str, message: &str) -> Self {
-        Self { outcome: "failed", code: Some(code.to_owned()), message: Some(message.to_owned()), agent: None }
+        Self {
+            outcome: "failed",
+            code: Some(code.to_owned()),
+            message: Some(message.to_owned()),
+            agent: None,
+            agent_ended: false,
+        }
+    }
+
+    fn gone() -> Self {
+        let error = SandboxError::Ended(String::new());
+        Self { agent_ended: true, ..Self::failed(error.code(), error.public()) }
+    }
+
+    const fn of(outcome: &'static str) -> Self {
+        Self { outcome, code: None, message: None, agent: None, agent_ended: false }
     }
 }
 
@@ -104,14 +119,29 @@ impl Conductor {
     }
 
     async fn with_agent(&self, context: &Arc<RunContext>, message: UserMessage) -> Outcome {
-        let mut agent = match self.agent(context).await {
-            Ok(agent) => agent,
-            Err(error) => {
-                tracing::error!(run = %self.run, %error, "the agent could not be started");
-                return Outcome::failed(error.code(), error.public());
-            }
+        let outcome = match self.kept_agent(context).await {
+            Ok(Some(agent)) => self.turn_of(agent, &message).await,
+            Ok(None) => Outcome::gone(),
+            Err(error) => return self.not_started(&error),
         };
-        let mut outcome = self.turn(&mut agent, &message).await;
+        // One that was kept may have ended a moment ago. As long as it has asked for nothing, another one can begin in its place.
+        if !(outcome.agent_ended && context.turns() == 0) {
+            return outcome;
+        }
+        match self.new_agent(context).await {
+            Ok(agent) => self.turn_of(agent, &message).await,
+            Err(error) => self.not_started(&error),
+        }
+    }
+
+    fn not_started(&self, error: &SandboxError) -> Outcome {
+        tracing::error!(run = %self.run, %error, "the agent could not be started");
+        Outcome::failed(error.code(), error.public())
+    }
+
+    /// One turn of this agent, which is kept after a good end only.
+    async fn turn_of(&self, mut agent: Agent, message: &UserMessage) -> Outcome {
+        let mut outcome = self.turn(&mut agent, message).await;
         agent.gate.unbind();
         if outcome.outcome == "finished" {
             outcome.agent = Some(agent);
@@ -121,46 +151,41 @@ impl Conductor {
         outcome
     }
 
-    /// The conversation's agent at rest, or a new one, with this run bound to its listeners.
-    async fn agent(&self, context: &Arc<RunContext>) -> Result<Agent, SandboxError> {
-        let kind = self.kind();
+    /// The conversation's agent at rest, or one from the pool, with this run bound to its listeners. One that was started ahead
+    /// has no past, so a conversation that goes on needs its own.
+    async fn kept_agent(&self, context: &Arc<RunContext>) -> Result<Option<Agent>, SandboxError> {
+        let kind = boot::kind(&self.runs.parts, &self.app, self.writes);
         if let Some(agent) = self.runs.agents.take(self.user, self.conversation, &kind).await {
             agent.gate.bind(Arc::clone(context));
-            return Ok(agent);
+            return Ok(Some(agent));
         }
-        let id = SandboxId::random();
-        let ca = SandboxCa::generate().map_err(|error| SandboxError::Ended(error.to_string()))?;
-        let spec = self.options(self.past().await?).spec(id, ca.certificate_pem().to_owned());
-        let sandbox = self.runs.parts.driver.start(spec).await?;
-        for downgrade in &sandbox.downgrades {
-            tracing::warn!(sandbox = %id, "not enforced on this host: {downgrade}");
+        if !self.past().await?.is_empty() {
+            return Ok(None);
         }
-        if !sandbox.downgrades.is_empty() && !self.runs.parts.settings.danger_accept_downgrades {
-            sandbox.life.destroy().await;
-            return Err(SandboxError::Downgraded);
-        }
-        let claimed = AuditEvent::SandboxClaimed { sandbox: id, run: self.run };
-        if let Err(error) = self.runs.parts.store.record(claimed, self.runs.parts.clock.now()).await {
-            sandbox.life.destroy().await;
-            return Err(SandboxError::Unrecorded(error.to_string()));
-        }
-        tracing::info!(sandbox = %id, run = %self.run, setup_us = sandbox.setup_us, "sandbox ready");
-        let gate = Arc::new(Gate::new(id));
-        gate.bind(Arc::clone(context));
-        let sandbox::Listeners { http, tls, dns_udp, dns_tcp } = sandbox.listeners;
-        let listeners = proxy::egress::Listeners { http, tls, dns_udp, dns_tcp };
-        let stop = CancellationToken::new();
-        let serving = serve_sandbox(Arc::clone(&self.runs.parts.proxy), Arc::clone(&gate), Arc::new(ca), listeners, stop.clone());
-        let served = tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "a sandbox's listeners can't be served");
-            }
-        });
-        Ok(Agent { claude: Claude::new(sandbox.stdin, sandbox.stdout), gate, life: sandbox.life, listeners: stop, served })
+        let Some(agent) = self.runs.pool.claim(&kind).await else { return Ok(None) };
+        agent.gate.bind(Arc::clone(context));
+        self.claimed(agent).await.map(Some)
     }
 
-    fn kind(&self) -> Kind {
-        Kind { app: self.app.manifest.id.clone(), writes: self.writes }
+    /// A new one, which is told what was said before.
+    async fn new_agent(&self, context: &Arc<RunContext>) -> Result<Agent, SandboxError> {
+        let parts = &self.runs.parts;
+        let options = boot::options(parts, &self.app.manifest.id, self.writes, self.past().await?);
+        let options = options.ok_or_else(|| SandboxError::Ended("its app is gone".to_owned()))?;
+        let agent = boot::start(parts, &options, |gate| gate.bind(Arc::clone(context))).await?;
+        self.claimed(agent).await
+    }
+
+    /// Writes down whose this agent is now; what can't be written down is not done.
+    async fn claimed(&self, agent: Agent) -> Result<Agent, SandboxError> {
+        let sandbox = agent.gate.sandbox;
+        let claimed = AuditEvent::SandboxClaimed { sandbox, run: self.run };
+        if let Err(error) = self.runs.parts.store.record(claimed, self.runs.parts.clock.now()).await {
+            agent.destroy().await;
+            return Err(SandboxError::Unrecorded(error.to_string()));
+        }
+        tracing::info!(%sandbox, run = %self.run, "agent claimed");
+        Ok(agent)
     }
 
     /// What was said before this run's own message, which the agent gets by itself.
@@ -169,22 +194,6 @@ impl Conductor {
         let mut rows = kept.map_err(|error| SandboxError::Unrecorded(error.to_string()))?.unwrap_or_default();
         rows.pop();
         Ok(past::messages(&rows, &format!("mcp__{}__", self.app.manifest.mcp.name)))
-    }
-
-    fn options(&self, past: Vec<PastMessage>) -> ClaudeOptions {
-        let manifest = &self.app.manifest;
-        let settings = &self.runs.parts.settings;
-        ClaudeOptions {
-            model: manifest.agent.model.clone(),
-            system_prompt: self.prompt.clone(),
-            tools_server: manifest.mcp.name.clone(),
-            tools: manifest.tools_offered(self.writes).into_iter().map(str::to_owned).collect(),
-            turns_max: manifest.agent.turns_max,
-            budget: settings.run_budget,
-            output_tokens_max: manifest.agent.output_tokens_max,
-            past,
-            tell_base_url: settings.tell_base_url,
-        }
     }
 
     /// Hands the message over and waits for the end of the turn, a limit, the stop button or the agent's death.
@@ -199,7 +208,7 @@ impl Conductor {
         };
         let event = tokio::select! {
             event = exchange => event,
-            () = self.stop.cancelled() => return Outcome { outcome: "stopped", code: None, message: None, agent: None },
+            () = self.stop.cancelled() => return Outcome::of("stopped"),
             () = tokio::time::sleep(self.runs.parts.settings.wall_clock) => {
                 return Outcome::failed(DenialCode::RunDeadline.as_str(), DenialCode::RunDeadline.sentence());
             }
@@ -217,13 +226,12 @@ impl Conductor {
         let reason = exit
             .map_or_else(|_| "it closed its output".to_owned(), |exit| format!("{}; {}", exit.reason, exit.stderr_tail.trim()));
         tracing::error!(run = %self.run, reason, "the agent ended in the middle of a run");
-        let error = SandboxError::Ended(reason);
-        Outcome::failed(error.code(), error.public())
+        Outcome::gone()
     }
 
     /// Ends the run in the database and on the page, and keeps the agent if it may be kept.
     async fn end(self, outcome: Outcome, provider_error: Option<Failed>, turns: u32, begun: Instant) {
-        let Outcome { outcome, mut code, mut message, agent } = outcome;
+        let Outcome { outcome, mut code, mut message, agent, agent_ended: _ } = outcome;
         if let (true, Some(failed)) = (code.as_deref() == Some("model.failed"), provider_error) {
             (code, message) = (Some(failed.code), Some(failed.message));
         }
@@ -231,7 +239,8 @@ impl Conductor {
         let cost_microusd = self.write_end(end).await;
         self.app.upstream.forget(&self.user.to_string());
         if let Some(agent) = agent {
-            self.runs.park(Parked { user: self.user, conversation: self.conversation, kind: self.kind(), agent }).await;
+            let kind = boot::kind(&self.runs.parts, &self.app, self.writes);
+            self.runs.park(Parked { user: self.user, conversation: self.conversation, kind, agent }).await;
         }
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.feed.push(EventBody::RunEnded { outcome, code, message, cost_microusd, turns, duration_ms });
@@ -260,7 +269,7 @@ impl Conductor {
 /// A turn that failed is a failed run, whatever it calls itself.
 fn of_turn(result: &TurnResult) -> Outcome {
     match (result.subtype.as_str(), result.is_error) {
-        ("success", false) => Outcome { outcome: "finished", code: None, message: None, agent: None },
+        ("success", false) => Outcome::of("finished"),
         ("error_max_turns", _) => Outcome::failed(DenialCode::RunTurns.as_str(), DenialCode::RunTurns.sentence()),
         ("error_max_budget_usd", _) => Outcome::failed(DenialCode::BudgetRun.as_str(), DenialCode::BudgetRun.sentence()),
         _ => Outcome::failed("model.failed", "The model could not answer. Nothing else was changed; try again in a moment."),

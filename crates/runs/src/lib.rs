@@ -5,11 +5,13 @@
 //! This crate decides nothing about permissions (`policy`) and shows nothing to people (`web`).
 
 mod agents;
+mod boot;
 mod conduct;
 mod event;
 mod feed;
 mod history;
 mod past;
+mod pool;
 
 pub use event::{Event, EventBody};
 pub use feed::Feed;
@@ -17,6 +19,7 @@ pub use feed::Feed;
 use agents::{Agents, Parked};
 use parking_lot::Mutex;
 use policy::{Clock, ConversationId, Microusd, RunId, UserId, UserMessage};
+use pool::Pool;
 use proxy::{App, Proxy};
 use sandbox::{Driver, SandboxError};
 use std::collections::HashMap;
@@ -40,6 +43,8 @@ pub struct RunSettings {
     pub idle: Duration,
     /// Agents kept at the same time.
     pub idle_agents_max: usize,
+    /// Agents started ahead of need at most; 0 starts each with its message.
+    pub warm_agents_max: usize,
     /// Whether an agent may run although this host can't enforce all of its sandbox's rules. Never in production.
     pub danger_accept_downgrades: bool,
     /// Whether agents are told where the model is; otherwise they dial the provider's name and are intercepted.
@@ -109,8 +114,9 @@ struct Live {
 
 /// Conducts runs. Cheap to share.
 pub struct Runs {
-    parts: Parts,
+    parts: Arc<Parts>,
     agents: Agents,
+    pool: Arc<Pool>,
     live: Mutex<HashMap<RunId, Live>>,
     places: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -118,13 +124,15 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// A conductor without runs.
+    /// A conductor without runs. It begins to start agents ahead of need, so it needs a runtime around it.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
         let agents = Agents::new(parts.settings.idle, parts.settings.idle_agents_max);
         let places = Arc::new(Semaphore::new(parts.settings.concurrent_max));
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
-        Arc::new(Self { parts, agents, live: Mutex::new(HashMap::new()), places, tasks, stopping })
+        let parts = Arc::new(parts);
+        let pool = Pool::start(Arc::clone(&parts));
+        Arc::new(Self { parts, agents, pool, live: Mutex::new(HashMap::new()), places, tasks, stopping })
     }
 
     /// Begins a run with a message. It goes on by itself; [`Runs::feed`] shows it.
@@ -168,7 +176,6 @@ impl Runs {
             user,
             conversation,
             app: Arc::clone(&chosen.app),
-            prompt: chosen.prompt.clone(),
             writes,
             feed: live.feed,
             stop: live.stop,
@@ -235,6 +242,13 @@ impl Runs {
         self.tasks.close();
         self.tasks.wait().await;
         self.agents.destroy_all().await;
+        self.pool.destroy_all().await;
+    }
+
+    /// Agents that are started and belong to nobody yet.
+    #[must_use]
+    pub fn agents_ready(&self) -> usize {
+        self.pool.ready()
     }
 
     /// Keeps a finished run's feed for those who are still reading it.

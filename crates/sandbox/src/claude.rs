@@ -55,6 +55,12 @@ impl ClaudeOptions {
         }
     }
 
+    /// Agents with the same digest were started with the same arguments and environment, so one can stand in for another.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        policy::digest_bytes(json!([self.arguments(), self.environment()]).to_string().as_bytes())
+    }
+
     /// No built-in tools, no settings, no commands, no persistence: only the app's tools, asked for nothing else.
     fn arguments(&self) -> Vec<String> {
         let server = json!({"mcpServers": {&self.tools_server: {"type": "http", "url": format!("http://{}/mcp", Destination::TOOLS_NAME)}}});
@@ -225,6 +231,26 @@ mod tests {
         let environment = options().environment();
         assert_eq!(environment.get("ANTHROPIC_BASE_URL").map(String::as_str), Some("http://model.hexward.internal"));
         assert_eq!(environment.get("CLAUDE_CODE_DISABLE_ATTACHMENTS").map(String::as_str), Some("1"));
+    }
+
+    #[test]
+    fn what_an_agent_is_started_with_is_in_its_digest() {
+        let digest = options().digest();
+        assert_eq!(options().digest(), digest);
+        let changes: [fn(&mut ClaudeOptions); 7] = [
+            |o| o.model.push('x'),
+            |o| o.system_prompt.push('x'),
+            |o| o.tools.clear(),
+            |o| o.turns_max += 1,
+            |o| o.budget.0 += 1,
+            |o| o.output_tokens_max += 1,
+            |o| o.tell_base_url = false,
+        ];
+        for change in changes {
+            let mut other = options();
+            change(&mut other);
+            assert_ne!(other.digest(), digest, "{other:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod claude;
 mod driver;
 mod error;
+mod host;
 mod jailed;
 mod lines;
 mod profile;
@@ -16,6 +17,7 @@ mod transcript;
 pub use claude::{AgentEvent, Claude, ClaudeOptions, TurnResult};
 pub use driver::{AgentSpec, Driver, Ending, Exit, Life, Listeners, Sandbox};
 pub use error::SandboxError;
+pub use host::memory_available_bytes;
 pub use jailed::{JailedDriver, JailedPaths, Mode};
 pub use profile::{Profile, ProfileError};
 pub use transcript::PastMessage;

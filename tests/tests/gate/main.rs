@@ -12,5 +12,6 @@ mod interception;
 mod life;
 mod model;
 mod people;
+mod pool;
 mod stopping;
 mod writes;

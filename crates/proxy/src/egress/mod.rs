@@ -87,8 +87,7 @@ impl Refusals {
     /// A request whose destination is decided. The run is looked up for each, so that one that ended reaches nothing.
     async fn answer(&self, destination: Destination, request: Request<Incoming>) -> Response<Body> {
         let Some(run) = self.gate.bound() else {
-            let denial = self.refuse(DenialCode::RunNone, request.uri().path()).await;
-            return answer::denied(&denial);
+            return self.answer_unbound(destination, request).await;
         };
         match destination {
             Destination::Model => {
@@ -99,6 +98,17 @@ impl Refusals {
         }
     }
 
+    /// Without a run: an agent that starts is told which tools there are, everything else is refused.
+    async fn answer_unbound(&self, destination: Destination, request: Request<Incoming>) -> Response<Body> {
+        let wanted = request.uri().path().to_owned();
+        if let (Destination::Tools, Some(discovery)) = (destination, self.gate.discovery())
+            && let Some(answer) = discovery.answer(request).await
+        {
+            return answer;
+        }
+        answer::denied(&self.refuse(DenialCode::RunNone, &wanted).await)
+    }
+
     /// Writes a refusal down, with what was wanted.
     async fn refuse(&self, code: DenialCode, wanted: &str) -> Denial {
         let denial = Denial::new(code, wanted);
@@ -107,6 +117,9 @@ impl Refusals {
                 self.proxy.record(AuditEvent::Denied { run: Some(run.run), denial: denial.clone() }).await;
                 run.tell(RunEvent::Denied { denial: denial.clone() }).await;
             }
+        } else if self.gate.discovery().is_some() {
+            // An agent that starts asks the model's name for a sign of life.
+            tracing::debug!(sandbox = %self.gate.sandbox, code = %denial.code, wanted = denial.wanted, "refused while an agent starts");
         } else if self.gate.log_unbound() {
             tracing::warn!(sandbox = %self.gate.sandbox, code = %denial.code, wanted = denial.wanted, "refused while no run is bound");
         }

@@ -15,16 +15,19 @@ mod network;
 
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 /// After the end of a turn the gateway closes the doors; late orders wait for that.
 const LATE: Duration = Duration::from_millis(700);
 const MODEL: &str = "claude-sonnet-5-5";
+/// What came of what was tried before the first message.
+static EARLY: OnceLock<Vec<Value>> = OnceLock::new();
 /// The last `tool_use` id the model said.
 static LAST: Mutex<String> = Mutex::new(String::new());
 
 fn main() {
+    EARLY.set(before_anybody_spoke()).unwrap();
     let mut late_results = Vec::new();
     for line in std::io::stdin().lock().lines() {
         let Ok(line) = line else { return };
@@ -46,12 +49,40 @@ fn main() {
     }
 }
 
+/// What an agent does at its start is asking for its tools. One that belongs to nobody yet, which it sees from a refusal, tries
+/// everything else before that, because whoever has asked may be handed over at once.
+fn before_anybody_spoke() -> Vec<Value> {
+    let mut seen = vec![rpc("resources/templates/list", &json!({}))];
+    if seen[0]["error"]["data"]["reason"] == "run.none" {
+        let call = json!({"name": "getCurrentUser", "arguments": {}, "_meta": {"claudecode/toolUseId": "toolu_early"}});
+        seen.extend([
+            rpc("tools/call", &call),
+            rpc("resources/list", &json!({})),
+            rpc("resources/read", &json!({"uri": "map://current"})),
+            model(&json!({"model": MODEL, "max_tokens": 16, "messages": [{"role": "user", "content": "early"}]})),
+            network::http(&json!({"to": "169.254.169.254:80", "path": "/", "host": "169.254.169.254"})),
+        ]);
+    }
+    seen.push(rpc("tools/list", &json!({})));
+    seen.iter_mut().for_each(shorten);
+    seen
+}
+
+/// A report has to fit into a run's budget.
+fn shorten(answer: &mut Value) {
+    const KEPT: usize = 200;
+    if let Some(body) = answer["body"].as_str().map(str::to_owned) {
+        answer["body"] = body.chars().take(KEPT).collect::<String>().into();
+    }
+}
+
 /// One order; whatever goes wrong is a result too.
 fn carry_out(order: &Value) -> Value {
     match order["do"].as_str().unwrap_or("") {
         "environment" => {
             std::env::vars().map(|(name, value)| (name, Value::from(value))).collect::<serde_json::Map<_, _>>().into()
         }
+        "early" => EARLY.get().cloned().into(),
         "arguments" => std::env::args().collect(),
         "search" => files::search(order),
         "list" => files::list(order),
@@ -121,7 +152,11 @@ fn tool(order: &Value) -> Value {
         let id = if id == "LAST" { last.as_str() } else { id };
         params["_meta"] = json!({"claudecode/toolUseId": id});
     }
-    let body = json!({"jsonrpc": "2.0", "id": 1, "method": order["method"].as_str().unwrap_or("tools/call"), "params": params});
+    rpc(order["method"].as_str().unwrap_or("tools/call"), &params)
+}
+
+fn rpc(method: &str, params: &Value) -> Value {
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
     let answer = network::http(&json!({
         "to": "tools.hexward.internal:80", "method": "POST", "path": "/mcp", "body": body.to_string(),
         "headers": [["content-type", "application/json"], ["accept", "application/json, text/event-stream"]],

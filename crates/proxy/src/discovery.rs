@@ -1,0 +1,110 @@
+//! What an agent may ask while it starts and belongs to nobody: who the tools' server is and which tools there are. An agent that is
+//! refused this stays without tools for its whole life.
+//!
+//! Invariant: nothing here knows a user. The definitions are those that the app gives to nobody, and no call, resource or
+//! template is answered.
+
+use crate::answer::Body;
+use crate::context::App;
+use crate::mcp::front::{HostError, ServerInfo, ToolCall, ToolHost};
+use crate::mcp::upstream::UserRef;
+use crate::tools;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use policy::DenialCode;
+use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio_util::sync::CancellationToken;
+
+/// A principal that owns nothing: no user has such an id, because theirs are UUIDs.
+const NOBODY: &str = "nobody";
+/// Requests of one starting agent; it makes three or four.
+const REQUESTS_MAX: u32 = 32;
+
+/// What one starting agent may learn.
+pub struct Discovery {
+    app: Arc<App>,
+    writes: bool,
+    requests: AtomicU32,
+    listed: CancellationToken,
+}
+
+impl Discovery {
+    /// For an agent of this app, with or without tools that change something.
+    #[must_use]
+    pub fn new(app: Arc<App>, writes: bool) -> Self {
+        Self { app, writes, requests: AtomicU32::new(0), listed: CancellationToken::new() }
+    }
+
+    /// Waits until the agent has been told its tools.
+    pub async fn listed(&self) {
+        self.listed.cancelled().await;
+    }
+
+    fn take_request(&self) -> bool {
+        self.requests.fetch_add(1, Ordering::Relaxed) < REQUESTS_MAX
+    }
+
+    /// Answers one request of a starting agent, or none when it asks too much.
+    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Option<Response<Body>> {
+        if !self.take_request() {
+            return None;
+        }
+        let (head, body) = request.into_parts();
+        Some(match tools::read(body).await {
+            Ok(body) => tools::front(&head, body, self.as_ref()).await,
+            Err(refusal) => refusal,
+        })
+    }
+}
+
+/// Refused without a record of its own: there is no run, so there is nobody to tell.
+fn not_yet<T: Send + 'static>() -> BoxFuture<'static, Result<T, HostError>> {
+    let denied = HostError::Denied { code: DenialCode::RunNone.as_str(), message: DenialCode::RunNone.sentence() };
+    Box::pin(std::future::ready(Err(denied)))
+}
+
+impl ToolHost for Discovery {
+    fn server(&self) -> ServerInfo {
+        tools::server_info(&self.app)
+    }
+
+    fn tools(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
+        Box::pin(async move {
+            let tools = tools::offered(&self.app, &UserRef::new(NOBODY.to_owned()), self.writes).await?;
+            self.listed.cancel();
+            Ok(tools)
+        })
+    }
+
+    fn call(&self, _call: ToolCall) -> BoxFuture<'_, Result<Value, HostError>> {
+        not_yet()
+    }
+
+    fn resources(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
+        not_yet()
+    }
+
+    fn resource_templates(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
+        not_yet()
+    }
+
+    fn read_resource<'a>(&'a self, _uri: &'a str) -> BoxFuture<'a, Result<Value, HostError>> {
+        not_yet()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_starting_agent_does_not_ask_without_end() {
+        let discovery = Discovery::new(crate::context::tests::app(), false);
+        assert_eq!((0..1000).filter(|_| discovery.take_request()).count(), 32);
+        let told = discovery.read_resource("map://current").await;
+        assert!(matches!(told, Err(HostError::Denied { code: "run.none", .. })), "{told:?}");
+    }
+}

@@ -1,0 +1,82 @@
+//! What stands behind the listeners of a sandbox right now, looked up per request: a run, a conversation with the tools' server
+//! while an agent starts, or nothing.
+
+use crate::context::{DENIALS_RECORDED_MAX, RunContext};
+use crate::discovery::Discovery;
+use arc_swap::ArcSwapOption;
+use policy::SandboxId;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What a sandbox may do.
+enum Bound {
+    /// Everything that this run may.
+    Run(Arc<RunContext>),
+    /// Nobody's yet: it may learn which tools there are.
+    Discovery(Arc<Discovery>),
+}
+
+/// One sandbox as its listeners know it. Which listener accepted is the identity; nothing the sandbox sends is.
+pub struct Gate {
+    /// The sandbox.
+    pub sandbox: SandboxId,
+    bound: ArcSwapOption<Bound>,
+    refused_unbound: AtomicU32,
+}
+
+impl Gate {
+    /// A gate with nothing behind it: everything is refused until a run is bound.
+    #[must_use]
+    pub fn new(sandbox: SandboxId) -> Self {
+        Self { sandbox, bound: ArcSwapOption::empty(), refused_unbound: AtomicU32::new(0) }
+    }
+
+    /// Binds a run: from now on requests are its requests.
+    pub fn bind(&self, run: Arc<RunContext>) {
+        self.bound.store(Some(Arc::new(Bound::Run(run))));
+    }
+
+    /// Lets an agent that belongs to nobody yet learn which tools there are, and nothing else.
+    pub fn bind_discovery(&self, discovery: Arc<Discovery>) {
+        self.bound.store(Some(Arc::new(Bound::Discovery(discovery))));
+    }
+
+    /// Nothing may be reached any more.
+    pub fn unbind(&self) {
+        self.bound.store(None);
+    }
+
+    /// The run that is bound right now.
+    #[must_use]
+    pub fn bound(&self) -> Option<Arc<RunContext>> {
+        match self.bound.load().as_deref()? {
+            Bound::Run(run) => Some(Arc::clone(run)),
+            Bound::Discovery(_) => None,
+        }
+    }
+
+    /// What a starting agent may learn, while it belongs to nobody.
+    pub(crate) fn discovery(&self) -> Option<Arc<Discovery>> {
+        match self.bound.load().as_deref()? {
+            Bound::Discovery(discovery) => Some(Arc::clone(discovery)),
+            Bound::Run(_) => None,
+        }
+    }
+
+    /// Whether one more refusal without a run should be logged.
+    pub(crate) fn log_unbound(&self) -> bool {
+        self.refused_unbound.fetch_add(1, Ordering::Relaxed) < DENIALS_RECORDED_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_without_a_run_are_logged_but_not_endlessly() {
+        let gate = Gate::new(SandboxId::random());
+        assert_eq!((0..1000).filter(|_| gate.log_unbound()).count(), 200);
+        assert!(gate.bound().is_none() && gate.discovery().is_none());
+    }
+}

@@ -1,0 +1,61 @@
+//! Starts an agent: its sandbox, its listeners served, and whatever may stand behind them at first.
+
+use crate::Parts;
+use crate::agents::{Agent, Kind};
+use policy::SandboxId;
+use proxy::egress::{SandboxCa, serve_sandbox};
+use proxy::{App, Gate};
+use sandbox::{Claude, ClaudeOptions, PastMessage, SandboxError};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// The boot arguments of an agent of this app that is told this past.
+pub(crate) fn options(parts: &Parts, app: &str, writes: bool, past: Vec<PastMessage>) -> Option<ClaudeOptions> {
+    let chosen = parts.apps.get(app)?;
+    let (manifest, settings) = (&chosen.app.manifest, &parts.settings);
+    Some(ClaudeOptions {
+        model: manifest.agent.model.clone(),
+        system_prompt: chosen.prompt.clone(),
+        tools_server: manifest.mcp.name.clone(),
+        tools: manifest.tools_offered(writes).into_iter().map(str::to_owned).collect(),
+        turns_max: manifest.agent.turns_max,
+        budget: settings.run_budget,
+        output_tokens_max: manifest.agent.output_tokens_max,
+        past,
+        tell_base_url: settings.tell_base_url,
+    })
+}
+
+/// What an agent without a past has to be started with to do this app's work.
+pub(crate) fn kind(parts: &Parts, app: &App, writes: bool) -> Kind {
+    let id = &app.manifest.id;
+    let boot = options(parts, id, writes, Vec::new()).map(|options| options.digest()).unwrap_or_default();
+    Kind { app: id.clone(), writes, boot }
+}
+
+/// Starts one. `bind` says what its listeners may answer from their first moment on.
+pub(crate) async fn start(parts: &Parts, options: &ClaudeOptions, bind: impl FnOnce(&Gate)) -> Result<Agent, SandboxError> {
+    let id = SandboxId::random();
+    let ca = SandboxCa::generate().map_err(|error| SandboxError::Ended(error.to_string()))?;
+    let sandbox = parts.driver.start(options.spec(id, ca.certificate_pem().to_owned())).await?;
+    for downgrade in &sandbox.downgrades {
+        tracing::warn!(sandbox = %id, "not enforced on this host: {downgrade}");
+    }
+    if !sandbox.downgrades.is_empty() && !parts.settings.danger_accept_downgrades {
+        sandbox.life.destroy().await;
+        return Err(SandboxError::Downgraded);
+    }
+    tracing::info!(sandbox = %id, setup_us = sandbox.setup_us, "sandbox ready");
+    let gate = Arc::new(Gate::new(id));
+    bind(&gate);
+    let sandbox::Listeners { http, tls, dns_udp, dns_tcp } = sandbox.listeners;
+    let listeners = proxy::egress::Listeners { http, tls, dns_udp, dns_tcp };
+    let stop = CancellationToken::new();
+    let serving = serve_sandbox(Arc::clone(&parts.proxy), Arc::clone(&gate), Arc::new(ca), listeners, stop.clone());
+    let served = tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "a sandbox's listeners can't be served");
+        }
+    });
+    Ok(Agent { claude: Claude::new(sandbox.stdin, sandbox.stdout), gate, life: sandbox.life, listeners: stop, served })
+}
