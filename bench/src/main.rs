@@ -7,6 +7,7 @@ mod client;
 mod durability;
 mod footprint;
 mod machine;
+mod memory;
 mod nginx;
 mod places;
 mod process;

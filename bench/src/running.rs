@@ -3,6 +3,7 @@
 
 use crate::client::{Asked, Client};
 use crate::footprint::Gateway;
+use crate::memory;
 use crate::places::Places;
 use crate::provider::Provider;
 use crate::report::Report;
@@ -13,15 +14,21 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
 
 const ROUNDS: usize = 12;
 const RUN_WAIT: Duration = Duration::from_secs(30);
 const ALL_WAIT: Duration = Duration::from_secs(100);
+/// Agents started ahead of need, and how long one takes to be replaced.
+const POOL: usize = 2;
+const REFILL: Duration = Duration::from_secs(3);
 const FIRST: &str = "Create a tile called Aurora to the north-east";
 const SECOND: &str = "Create a tile called Borealis to the south";
 
 /// One run as a page sees it.
 struct Seen {
+    /// Until the agent asked the model for the first time.
+    first_request: Duration,
     first_token: Duration,
     total: Duration,
     tool_calls: u64,
@@ -29,6 +36,7 @@ struct Seen {
 
 #[derive(Default)]
 struct Times {
+    first_request: Vec<f64>,
     first_token: Vec<f64>,
     total: Vec<f64>,
     tool_calls: u64,
@@ -36,6 +44,7 @@ struct Times {
 
 impl Times {
     fn push(&mut self, seen: &Seen) {
+        self.first_request.push(millis(seen.first_request));
         self.first_token.push(millis(seen.first_token));
         self.total.push(millis(seen.total));
         self.tool_calls += seen.tool_calls;
@@ -50,7 +59,7 @@ pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
     let provider = Provider::start(None)?;
     let gateway = Gateway::start(places, "running", &provider, 0)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (cold, warm) = runtime.block_on(converse(&gateway))?;
+    let (cold, warm) = runtime.block_on(converse(&gateway, Duration::ZERO))?;
     if cold.tool_calls == 0 {
         bail!("no tool was called, so this was not a whole run");
     }
@@ -62,11 +71,30 @@ pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
     report.add_percentile("run.followup.total", &warm.total, 50, "the same until the run ended")?;
     let resident = number(gateway.process.resident_bytes()?) / 1_000_000.0;
     report.add("gateway.rss_after_runs_mb", resident, format!("VmRSS of `hexward serve` after {} runs", cold.total.len() * 2));
-    Ok(())
+    drop(gateway);
+    pool(places, &provider, &runtime, &cold, report)
+}
+
+/// The same first messages, with agents that were started ahead of need.
+fn pool(places: &Places, provider: &Provider, runtime: &Runtime, cold: &Times, report: &mut Report) -> Result<()> {
+    let gateway = Gateway::start(places, "pool", provider, POOL)?;
+    std::thread::sleep(REFILL);
+    let extra = memory::extra_of_each(gateway.process.id())?;
+    let note = "memory beside the agent's own: its jail's processes, its files in memory, page tables left out";
+    report.add("pool.idle_agent_extra_mb", extra, note);
+    let (claimed, _) = runtime.block_on(converse(&gateway, REFILL))?;
+    let note = "message sent until the agent's first model request: an agent from the pool";
+    let from_pool = report.add_percentile("pool.claim_to_first_request", &claimed.first_request, 50, note)?;
+    let note = "the same with an agent that is started for the message";
+    let started = report.add_percentile("pool.cold_to_first_request", &cold.first_request, 50, note)?;
+    report.add("pool.claim_to_first_request.p50_vs_cold", from_pool / started, "the first over the second");
+    let note = "message sent until the first text on the page's event stream: an agent from the pool";
+    report.add_percentile("pool.first_token", &claimed.first_token, 50, note).map(drop)
 }
 
 /// Each round is a person of its own, so that every map is empty.
-async fn converse(gateway: &Gateway) -> Result<(Times, Times)> {
+/// Before each there is a pause, in which a pool fills itself again.
+async fn converse(gateway: &Gateway, pause: Duration) -> Result<(Times, Times)> {
     let (mut cold, mut warm) = (Times::default(), Times::default());
     let begun = Instant::now();
     // The first one pays for caches of the file system; it is not counted.
@@ -74,6 +102,7 @@ async fn converse(gateway: &Gateway) -> Result<(Times, Times)> {
         if begun.elapsed() > ALL_WAIT {
             break;
         }
+        tokio::time::sleep(pause).await;
         let mut person = Person::arrive(gateway).await?;
         let first = person.say(FIRST).await?;
         let second = person.say(SECOND).await?;
@@ -114,10 +143,11 @@ impl Person {
 
     async fn follow(&mut self, asked: Asked, begun: Instant) -> Result<Seen> {
         let mut body = self.client.send(asked).await?.into_body();
-        let (mut lines, mut first_token, mut total, mut tool_calls) = (Lines::default(), None, None, 0);
+        let (mut lines, mut thinking, mut first_token, mut total, mut tool_calls) = (Lines::default(), Vec::new(), None, None, 0);
         while let Some(frame) = body.frame().await {
             for event in lines.take(&frame?.into_data().unwrap_or_default()) {
                 match event.get("type").and_then(Value::as_str) {
+                    Some("state") if event.get("state").and_then(Value::as_str) == Some("thinking") => thinking.push(begun.elapsed()),
                     Some("text_delta") => drop(first_token.get_or_insert_with(|| begun.elapsed())),
                     Some("tool_result") if event.get("ok") == Some(&Value::Bool(true)) => tool_calls += 1,
                     Some("run_ended") if event.get("outcome").and_then(Value::as_str) == Some("finished") => {
@@ -129,7 +159,9 @@ impl Person {
             }
         }
         let first_token = first_token.context("the run said nothing")?;
-        Ok(Seen { first_token, total: total.context("the run's events broke off")?, tool_calls })
+        // Said once when the message is handed to the agent, and then whenever the model is asked.
+        let first_request = *thinking.get(1).context("the model was not asked")?;
+        Ok(Seen { first_request, first_token, total: total.context("the run's events broke off")?, tool_calls })
     }
 }
 
