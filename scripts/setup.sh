@@ -35,6 +35,7 @@ collect() {
             need postgresql has_initdb
             need bubblewrap command -v bwrap
             need curl command -v curl
+            need procps test -x /bin/kill
             ;;
         bench)
             need bubblewrap command -v bwrap

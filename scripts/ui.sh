@@ -19,7 +19,7 @@ modules() {
     want=$(cat ui/package.json ui/package-lock.json | digest)
     if [ -d ui/node_modules ] && is_stamped modules "$want"; then return; fi
     say "installing the pages' packages ..."
-    (cd ui && npm ci --no-audit --no-fund --loglevel=error </dev/null)
+    (cd ui && npm ci --include=dev --no-audit --no-fund --loglevel=error </dev/null)
     echo "$want" >"$stamps/modules"
 }
 

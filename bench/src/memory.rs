@@ -21,11 +21,12 @@ pub fn extra_of_each(gateway: u32) -> Result<f64> {
     }
     let mut bytes = 0;
     for pid in guards {
-        bytes += proportional_bytes(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?).context("no Pss in smaps_rollup")?;
+        bytes +=
+            proportional_bytes(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?).context("no Pss in smaps_rollup")?;
     }
     for pid in &agents {
         for folder in ["agent", "work", "tmp"] {
-            bytes += used_below(Path::new(&format!("/proc/{pid}/root/{folder}")))?;
+            bytes += used_below(&Path::new("/proc").join(pid.to_string()).join("root").join(folder))?;
         }
     }
     Ok(number(bytes) / MEGABYTE / number(u64::try_from(agents.len())?))

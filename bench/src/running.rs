@@ -147,7 +147,9 @@ impl Person {
         while let Some(frame) = body.frame().await {
             for event in lines.take(&frame?.into_data().unwrap_or_default()) {
                 match event.get("type").and_then(Value::as_str) {
-                    Some("state") if event.get("state").and_then(Value::as_str) == Some("thinking") => thinking.push(begun.elapsed()),
+                    Some("state") if event.get("state").and_then(Value::as_str) == Some("thinking") => {
+                        thinking.push(begun.elapsed())
+                    }
                     Some("text_delta") => drop(first_token.get_or_insert_with(|| begun.elapsed())),
                     Some("tool_result") if event.get("ok") == Some(&Value::Bool(true)) => tool_calls += 1,
                     Some("run_ended") if event.get("outcome").and_then(Value::as_str) == Some("finished") => {

@@ -193,6 +193,13 @@ impl TestGate {
         self.started.lock().len()
     }
 
+    /// Every process of every sandbox that still runs.
+    #[must_use]
+    pub fn processes(&self) -> Vec<crate::Process> {
+        let firsts: Vec<_> = self.started.lock().iter().filter_map(|sandbox| sandbox.init).collect();
+        firsts.into_iter().filter(|first| first.is_alive()).flat_map(|first| crate::descendants(first.pid)).collect()
+    }
+
     /// Their ids, in order.
     #[must_use]
     pub fn sandbox_ids(&self) -> Vec<String> {

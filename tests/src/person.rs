@@ -96,6 +96,20 @@ impl Person {
         Stream { body: response.into_body(), buffer: String::new(), seen: Arc::clone(&self.seen) }
     }
 
+    /// The stream that tells a page what changed elsewhere: its data, line by line, for `wait`.
+    pub async fn changes(&self, wait: std::time::Duration) -> Vec<Value> {
+        let asked = request("GET", "/api/changes", &[("cookie", &self.cookie)], "");
+        let mut body = begin(self.address, asked).await.unwrap().into_body();
+        let mut text = String::new();
+        let reading = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                text.push_str(std::str::from_utf8(frame.data_ref().map_or(&[][..], |data| data)).unwrap());
+            }
+        };
+        let _over = tokio::time::timeout(wait, reading).await;
+        text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data:")?.trim()).ok()).collect()
+    }
+
     /// Says something in a conversation and waits for the end; returns the run's events.
     pub async fn run(&self, conversation: &str, text: &str, writes: bool) -> Vec<Value> {
         let run = self.say(conversation, text, writes).await;

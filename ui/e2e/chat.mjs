@@ -33,6 +33,8 @@ async function chat(browser, url) {
     await page.goto(url, { timeout: TIMEOUT_MS });
     await page.getByTestId("tile").first().waitFor();
     if (await page.locator('[data-testid="tile"][data-title="Aurora"]').count()) throw new Error("a new person's map already has the tile");
+    const preset = (await page.getByTestId("writes").getAttribute("aria-checked")) === "true";
+    if (process.env.HEXWARD_URL && !preset) throw new Error("a demo begins with changes switched on");
     await allowChanges(page);
     await sendMessage(page, MESSAGE);
     await waitForAnswer(page);

@@ -1,4 +1,4 @@
-//! Configuration: one file for most things, the environment for secrets and for what the sources name there. It is parsed and
+//! Configuration: one file for most things, the environment for secrets and for what host applications already name there. It is parsed and
 //! checked as a whole before a port opens, and every fault is listed.
 
 mod environment;

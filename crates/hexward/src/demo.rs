@@ -70,6 +70,11 @@ async fn prepare(args: &DemoArgs) -> Result<(Option<Fake>, Config)> {
     if args.no_base_url {
         config.runs.tell_base_url = false;
     }
+    Ok((fake, capped(config)))
+}
+
+/// A demo stays on this machine and within its caps, whatever the configuration says.
+fn capped(mut config: Config) -> Config {
     if !config.people.ip().is_loopback() {
         config.people = SocketAddr::from(([127, 0, 0, 1], config.people.port()));
     }
@@ -80,7 +85,7 @@ async fn prepare(args: &DemoArgs) -> Result<(Option<Fake>, Config)> {
     }
     config.runs.run_budget = config.runs.run_budget.min(RUN_CAP);
     config.day_limit = config.day_limit.min(DAY_CAP);
-    Ok((fake, config))
+    config
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place where the environment is read")]
@@ -104,4 +109,28 @@ pub fn defaults(state_dir: PathBuf) -> Result<Defaults> {
 /// For commands that need an agent: says at once when there is none.
 pub fn check(gateway: &Gateway) -> Result<()> {
     gateway::check_driver(&gateway.runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demo_is_capped_and_stays_on_this_machine() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("hexward.toml");
+        let text =
+            "[budget]\nrun_usd = 100.0\nday_usd = 1000.0\n[listen]\npeople = \"0.0.0.0:7410\"\ncallers = \"0.0.0.0:7412\"\n";
+        std::fs::write(&file, text).expect("written");
+        let environment = [("ANTHROPIC_API_KEY", "sk-ant-api03-x"), ("AUTH_SECRET", &"0a1b2c3d".repeat(8))].into_iter().fold(
+            config::load_environment(folder.path(), std::iter::empty()).expect("an environment"),
+            |environment, (name, value)| environment.with(name, Some(value.to_owned())),
+        );
+        let defaults = Defaults { agent_path: "a".into(), jail_path: "j".into(), state_dir: folder.path().join("state") };
+        let wide = config::load(Some(&file), &environment, defaults).expect("usable");
+        assert_eq!((wide.runs.run_budget, wide.day_limit), (Microusd::dollars(100), Microusd::dollars(1000)), "as configured");
+        let capped = capped(wide);
+        assert_eq!((capped.runs.run_budget, capped.day_limit), (Microusd::dollars(1), Microusd::dollars(5)));
+        assert!(capped.people.ip().is_loopback());
+    }
 }

@@ -1,10 +1,11 @@
 //! `hexward demo --once`: one message down the very same path, its events as NDJSON, and an exit code that tells.
 
 use crate::gateway::Gateway;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use policy::UserMessage;
 use runs::{Event, EventBody};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -19,12 +20,16 @@ struct Seen {
     message: Option<String>,
     cost_microusd: i64,
     tools_failed: u32,
-    last_tool_ok: bool,
+    /// How the last call of each tool came out.
+    tools: BTreeMap<String, bool>,
 }
 
-/// Sends the message and prints what happens. Success means: the agent finished and its last tool call took effect.
+/// Sends the message and prints what happens. Success means: the agent finished, and each tool it called took effect in the end.
 pub async fn once(gateway: &Gateway, app: &str, text: &str, writes: bool) -> Result<ExitCode> {
     let message = UserMessage::parse(text)?;
+    if gateway.runs.app(app).is_none() {
+        bail!("--app: there is no app called {app:?}");
+    }
     let now = gateway.clock.now();
     let user = gateway.store.user_of(ISSUER, SUBJECT, now).await?;
     let conversation = gateway.store.create_conversation(user, app, now).await?;
@@ -51,8 +56,9 @@ pub async fn once(gateway: &Gateway, app: &str, text: &str, writes: bool) -> Res
     stopper.abort();
     let journal = gateway.store.tool_calls_of(run).await?;
     let journaled = journal.iter().filter(|(_, _, state)| state == "done").count();
-    // An agent may try again after a failed call; what counts is that its last one took effect, in the journal too.
-    let took_effect = seen.last_tool_ok && journaled > 0;
+    // An agent may try again after a failed call; what counts is the last call of each tool, so that a change that was refused is
+    // not made good by a look afterwards. The journal must say so too.
+    let took_effect = seen.tools.values().all(|ok| *ok) && journaled > 0;
     let success = seen.outcome == "finished" && took_effect;
     let last = json!({
         "type": "outcome", "success": success, "outcome": seen.outcome, "code": seen.code, "message": seen.message,
@@ -65,8 +71,8 @@ pub async fn once(gateway: &Gateway, app: &str, text: &str, writes: bool) -> Res
 impl Seen {
     fn note(&mut self, event: Event) {
         match event.body {
-            EventBody::ToolResult { ok, .. } => {
-                self.last_tool_ok = ok;
+            EventBody::ToolResult { ok, tool, .. } => {
+                self.tools.insert(tool, ok);
                 self.tools_failed += u32::from(!ok);
             }
             EventBody::RunEnded { outcome, code, message, cost_microusd, .. } => {

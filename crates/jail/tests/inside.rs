@@ -32,6 +32,10 @@ fn the_agent_is_nobody_with_nothing() {
             assert_eq!(text(status, set), "0000000000000000", "{who:?}: {set}");
         }
         assert_eq!(facts.get("bounding"), Some(&json!(0)), "{who:?}");
+        for kind in ["user", "pid", "mnt", "net", "uts", "ipc", "cgroup"] {
+            let of = |facts: &Value| facts.pointer(&format!("/namespaces/{kind}")).and_then(Value::as_str).map(str::to_owned);
+            assert!(of(&facts).is_some() && of(&facts) != of(&outside), "{who:?}: {kind} is the host's");
+        }
         assert_eq!(text(status, "NoNewPrivs"), "1");
         assert_eq!(text(status, "Seccomp"), "2", "{who:?}: its calls are filtered");
         assert_eq!(text(status, "Uid"), "1000\t1000\t1000\t1000");

@@ -268,7 +268,7 @@ impl Conductor {
 
 /// A turn that failed is a failed run, whatever it calls itself.
 fn of_turn(result: &TurnResult) -> Outcome {
-    match (result.subtype.as_str(), result.is_error) {
+    match (result.subtype.as_str(), result.is_error || result.api_error_status.is_some()) {
         ("success", false) => Outcome::of("finished"),
         ("error_max_turns", _) => Outcome::failed(DenialCode::RunTurns.as_str(), DenialCode::RunTurns.sentence()),
         ("error_max_budget_usd", _) => Outcome::failed(DenialCode::BudgetRun.as_str(), DenialCode::BudgetRun.sentence()),

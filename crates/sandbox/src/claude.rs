@@ -231,6 +231,8 @@ mod tests {
         let environment = options().environment();
         assert_eq!(environment.get("ANTHROPIC_BASE_URL").map(String::as_str), Some("http://model.hexward.internal"));
         assert_eq!(environment.get("CLAUDE_CODE_DISABLE_ATTACHMENTS").map(String::as_str), Some("1"));
+        let untold = ClaudeOptions { tell_base_url: false, ..options() }.environment();
+        assert!(!untold.contains_key("ANTHROPIC_BASE_URL"), "then it dials the provider's own name");
     }
 
     #[test]

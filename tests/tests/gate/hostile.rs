@@ -328,7 +328,19 @@ async fn planted_secrets_are_nowhere_to_be_found() {
     let secrets = [API_KEY, AUTH_SECRET, CALLER_SECRET, &password, "canary-of-somebody-else-s-secret-91c5"];
     let needles: Vec<String> = secrets.iter().map(|secret| reversed(secret)).chain([reversed("HOME=/agent")]).collect();
     let conversation = person.conversation().await;
-    let orders = json!({"report": "scan", "orders": [{"do": "search", "needles": needles}, {"do": "environment"}]});
+    let own = json!([["x-api-key", "sk-ant-of-the-probe"], ["content-type", "application/json"]]);
+    let orders = json!({"report": "scan", "orders": [
+        {"do": "search", "needles": needles}, {"do": "environment"},
+        // What each kind of listener sends, answers and refusals.
+        {"do": "http", "to": "model.hexward.internal:80", "path": "/v1/models", "headers": own},
+        {"do": "ask", "text": "Create a tile called Aurora to the north-east"},
+        {"do": "tool", "method": "tools/list"}, {"do": "tool", "name": "deleteItem", "arguments": {}, "id": "toolu_none"},
+        {"do": "http", "to": "169.254.169.254:80", "path": "/", "headers": own},
+        {"do": "tls", "to": "160.79.104.10:443", "sni": "api.anthropic.com", "host": "api.anthropic.com", "method": "POST",
+         "path": "/v1/files", "headers": own, "body": "{}"},
+        {"do": "tls", "to": "160.79.104.10:443", "sni": "evil.example"},
+        {"do": "name", "name": "api.anthropic.com", "kind": 1}, {"do": "name", "name": "evil.example", "kind": 16},
+    ]});
     let events = person.run(&conversation, &orders.to_string(), true).await;
     assert_eq!(events.last().unwrap()["outcome"], "finished", "{events:?}");
 
@@ -345,7 +357,10 @@ async fn planted_secrets_are_nowhere_to_be_found() {
         "the search finds what is there: {report}"
     );
     assert!(report[0]["files"].as_u64().unwrap() > 50 && report[0]["bytes"].as_u64().unwrap() > 1_000_000, "{report}");
-    let shown = report[1].to_string() + &format!("{events:?}");
+    let answers = report.as_array().unwrap();
+    assert_eq!(answers.len(), 11);
+    assert!(answers[3]["status"] == 200 && answers[7]["status"] == 403, "the listeners were heard: {report}");
+    let shown = Value::from(answers[1..].to_vec()).to_string() + &format!("{events:?}");
     // From outside: no process of the sandbox has them in its environment or on its command line.
     let processes = descendants(program.pid());
     assert!(processes.len() >= 2, "the agent at rest runs: {processes:?}");
@@ -364,6 +379,7 @@ async fn planted_secrets_are_nowhere_to_be_found() {
     }
     let page = gate_tests::exchange(program.address, request("GET", "/api/session", &[], "")).await;
     assert!(secrets.iter().all(|secret| !page.text().contains(secret)));
+    assert_eq!(page.json()["writes_default"], false, "nobody but a demo presets changes");
     program.signal("TERM");
     assert!(program.wait().success());
     assert!(secrets.iter().all(|secret| !program.log().contains(secret)));

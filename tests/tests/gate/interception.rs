@@ -1,6 +1,6 @@
 //! The agent dials whatever it likes; it is still us who answer. And the same without root.
 
-use gate_tests::{Setup, TestGate, agent, hexward, jail};
+use gate_tests::{Process, Setup, TestGate, agent, hexward, jail};
 use sandbox::Mode;
 use serde_json::{Value, json};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -24,6 +24,7 @@ async fn an_agent_that_dials_the_provider_s_own_name_lands_here() {
         (&json!("finished"), vec!["Aurora".to_owned()]),
         "{events:?}"
     );
+    assert_nobody_told_it(&gate);
     let saw = gate.provider_saw();
     assert!(saw.len() >= 3);
     let placeholder = saw.iter().any(|exchange| exchange.headers["x-api-key"].to_str().unwrap().contains("placeholder"));
@@ -32,6 +33,21 @@ async fn an_agent_that_dials_the_provider_s_own_name_lands_here() {
     let denials = gate.database.denials().await;
     assert!(denials.iter().all(|denial| denial.starts_with("model.path GET /api/claude_code/")), "{denials:?}");
     gate.finish().await;
+}
+
+/// The agent at rest has no other address than the one it was built with, so what came from it came over that.
+fn assert_nobody_told_it(gate: &TestGate) {
+    let environments: Vec<String> = gate.processes().iter().filter_map(environment).collect();
+    let agents: Vec<&String> = environments.iter().filter(|text| text.contains("CLAUDE_CODE_MAX_OUTPUT_TOKENS=")).collect();
+    assert!(!agents.is_empty(), "an agent is at rest");
+    for text in agents {
+        assert!(!text.contains("ANTHROPIC_BASE_URL") && !text.contains("http://"), "{text}");
+    }
+}
+
+fn environment(process: &Process) -> Option<String> {
+    let bytes = std::fs::read(format!("/proc/{}/environ", process.pid)).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Nothing else is confined in direct mode, but the provider's name leads here all the same.
@@ -44,6 +60,7 @@ async fn in_direct_mode_the_provider_s_own_name_lands_here_too() {
     let conversation = ada.conversation().await;
     let events = ada.run(&conversation, AURORA, true).await;
     assert_eq!(events.last().unwrap()["outcome"], "finished", "{events:?}");
+    assert_nobody_told_it(&gate);
     assert!(gate.provider_saw().len() >= 3);
     gate.finish().await;
 }
@@ -105,4 +122,11 @@ fn one_message_that_changes_nothing_is_no_success() {
     assert_eq!((code, &last.unwrap()["code"]), (Some(2), &json!("model.failed")));
     let (code, last) = once(&["--writes", "false"]);
     assert_eq!((code, &last.unwrap()["success"]), (Some(2), &json!(false)));
+    assert_eq!(once(&["--app", "nosuch"]), (Some(1), None));
+    let (code, last) = once(&["--app", "hexmap"]);
+    assert_eq!((code, &last.unwrap()["success"]), (Some(0), &json!(true)));
+    // The place is taken: the change fails, whatever the agent looks at afterwards.
+    let (code, last) = once(&[]);
+    let last = last.unwrap();
+    assert_eq!((code, &last["success"], &last["outcome"]), (Some(2), &json!(false), &json!("finished")), "{last}");
 }

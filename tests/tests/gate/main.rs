@@ -5,6 +5,7 @@
 mod agent;
 mod callers;
 mod chat;
+mod doors;
 mod failures;
 mod harness;
 mod hostile;

@@ -280,10 +280,16 @@ async fn every_answer_carries_the_policy_of_the_page() {
 async fn a_map_changes_for_its_owner_only() {
     let gate = TestGate::start(Setup::default()).await;
     let (ada, eve) = (gate.person().await, gate.person().await);
-    let mut changes = gate.gateway.store.changes();
+    const LISTENED: Duration = Duration::from_secs(6);
     let conversation = ada.conversation().await;
-    ada.run(&conversation, "Create a tile called Aurora to the north-east", true).await;
-    let told = tokio::time::timeout(Duration::from_secs(5), changes.recv()).await.unwrap().unwrap();
-    assert!(format!("{told:?}").contains(&ada.user) && !format!("{told:?}").contains(&eve.user), "{told:?}");
+    let running = async {
+        // Both streams are open before anything changes.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        ada.run(&conversation, "Create a tile called Aurora to the north-east", true).await
+    };
+    let (hers, not_hers, _) = tokio::join!(ada.changes(LISTENED), eve.changes(LISTENED), running);
+    // The map says so, and so does the journal.
+    assert!(!hers.is_empty() && hers.iter().all(|told| *told == json!({"type": "app_changed", "app": "hexmap"})), "{hers:?}");
+    assert!(not_hers.is_empty(), "{not_hers:?}");
     gate.finish().await;
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseChange, parseRunEvent } from "./events";
+import { isChangeOf, parseRunEvent } from "./events";
 
 describe("parseRunEvent", () => {
   it("reads every event of the protocol as it is", () => {
@@ -45,11 +45,12 @@ describe("parseRunEvent", () => {
   });
 });
 
-describe("parseChange", () => {
-  it("names the app that changed and nothing else", () => {
-    expect(parseChange('{"type":"app_changed","app":"hexmap"}')).toBe("hexmap");
-    for (const data of ['{"type":"other","app":"hexmap"}', '{"type":"app_changed"}', "", "{}"]) {
-      expect(parseChange(data)).toBeNull();
+describe("isChangeOf", () => {
+  it("knows a change of this app, and that some were missed", () => {
+    expect(isChangeOf("hexmap", '{"type":"app_changed","app":"hexmap"}')).toBe(true);
+    expect(isChangeOf("hexmap", '{"type":"app_changed","app":null}')).toBe(true);
+    for (const data of ['{"type":"other","app":"hexmap"}', '{"type":"app_changed","app":"mtg"}', '{"type":"app_changed"}', "", "{}"]) {
+      expect(isChangeOf("hexmap", data)).toBe(false);
     }
   });
 });

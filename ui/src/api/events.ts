@@ -64,10 +64,10 @@ export function parseRunEvent(data: string): RunEvent | null {
   }
 }
 
-/** The app that a frame of the change stream names, or null when it is about something else. */
-export function parseChange(data: string): string | null {
+/** Whether a frame of the change stream is about this app. One that names none says that some were missed, whichever. */
+export function isChangeOf(app: string, data: string): boolean {
   const fields = parseFields(data);
-  return fields?.["type"] === "app_changed" ? textOrNull(fields["app"]) : null;
+  return fields?.["type"] === "app_changed" && (fields["app"] === app || fields["app"] === null);
 }
 
 function parseFields(data: string): Fields | null {

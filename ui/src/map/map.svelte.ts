@@ -1,5 +1,5 @@
 import { api, type ApiError, asApiError } from "../api/client";
-import { parseChange } from "../api/events";
+import { isChangeOf } from "../api/events";
 import { openStream, retryDelayMs } from "../api/stream";
 import type { MapItem } from "../api/types";
 import { layOut, type PlacedTile } from "./layout";
@@ -95,7 +95,7 @@ export class HexMapModel {
     let interrupted = false;
     this.#closeStream = openStream(api.changesUrl, {
       onData: (data) => {
-        if (parseChange(data) === "hexmap") void this.refresh();
+        if (isChangeOf("hexmap", data)) void this.refresh();
       },
       onConnection: (connection) => {
         if (connection === "retrying") interrupted = true;

@@ -64,6 +64,13 @@ fn names(folder: &str) -> Value {
     json!(names)
 }
 
+/// Which namespaces this process is in, by kind.
+fn namespaces() -> BTreeMap<String, String> {
+    let link =
+        |kind: &str| Some((kind.to_owned(), fs::read_link(format!("/proc/self/ns/{kind}")).ok()?.to_string_lossy().into()));
+    ["user", "pid", "mnt", "net", "uts", "ipc", "cgroup"].into_iter().filter_map(link).collect()
+}
+
 fn status() -> BTreeMap<String, String> {
     let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let pairs = text.lines().filter_map(|line| line.split_once(':'));
@@ -97,6 +104,7 @@ fn facts() -> Value {
         "hostname": rustix::system::uname().nodename().to_string_lossy(),
         "interfaces": fs::read_to_string("/proc/self/net/dev").unwrap_or_default(),
         "mounts": fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
+        "namespaces": namespaces(),
         "uid_map": fs::read_to_string("/proc/self/uid_map").unwrap_or_default(),
         "present": present,
         "keyring": session_keyring(),

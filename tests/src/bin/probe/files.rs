@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const FILE_BYTES_MAX: u64 = 400 << 20;
 const FILES_MAX: usize = 20_000;
 
-/// `{"needles": [...]}`: reads every byte of every file there is, `/proc` and `/dev` included, and says where something
+/// `{"needles": [...]}`: reads every byte of every file there is, `/proc` included, and says where something
 /// was found. Needles are written backwards, so that the order itself is not found.
 pub fn search(order: &Value) -> Value {
     let backwards = order["needles"].as_array().unwrap().iter().map(|needle| needle.as_str().unwrap());

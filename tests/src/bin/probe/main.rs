@@ -146,7 +146,8 @@ fn model(body: &Value) -> Value {
 
 /// A tool call over the tools' name, claiming to carry out the `tool_use` block `id`; `LAST` is what the model asked for last.
 fn tool(order: &Value) -> Value {
-    let mut params = json!({"name": order["name"], "arguments": order["arguments"]});
+    let named = || json!({"name": order["name"], "arguments": order["arguments"]});
+    let mut params = order.get("params").cloned().unwrap_or_else(named);
     if let Some(id) = order["id"].as_str() {
         let last = LAST.lock().unwrap();
         let id = if id == "LAST" { last.as_str() } else { id };
