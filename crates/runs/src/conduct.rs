@@ -6,7 +6,7 @@ use crate::history::History;
 use crate::past;
 use crate::{Feed, Runs};
 use policy::{AuditEvent, ConversationId, DenialCode, RunId, SandboxId, UserId, UserMessage};
-use proxy::egress::{SandboxCa, serve_sandbox};
+use proxy::egress::{RefusedPorts, SandboxCa, serve_sandbox};
 use proxy::{App, Gate, RunContext, RunEvent, RunLimits};
 use sandbox::{AgentEvent, Claude, ClaudeOptions, PastMessage, SandboxError, TurnResult};
 use std::sync::Arc;
@@ -130,7 +130,8 @@ impl Conductor {
         }
         let id = SandboxId::random();
         let ca = SandboxCa::generate().map_err(|error| SandboxError::Ended(error.to_string()))?;
-        let spec = self.options(self.past().await?).spec(id, ca.certificate_pem().to_owned());
+        let mut spec = self.options(self.past().await?).spec(id, ca.certificate_pem().to_owned());
+        spec.extra_ports = self.runs.parts.proxy.extra_ports();
         let sandbox = self.runs.parts.driver.start(spec).await?;
         for downgrade in &sandbox.downgrades {
             tracing::warn!(sandbox = %id, "not enforced on this host: {downgrade}");
@@ -147,8 +148,12 @@ impl Conductor {
         tracing::info!(sandbox = %id, run = %self.run, setup_us = sandbox.setup_us, "sandbox ready");
         let gate = Arc::new(Gate::new(id));
         gate.bind(Arc::clone(context));
-        let sandbox::Listeners { http, tls, dns_udp, dns_tcp } = sandbox.listeners;
-        let listeners = proxy::egress::Listeners { http, tls, dns_udp, dns_tcp };
+        let sandbox::Listeners { http, tls, dns_udp, dns_tcp, extra } = sandbox.listeners;
+        let refused_ports = RefusedPorts::of(sandbox.init_pid);
+        if let Err(error) = &refused_ports {
+            tracing::warn!(sandbox = %id, %error, "connections to ports that nobody has will not be counted");
+        }
+        let listeners = proxy::egress::Listeners { http, tls, dns_udp, dns_tcp, extra, refused_ports: refused_ports.ok() };
         let stop = CancellationToken::new();
         let serving = serve_sandbox(Arc::clone(&self.runs.parts.proxy), Arc::clone(&gate), Arc::new(ca), listeners, stop.clone());
         let served = tokio::spawn(async move {

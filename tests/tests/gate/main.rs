@@ -5,6 +5,7 @@
 mod agent;
 mod callers;
 mod chat;
+mod egress;
 mod failures;
 mod harness;
 mod hostile;
