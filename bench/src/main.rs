@@ -5,6 +5,7 @@
 
 mod client;
 mod durability;
+mod egress;
 mod footprint;
 mod machine;
 mod nginx;
@@ -29,6 +30,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("footprint", footprint::measure),
     ("sandbox", sandboxes::measure),
     ("proxy", proxying::measure),
+    ("egress", egress::measure),
     ("store", durability::measure),
     ("run", running::measure),
 ];
