@@ -82,8 +82,14 @@ async fn small(setting: &Setting, report: &mut Report) -> Result<()> {
         if begun.elapsed() > ALL_WAIT {
             break;
         }
-        let plain = direct.time(ask("/small")?).await?;
-        let judged = door.time(ask("/small")?).await?;
+        // In turns first: whoever comes after the pause finds everything asleep.
+        let (plain, judged) = if round % 2 == 0 {
+            let plain = direct.time(ask("/small")?).await?;
+            (plain, door.time(ask("/small")?).await?)
+        } else {
+            let judged = door.time(ask("/small")?).await?;
+            (direct.time(ask("/small")?).await?, judged)
+        };
         if round >= WARM_UP {
             directly.push(millis(plain.whole));
             through.push(millis(judged.whole));
