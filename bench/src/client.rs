@@ -20,6 +20,8 @@ pub type Asked = Request<Full<Bytes>>;
 /// A connection kept open; one that the server closed is made anew before the clock starts.
 pub struct Client {
     address: SocketAddr,
+    /// What it says as Host.
+    host: String,
     sender: SendRequest<Full<Bytes>>,
 }
 
@@ -35,7 +37,12 @@ pub struct Timed {
 impl Client {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Result<Self> {
-        Ok(Self { address, sender: connect(address).await? })
+        Ok(Self { address, host: address.to_string(), sender: connect(address).await? })
+    }
+
+    /// Says another name as Host than the address.
+    pub fn calling(self, host: String) -> Self {
+        Self { host, ..self }
     }
 
     /// Waits until the connection takes a request, and makes a new one if the server closed it.
@@ -48,7 +55,7 @@ impl Client {
 
     /// Sends a request and returns the head of the answer, whatever its status.
     pub async fn send(&mut self, mut asked: Asked) -> Result<Response<Incoming>> {
-        asked.headers_mut().insert(header::HOST, HeaderValue::try_from(self.address.to_string())?);
+        asked.headers_mut().insert(header::HOST, HeaderValue::try_from(self.host.as_str())?);
         self.ready().await?;
         let answer = tokio::time::timeout(ANSWER_WAIT, self.sender.send_request(asked));
         answer.await.context("no answer in time")?.context("the connection broke")

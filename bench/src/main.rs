@@ -5,6 +5,7 @@
 
 mod client;
 mod durability;
+mod egress;
 mod footprint;
 mod machine;
 mod memory;
@@ -30,6 +31,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("footprint", footprint::measure),
     ("sandbox", sandboxes::measure),
     ("proxy", proxying::measure),
+    ("egress", egress::measure),
     ("store", durability::measure),
     ("run", running::measure),
 ];

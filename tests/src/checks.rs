@@ -13,6 +13,7 @@ const CALLS: Statement = Statement(
 const TEXTS: Statement = Statement("SELECT content FROM messages UNION ALL SELECT detail FROM audit_log");
 const DENIED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'denied' ORDER BY id");
 const CLAIMED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'sandbox.claimed' ORDER BY id");
+const PORTS: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'ports.refused' ORDER BY id");
 const RUN: Statement = Statement("SELECT state, code FROM runs WHERE id = ?1");
 const TOOLS: Statement = Statement("SELECT tool, state FROM tool_calls ORDER BY opened_at, id");
 
@@ -92,6 +93,11 @@ impl Database {
             detail["sandbox"].as_str().unwrap().to_owned()
         };
         self.rows(CLAIMED, None).await.iter().map(sandbox).collect()
+    }
+
+    /// What sandboxes that ended had tried at ports which nobody has.
+    pub async fn ports_refused(&self) -> Vec<serde_json::Value> {
+        self.rows(PORTS, None).await.iter().map(|row| serde_json::from_str(&row.text(0).unwrap()).unwrap()).collect()
     }
 
     /// An account of today (UTC): (settled, reserved).

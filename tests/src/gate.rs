@@ -5,7 +5,7 @@ use crate::person::Person;
 use crate::watch::{Started, Watching, left_of};
 use crate::{logs, places};
 use fake::{Exchange, Fake, FakeConfig};
-use hexward::config::Config;
+use hexward::config::{Config, Egress};
 use hexward::gateway::{Gateway, driver};
 use parking_lot::Mutex;
 use policy::Microusd;
@@ -47,6 +47,8 @@ pub struct Setup {
     pub day_limit: Microusd,
     /// The limits of runs.
     pub runs: RunSettings,
+    /// What sandboxes may reach beside the model and their tools.
+    pub egress: Egress,
 }
 
 impl Default for Setup {
@@ -72,6 +74,7 @@ impl Default for Setup {
                 tell_base_url: true,
                 danger_accept_downgrades: true,
             },
+            egress: Egress::default(),
         }
     }
 }
@@ -150,6 +153,7 @@ impl TestGate {
             state_dir,
             day_limit: setup.day_limit,
             runs: setup.runs,
+            egress: setup.egress,
             public_url: None,
         };
         let started = Arc::new(Mutex::new(Vec::new()));

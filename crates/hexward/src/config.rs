@@ -1,9 +1,11 @@
-//! Configuration: one file for most things, the environment for secrets and for what host applications already name there. It is parsed and
-//! checked as a whole before a port opens, and every fault is listed.
+//! Configuration: one file for most things, the environment for secrets and for what host applications already name there.
+//! It is parsed and checked as a whole before a port opens, and every fault is listed.
 
+mod egress;
 mod environment;
 mod faults;
 
+pub use egress::Egress;
 pub use environment::{Environment, load as load_environment};
 pub use faults::Faults;
 
@@ -32,6 +34,7 @@ struct File {
     model: ModelFile,
     budget: BudgetFile,
     runs: RunsFile,
+    egress: Vec<egress::EgressFile>,
 }
 
 /// Whether strangers are let in.
@@ -137,6 +140,8 @@ pub struct Config {
     pub day_limit: Microusd,
     /// The limits of runs.
     pub runs: RunSettings,
+    /// What sandboxes may reach beside the model and their tools.
+    pub egress: Egress,
     /// The address under which people reach the gateway.
     pub public_url: Option<String>,
 }
@@ -186,6 +191,8 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     }
     environment.refuse_unsupported(&mut faults);
     let public_url = environment.public_url(&mut faults);
+    let production = file.deployment == Deployment::Production || environment.says_production();
+    let egress = egress::read(&file.egress, environment, production, &mut faults);
     let run_budget = dollars("budget.run_usd", file.budget.run_usd, &mut faults);
     let day_limit = dollars("budget.day_usd", file.budget.day_usd, &mut faults);
     let limits = &file.runs;
@@ -205,7 +212,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         idle: Duration::from_secs(limits.idle_secs),
         idle_agents_max: limits.idle_agents_max,
         warm_agents_max: limits.warm_agents_max,
-        danger_accept_downgrades: file.deployment == Deployment::Development && !environment.says_production(),
+        danger_accept_downgrades: !production,
         tell_base_url: file.agent.base_url.unwrap_or(true),
     };
     let (Some(api_key), Some(auth_secret), true) = (api_key, auth_secret, faults.is_empty()) else { return Err(faults) };
@@ -223,6 +230,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         state_dir: defaults.state_dir,
         day_limit,
         runs,
+        egress,
         public_url,
     })
 }

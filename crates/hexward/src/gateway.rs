@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::secrets;
 use anyhow::{Context, Result, bail};
 use policy::{Clock, Manifest, McpServer};
+use proxy::egress::Hosts;
 use proxy::mcp::upstream::{McpUpstream, UpstreamConfig};
 use proxy::messages::{ModelUpstream, serve_callers};
 use proxy::{App, Proxy};
@@ -69,7 +70,8 @@ impl Gateway {
         remove_scratch(&config.state_dir);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let upstream = ModelUpstream::new(&config.upstream, config.api_key)?;
-        let proxy = Arc::new(Proxy::new(store.clone(), Arc::clone(&clock), upstream, name.clone(), config.day_limit));
+        let hosts = Hosts::new(config.egress.rules, &config.egress.secrets)?;
+        let proxy = Arc::new(Proxy::new(store.clone(), Arc::clone(&clock), upstream, name.clone(), config.day_limit, hosts));
         let app = start_hexmap(&store, &clock, &tasks, &stop).await?;
         tasks.spawn(sweep_regularly(store.clone(), Arc::clone(&clock), stop.clone()));
         warn_of(config.mode);

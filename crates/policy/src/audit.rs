@@ -62,6 +62,15 @@ pub enum AuditEvent {
         /// The refusal.
         denial: Denial,
     },
+    /// A sandbox ended that had tried ports which nobody listens on. They refuse by themselves, so only their number is known.
+    PortsRefused {
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// TCP connections.
+        tcp: u64,
+        /// Datagrams.
+        udp: u64,
+    },
 }
 
 impl AuditEvent {
@@ -75,6 +84,7 @@ impl AuditEvent {
             Self::ModelCallOpened { .. } => "model_call.opened",
             Self::ToolCallOpened { .. } => "tool_call.opened",
             Self::Denied { .. } => "denied",
+            Self::PortsRefused { .. } => "ports.refused",
         }
     }
 
@@ -88,6 +98,7 @@ impl AuditEvent {
             | Self::ModelCallOpened { run, .. }
             | Self::ToolCallOpened { run, .. } => Some(*run),
             Self::Denied { run, .. } => *run,
+            Self::PortsRefused { .. } => None,
         }
     }
 
@@ -107,6 +118,7 @@ impl AuditEvent {
                 json!({"call": call, "tool": tool, "arguments_sha256": arguments})
             }
             Self::Denied { denial, .. } => json!({"code": denial.code.as_str(), "wanted": denial.wanted}),
+            Self::PortsRefused { sandbox, tcp, udp } => json!({"sandbox": sandbox, "tcp": tcp, "udp": udp}),
         }
     }
 }

@@ -70,9 +70,17 @@ codes! {
     /// Writes are switched off.
     ToolWriteOff = "tool.write_off", Caller, "Changes are switched off for this message. Switch on \"Allow changes\" and send it again.";
     /// A host that is not on the list.
-    EgressHost = "egress.host", Caller, "This host can't be reached from here. Only the model and the application's tools can.";
+    EgressHost = "egress.host", Caller, "This host can't be reached from here. Only the model, the application's tools and hosts the operator allowed can.";
     /// TLS without a name, or with one that is not allowed.
     EgressTls = "egress.tls", Caller, "This TLS connection can't be made from here: its server name is missing or not allowed.";
+    /// A method or path that no rule allows, of a host that a rule names.
+    EgressRule = "egress.rule", Caller, "This method and path are not allowed for this host. Ask the operator for a rule if it is needed.";
+    /// A name that leads to this host, a private network or a metadata service.
+    EgressAddress = "egress.address", Caller, "This host's address is private, local or reserved, so it is not connected to.";
+    /// Not the protocol that is expected at this port, or a request that could be read in two ways.
+    EgressProtocol = "egress.protocol", Caller, "Only plain HTTP requests can pass here: no CONNECT, no other protocol, and no request that could be read in two ways.";
+    /// More requests to other hosts at once than one sandbox may have.
+    EgressBusy = "egress.busy", Limit, "Too many requests to other hosts at once. Wait for one to end.";
 }
 
 impl fmt::Display for DenialCode {
@@ -121,7 +129,8 @@ mod tests {
         }
         let listed: Vec<&str> = DenialCode::ALL.iter().map(|code| code.as_str()).collect();
         let expected = "run.none run.deadline run.turns budget.run budget.day model.name model.path model.feature model.output \
-                        tool.unknown tool.not_emitted tool.write_off egress.host egress.tls";
+                        tool.unknown tool.not_emitted tool.write_off egress.host egress.tls egress.rule egress.address \
+                        egress.protocol egress.busy";
         assert_eq!(listed.join(" "), expected, "a code was renamed or removed: clients match on them");
     }
 

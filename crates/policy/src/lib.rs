@@ -23,7 +23,10 @@ pub use admit::{
 pub use audit::AuditEvent;
 pub use canonical::{canonical_digest, digest_bytes};
 pub use denial::{Denial, DenialCode, Fault};
-pub use egress::{Destination, HostName, HostNameError, classify};
+pub use egress::{
+    AddressFault, CredentialSlot, Destination, EgressRequest, EgressRule, EgressRules, HostName, HostNameError, PathPattern,
+    RuleError, Scheme, classify, is_plain_path, vet_address,
+};
 pub use ids::{CallId, ConversationId, IdError, RunId, SandboxId, UserId};
 pub use manifest::{AgentManifest, Manifest, ManifestError, McpManifest, McpServer, ToolEffect, ToolRule};
 pub use message::{MESSAGE_CHARS_MAX, MessageError, UserMessage};

@@ -56,11 +56,16 @@ pub fn unavailable(message: &str) -> Response<Body> {
 }
 
 /// A refusal that is not on the model path, for machines: code, sentence and what was wanted.
-pub fn egress_denied(denial: &Denial) -> Response<Body> {
+pub fn egress_denied(status: StatusCode, denial: &Denial) -> Response<Body> {
     let body = json!({"error": {"type": "egress_denied", "code": denial.code.as_str(), "message": denial.message(), "wanted": denial.wanted}});
-    let mut response = json(StatusCode::FORBIDDEN, &body);
+    let mut response = json(status, &body);
     mark(&mut response, denial.code);
     response
+}
+
+/// A host that is allowed, but did not answer.
+pub fn egress_failed(status: StatusCode, message: &str) -> Response<Body> {
+    json(status, &json!({"error": {"type": "egress_failed", "message": message}}))
 }
 
 fn mark(response: &mut Response<Body>, code: DenialCode) {

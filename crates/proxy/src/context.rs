@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -76,6 +77,8 @@ pub struct RunContext {
     events: Mutex<Option<mpsc::Sender<RunEvent>>>,
     bodies: Arc<Semaphore>,
     closed: AtomicBool,
+    /// Ends what goes on with other hosts: nobody waits for that, it is cut.
+    over: CancellationToken,
     /// Work that must come to its end before the run does: settlements and journal entries.
     work: TaskTracker,
 }
@@ -101,6 +104,7 @@ impl RunContext {
             events: Mutex::new(Some(events)),
             bodies: Arc::new(Semaphore::new(BODY_UNITS_MAX)),
             closed: AtomicBool::new(false),
+            over: CancellationToken::new(),
             work: TaskTracker::new(),
         }
     }
@@ -116,10 +120,16 @@ impl RunContext {
     /// no event follows. False when something was still going on.
     pub async fn close(&self, wait: Duration) -> bool {
         self.closed.store(true, Ordering::SeqCst);
+        self.over.cancel();
         self.work.close();
         let settled = tokio::time::timeout(wait, self.work.wait()).await.is_ok();
         self.events.lock().take();
         settled
+    }
+
+    /// Cancelled when the run is closed.
+    pub(crate) fn over(&self) -> CancellationToken {
+        self.over.clone()
     }
 
     /// Room for bodies that this run may have in memory at the same time, in units of [`BODY_UNIT_BYTES`].

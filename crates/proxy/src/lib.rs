@@ -21,8 +21,9 @@ pub use events::RunEvent;
 pub use gate::Gate;
 pub use tools::read_resource;
 
-pub(crate) use serve::{accept, serve_connection, serve_http};
+pub(crate) use serve::{accept, serve_http};
 
+use egress::Hosts;
 use messages::ModelUpstream;
 use policy::{AuditEvent, BudgetLine, Clock, DenialCode, Microusd, RunId, Timestamp};
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub struct Proxy {
     upstream: ModelUpstream,
     gateway: String,
     day_limit: Microusd,
+    hosts: Arc<Hosts>,
     bodies: Arc<Semaphore>,
     work: TaskTracker,
 }
@@ -45,15 +47,24 @@ pub struct Proxy {
 const BODY_UNITS_MAX: usize = 4096;
 
 impl Proxy {
-    /// `gateway` names this gateway in the ledger; `day_limit` bounds what everybody together spends in a UTC day.
+    /// `gateway` names this gateway in the ledger; `day_limit` bounds what everybody together spends in a UTC day; `hosts` are
+    /// what sandboxes may reach beside the model and their tools.
     #[must_use]
-    pub fn new(store: Store, clock: Arc<dyn Clock>, upstream: ModelUpstream, gateway: String, day_limit: Microusd) -> Self {
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        upstream: ModelUpstream,
+        gateway: String,
+        day_limit: Microusd,
+        hosts: Hosts,
+    ) -> Self {
         Self {
             store,
             clock,
             upstream,
             gateway,
             day_limit,
+            hosts: Arc::new(hosts),
             bodies: Arc::new(Semaphore::new(BODY_UNITS_MAX)),
             work: TaskTracker::new(),
         }
@@ -63,6 +74,12 @@ impl Proxy {
     #[must_use]
     pub fn run_budgets(&self, run: RunId, run_limit: Microusd) -> Vec<BudgetLine> {
         policy::budgets(run, run_limit, self.day_limit, self.clock.now())
+    }
+
+    /// Ports beside 80 and 443 that a sandbox must have listeners for.
+    #[must_use]
+    pub fn extra_ports(&self) -> Vec<u16> {
+        self.hosts.extra_ports()
     }
 
     /// Waits until every exchange of remote callers is settled.

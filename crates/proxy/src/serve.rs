@@ -13,8 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-const HEADERS_WAIT: Duration = Duration::from_secs(15);
-const HEADER_BYTES_MAX: usize = 64 << 10;
+pub(crate) const HEADERS_WAIT: Duration = Duration::from_secs(15);
+pub(crate) const HEADER_BYTES_MAX: usize = 64 << 10;
 /// After a failed accept (out of file descriptors, say), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

@@ -3,7 +3,7 @@
 use crate::Parts;
 use crate::agents::{Agent, Kind};
 use policy::SandboxId;
-use proxy::egress::{SandboxCa, serve_sandbox};
+use proxy::egress::{RefusedPorts, SandboxCa, serve_sandbox};
 use proxy::{App, Gate};
 use sandbox::{Claude, ClaudeOptions, PastMessage, SandboxError};
 use std::sync::Arc;
@@ -37,7 +37,9 @@ pub(crate) fn kind(parts: &Parts, app: &App, writes: bool) -> Kind {
 pub(crate) async fn start(parts: &Parts, options: &ClaudeOptions, bind: impl FnOnce(&Gate)) -> Result<Agent, SandboxError> {
     let id = SandboxId::random();
     let ca = SandboxCa::generate().map_err(|error| SandboxError::Ended(error.to_string()))?;
-    let sandbox = parts.driver.start(options.spec(id, ca.certificate_pem().to_owned())).await?;
+    let mut spec = options.spec(id, ca.certificate_pem().to_owned());
+    spec.extra_ports = parts.proxy.extra_ports();
+    let sandbox = parts.driver.start(spec).await?;
     for downgrade in &sandbox.downgrades {
         tracing::warn!(sandbox = %id, "not enforced on this host: {downgrade}");
     }
@@ -48,8 +50,12 @@ pub(crate) async fn start(parts: &Parts, options: &ClaudeOptions, bind: impl FnO
     tracing::info!(sandbox = %id, setup_us = sandbox.setup_us, "sandbox ready");
     let gate = Arc::new(Gate::new(id));
     bind(&gate);
-    let sandbox::Listeners { http, tls, dns_udp, dns_tcp } = sandbox.listeners;
-    let listeners = proxy::egress::Listeners { http, tls, dns_udp, dns_tcp };
+    let sandbox::Listeners { http, tls, dns_udp, dns_tcp, extra } = sandbox.listeners;
+    let refused_ports = RefusedPorts::of(sandbox.init_pid);
+    if let Err(error) = &refused_ports {
+        tracing::warn!(sandbox = %id, %error, "connections to ports that nobody has will not be counted");
+    }
+    let listeners = proxy::egress::Listeners { http, tls, dns_udp, dns_tcp, extra, refused_ports: refused_ports.ok() };
     let stop = CancellationToken::new();
     let serving = serve_sandbox(Arc::clone(&parts.proxy), Arc::clone(&gate), Arc::new(ca), listeners, stop.clone());
     let served = tokio::spawn(async move {

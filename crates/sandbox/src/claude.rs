@@ -52,6 +52,7 @@ impl ClaudeOptions {
             trusted_pem,
             past: self.past.clone(),
             model: self.model.clone(),
+            extra_ports: Vec::new(),
         }
     }
 

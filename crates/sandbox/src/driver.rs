@@ -24,6 +24,8 @@ pub struct AgentSpec {
     pub past: Vec<PastMessage>,
     /// The model it was said with.
     pub model: String,
+    /// TCP ports beside 80 and 443 that shall be captured; all others refuse.
+    pub extra_ports: Vec<u16>,
 }
 
 /// What captures a sandbox's network: created inside its namespace, owned here. Which of them accepted is the identity.
@@ -37,6 +39,8 @@ pub struct Listeners {
     pub dns_udp: std::net::UdpSocket,
     /// TCP 53.
     pub dns_tcp: std::net::TcpListener,
+    /// The further ports that were asked for, in their order.
+    pub extra: Vec<std::net::TcpListener>,
 }
 
 /// How an agent ended.

@@ -124,7 +124,7 @@ impl JailedDriver {
             gid: 1000,
             host_uid: self.is_root.then(|| HOST_UID_FIRST + self.next_uid.fetch_add(1, Ordering::Relaxed) % HOST_UIDS),
             limits: self.profile.limits().clone(),
-            extra_ports: Vec::new(),
+            extra_ports: spec.extra_ports,
         };
         if let Some(scratch) = scratch {
             plan.isolation = Isolation::NetworkOnly;

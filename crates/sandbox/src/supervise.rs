@@ -48,8 +48,8 @@ impl Control {
         match reply.map_err(|_| SandboxError::Slow(READY_SECS_MAX))?? {
             Reply::Ready(ready) => {
                 let fds = jail::Listeners::from_fds(self.inbox.take_fds()).ok_or(ControlError::Closed)?;
-                let jail::Listeners { http, tls, dns_udp, dns_tcp, extra: _ } = fds;
-                Ok((ready, Listeners { http, tls, dns_udp, dns_tcp }))
+                let jail::Listeners { http, tls, dns_udp, dns_tcp, extra } = fds;
+                Ok((ready, Listeners { http, tls, dns_udp, dns_tcp, extra }))
             }
             Reply::Failed(failure) => Err(failure.into()),
             Reply::Exited(end) => Err(SandboxError::Ended(describe(end))),

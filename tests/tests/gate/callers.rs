@@ -129,6 +129,13 @@ async fn only_what_an_agent_needs_exists_there() {
             ask(&gate, &format!("/api/anthropic-proxy{path}"), &[("x-api-key", &secret)], body("Hello", false, 200)).await;
         assert_eq!((answer.status, answer.header("x-hexward-denial")), (403, "model.path"), "{path}");
     }
+    let beta = [("x-api-key", secret.as_str()), ("anthropic-beta", "effort-2025-11-24,files-api-2025-04-14")];
+    let answer = ask(&gate, ROUTE, &beta, body("Hello", false, 200)).await;
+    assert_eq!(
+        (answer.status, answer.header("x-hexward-denial")),
+        (403, "model.feature"),
+        "refused whole, not without its header"
+    );
     for method in ["GET", "PUT", "DELETE", "PATCH"] {
         let answer = exchange(gate.callers(), request(method, ROUTE, &[("x-api-key", &secret)], "")).await;
         assert_eq!(answer.status, 403, "{method}");

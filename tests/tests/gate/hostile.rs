@@ -110,12 +110,12 @@ async fn it_reaches_the_model_the_tools_and_nothing_else() {
     }
     assert_eq!((&seen[6]["code"], &seen[6]["answers"]), (&json!(0), &json!(1)), "whatever server is asked: {}", seen[6]);
     assert!(seen[7]["error"].is_string(), "{}", seen[7]);
-    assert_eq!(seen[8]["addresses"], json!(["198.18.0.10"]));
+    assert_eq!(seen[8]["addresses"], json!(["198.18.0.12"]));
     assert_eq!((&seen[9]["status"], text(&seen[9]["headers"], "x-hexward-denial")), (&json!(403), "model.path"), "{}", seen[9]);
     for wrong_host in &seen[10..12] {
         assert_eq!(
             (&wrong_host["status"], text(&wrong_host["headers"], "x-hexward-denial")),
-            (&json!(403), "egress.host"),
+            (&json!(421), "egress.host"),
             "{wrong_host}"
         );
     }

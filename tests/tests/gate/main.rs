@@ -6,6 +6,7 @@ mod agent;
 mod callers;
 mod chat;
 mod doors;
+mod egress;
 mod failures;
 mod harness;
 mod hostile;

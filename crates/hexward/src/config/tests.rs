@@ -44,6 +44,38 @@ fn every_fault_is_named_with_its_place() {
 }
 
 #[test]
+fn egress_rules_are_checked_with_their_secrets() {
+    let file = "[[egress]]\nhost = 'API.example.com'\nmethods = ['GET', 'POST']\npaths = ['/v1/*', '/x']\n\
+                credential = { env = 'HOOK_KEY', header = 'Authorization', prefix = 'Bearer ' }\n\
+                [[egress]]\nhost = 'localhost'\nport = 8443\nmethods = ['GET']\npaths = ['/*']\ndanger_allow_private = true\n";
+    let key = ("HOOK_KEY", "0123456789abcdef");
+    let config = loaded(file, &[key]).expect("usable");
+    assert_eq!(config.egress.rules.extra_ports(), [8443]);
+    let slots = config.egress.rules.credential_slots();
+    assert!(slots.iter().all(|slot| slot.header == "authorization") && slots.len() == 1);
+    assert!(config.egress.secrets.contains_key("HOOK_KEY"));
+    assert!(loaded("", &[]).expect("usable").egress.rules.extra_ports().is_empty(), "none by default");
+    assert!(fault(file, &[]).contains("HOOK_KEY: is not set, but egress[1].credential names it"));
+    assert!(fault(file, &[("HOOK_KEY", "short")]).contains("HOOK_KEY: must have at least 16"));
+    let production = fault(&format!("deployment = 'production'\n{file}"), &[key]);
+    assert!(production.contains("egress[2].danger_allow_private"), "{production}");
+    let one = |rest: &str| fault(&format!("[[egress]]\n{rest}"), &[]);
+    assert!(one("host = '*.example.com'\nmethods = ['GET']\npaths = ['/*']").contains("egress[1].host"));
+    assert!(one("host = '10.0.0.1'\nmethods = ['GET']\npaths = ['/*']").contains("egress[1].host"));
+    assert!(one("host = 'a.example'\nmethods = ['CONNECT']\npaths = ['/*']").contains("egress[1]: a method must be one of"));
+    assert!(one("host = 'a.example'\nmethods = ['GET']\npaths = ['x']").contains("egress[1].paths"));
+    assert!(one("host = 'a.example'\nmethods = ['GET']\npaths = []").contains("egress[1]: a path must begin with /"));
+    assert!(
+        one("host = 'a.example'\nport = 80\nscheme = 'https'\nmethods = ['GET']\npaths = ['/']").contains("egress[1].scheme")
+    );
+    assert!(
+        one("host = 'api.anthropic.com'\nmethods = ['POST']\npaths = ['/*']").contains("gateway's own or the model provider's")
+    );
+    assert!(one("host = 'a.example'\nmethod = ['GET']\npaths = ['/']").contains("line 3, column 1"));
+    assert!(one("host = 'a.example'\nport = 70000\nmethods = ['GET']\npaths = ['/']").contains("line 3"));
+}
+
+#[test]
 fn direct_mode_is_for_development_on_loopback() {
     assert_eq!(loaded("", &[("USE_SANDBOX", "false")]).expect("usable").mode, Mode::Direct);
     assert!(fault("deployment = \"production\"", &[("USE_SANDBOX", "false")]).contains("production"));

@@ -1,20 +1,17 @@
-//! DNS inside a sandbox, answered here from a list of three names. No query ever leaves the machine; what is not on the list
-//! does not exist. Addresses are synthetic: every address of the sandbox's network leads to the gateway anyway.
+//! DNS inside a sandbox, answered here from the list of what is allowed. No query ever leaves the machine; what is not on the
+//! list does not exist. Addresses are synthetic, each name has its own, and a connection to another is not that name's.
 
-use super::{Refusals, datagram};
+use super::datagram;
+use super::door::Door;
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
-use policy::{DenialCode, Destination, HostName, classify};
-use std::net::Ipv4Addr;
+use policy::{DenialCode, EgressRules, HostName};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
-/// Benchmarking range (RFC 2544): routed nowhere, so it can't be taken for a real host.
-const MODEL_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 10);
-const TOOLS_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 11);
 const TTL_SECS: u32 = 60;
 const QUERY_BYTES_MAX: usize = 4096;
 const TCP_WAIT: Duration = Duration::from_secs(5);
@@ -28,7 +25,7 @@ struct Reply {
 }
 
 /// Answers one query. Bytes in, bytes out; garbage gets no answer.
-fn reply(query: &[u8]) -> Option<Reply> {
+fn reply(query: &[u8], rules: &EgressRules) -> Option<Reply> {
     let query = Message::from_vec(query).ok()?;
     if query.metadata.message_type != MessageType::Query {
         return None;
@@ -40,12 +37,8 @@ fn reply(query: &[u8]) -> Option<Reply> {
     match query.queries.as_slice() {
         [question] if query.metadata.op_code == OpCode::Query && question.query_class() == DNSClass::IN => {
             let asked = question.name().to_utf8();
-            match HostName::parse(&asked).ok().as_ref().and_then(classify) {
-                Some(destination) if question.query_type() == RecordType::A => {
-                    let address = match destination {
-                        Destination::Model => MODEL_ADDRESS,
-                        Destination::Tools => TOOLS_ADDRESS,
-                    };
+            match HostName::parse(&asked).ok().as_ref().and_then(|name| rules.address_of(name)) {
+                Some(address) if question.query_type() == RecordType::A => {
                     answer.add_answer(Record::from_rdata(question.name().clone(), TTL_SECS, RData::A(A(address))));
                 }
                 // The name exists, but not in this kind (AAAA, HTTPS ...): an empty answer, not an error.
@@ -62,7 +55,7 @@ fn reply(query: &[u8]) -> Option<Reply> {
     answer.to_vec().ok().map(|bytes| Reply { bytes, refused })
 }
 
-pub(super) async fn serve_udp(socket: std::net::UdpSocket, refusals: Refusals, stop: CancellationToken) {
+pub(super) async fn serve_udp(socket: std::net::UdpSocket, door: Door, stop: CancellationToken) {
     let socket = match socket.set_nonblocking(true).and_then(|()| UdpSocket::from_std(socket)) {
         Ok(socket) => socket,
         Err(error) => {
@@ -72,25 +65,25 @@ pub(super) async fn serve_udp(socket: std::net::UdpSocket, refusals: Refusals, s
     };
     loop {
         tokio::select! {
-            done = exchange(&socket, &refusals) => if done.is_err() { tokio::time::sleep(PAUSE).await },
+            done = exchange(&socket, &door) => if done.is_err() { tokio::time::sleep(PAUSE).await },
             () = stop.cancelled() => return,
         }
     }
 }
 
 /// One query and its answer, sent from the address that was asked.
-async fn exchange(socket: &UdpSocket, refusals: &Refusals) -> std::io::Result<()> {
+async fn exchange(socket: &UdpSocket, door: &Door) -> std::io::Result<()> {
     let mut buffer = [0_u8; QUERY_BYTES_MAX];
     let asked = socket.async_io(Interest::READABLE, || datagram::receive(socket, &mut buffer)).await?;
-    let Some(answer) = buffer.get(..asked.length).and_then(reply) else { return Ok(()) };
+    let Some(answer) = buffer.get(..asked.length).and_then(|query| reply(query, &door.hosts.rules)) else { return Ok(()) };
     socket.async_io(Interest::WRITABLE, || datagram::send_back(socket, &asked, &answer.bytes)).await?;
     if let Some(name) = answer.refused {
-        refusals.refuse(DenialCode::EgressHost, &name).await;
+        door.refuse(DenialCode::EgressHost, &name).await;
     }
     Ok(())
 }
 
-pub(super) async fn serve_tcp(listener: TcpListener, refusals: Refusals, stop: CancellationToken) {
+pub(super) async fn serve_tcp(listener: TcpListener, door: Door, stop: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -99,24 +92,24 @@ pub(super) async fn serve_tcp(listener: TcpListener, refusals: Refusals, stop: C
         match accepted {
             // One at a time: programs use TCP for names only when an answer was too long, which ours never are.
             Ok((stream, _)) => {
-                let _ = tokio::time::timeout(TCP_WAIT, connection(stream, &refusals)).await;
+                let _ = tokio::time::timeout(TCP_WAIT, connection(stream, &door)).await;
             }
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
 }
 
-async fn connection(mut stream: TcpStream, refusals: &Refusals) -> std::io::Result<()> {
+async fn connection(mut stream: TcpStream, door: &Door) -> std::io::Result<()> {
     for _ in 0..TCP_QUERIES_MAX {
         let length = usize::from(stream.read_u16().await?);
         let mut query = vec![0; length];
         stream.read_exact(&mut query).await?;
-        let Some(answer) = reply(&query) else { return Ok(()) };
+        let Some(answer) = reply(&query, &door.hosts.rules) else { return Ok(()) };
         let length = u16::try_from(answer.bytes.len()).map_err(std::io::Error::other)?;
         stream.write_u16(length).await?;
         stream.write_all(&answer.bytes).await?;
         if let Some(name) = answer.refused {
-            refusals.refuse(DenialCode::EgressHost, &name).await;
+            door.refuse(DenialCode::EgressHost, &name).await;
         }
     }
     Ok(())
@@ -128,10 +121,23 @@ mod tests {
     use hickory_proto::op::Query;
     use hickory_proto::rr::Name;
 
+    fn rules() -> EgressRules {
+        let rule = policy::EgressRule {
+            host: HostName::parse("hooks.example.com").expect("a name"),
+            port: 443,
+            scheme: policy::Scheme::Https,
+            methods: vec!["POST".to_owned()],
+            paths: vec![policy::PathPattern::parse("/x").expect("a path")],
+            credential: None,
+            danger_allow_private: false,
+        };
+        EgressRules::new(vec![rule]).expect("rules")
+    }
+
     fn ask(name: &str, kind: RecordType) -> (ResponseCode, Vec<String>, Option<String>) {
         let mut query = Message::new(7, MessageType::Query, OpCode::Query);
         query.add_query(Query::query(Name::from_ascii(name).expect("a test name"), kind));
-        let reply = reply(&query.to_vec().expect("encodable")).expect("an answer");
+        let reply = reply(&query.to_vec().expect("encodable"), &rules()).expect("an answer");
         let answer = Message::from_vec(&reply.bytes).expect("decodable");
         assert_eq!(answer.metadata.id, 7);
         let addresses = answer.answers.iter().map(|record| record.data.to_string()).collect();
@@ -139,14 +145,16 @@ mod tests {
     }
 
     #[test]
-    fn three_names_exist_and_nothing_else() {
-        let model = (ResponseCode::NoError, vec!["198.18.0.10".to_owned()], None);
-        assert_eq!(ask("api.anthropic.com.", RecordType::A), model);
-        assert_eq!(ask("API.Anthropic.com.", RecordType::A), model);
-        assert_eq!(ask("model.hexward.internal.", RecordType::A), model);
+    fn allowed_names_exist_each_with_an_address_and_nothing_else() {
+        let provider = (ResponseCode::NoError, vec!["198.18.0.12".to_owned()], None);
+        assert_eq!(ask("api.anthropic.com.", RecordType::A), provider);
+        assert_eq!(ask("API.Anthropic.com.", RecordType::A), provider);
+        assert_eq!(ask("model.hexward.internal.", RecordType::A).1, ["198.18.0.10"]);
+        assert_eq!(ask("hooks.example.com.", RecordType::A).1, ["198.18.1.0"]);
+        assert_eq!(ask("hooks.example.com.", RecordType::AAAA), (ResponseCode::NoError, vec![], None));
         assert_eq!(ask("tools.hexward.internal.", RecordType::A).1, ["198.18.0.11"]);
         assert_eq!(ask("api.anthropic.com.", RecordType::AAAA), (ResponseCode::NoError, vec![], None));
-        for name in ["secret.attacker.example.", "example.com.", "localhost."] {
+        for name in ["secret.attacker.example.", "example.com.", "x.hooks.example.com.", "localhost."] {
             let (code, addresses, refused) = ask(name, RecordType::TXT);
             assert_eq!((code, addresses.len()), (ResponseCode::NXDomain, 0), "{name}");
             assert_eq!(refused.as_deref(), Some(name));
@@ -155,9 +163,10 @@ mod tests {
 
     #[test]
     fn garbage_gets_no_answer() {
-        assert!(reply(b"").is_none() && reply(&[0xff; 40]).is_none());
+        let none = EgressRules::default();
+        assert!(reply(b"", &none).is_none() && reply(&[0xff; 40], &none).is_none());
         let mut answer = Message::new(1, MessageType::Response, OpCode::Query);
         answer.add_query(Query::query(Name::root(), RecordType::A));
-        assert!(reply(&answer.to_vec().expect("encodable")).is_none(), "answers are not answered: no loops");
+        assert!(reply(&answer.to_vec().expect("encodable"), &none).is_none(), "answers are not answered: no loops");
     }
 }

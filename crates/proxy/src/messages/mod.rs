@@ -2,6 +2,7 @@
 //!
 //! Bytes pass through unchanged in both directions; the key exists only in the request that leaves for the provider.
 
+mod betas;
 mod body;
 mod callers;
 mod forward;
@@ -61,6 +62,9 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
         let wanted = format!("{} {path}", request.method());
         return refuse(proxy, &caller, Denial::new(DenialCode::ModelPath, &wanted)).await;
     };
+    if let Some(beta) = betas::forbidden(request.headers()) {
+        return refuse(proxy, &caller, Denial::new(DenialCode::ModelFeature, &format!("anthropic-beta {beta}"))).await;
+    }
     let (head, body) = request.into_parts();
     let read = async {
         let body = body::read(proxy, &caller, &head, body).await?;

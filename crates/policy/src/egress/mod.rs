@@ -1,4 +1,10 @@
-//! Where a sandbox may connect: one canonical host name type, one decision.
+//! Where a sandbox may connect: one canonical host name type, one decision about names, one about requests, one about addresses.
+
+mod address;
+mod rules;
+
+pub use address::{AddressFault, vet_address};
+pub use rules::{CredentialSlot, EgressRequest, EgressRule, EgressRules, PathPattern, RuleError, Scheme, is_plain_path};
 
 use std::fmt;
 
@@ -62,7 +68,7 @@ impl fmt::Display for HostName {
     }
 }
 
-/// What answers to a name inside a sandbox.
+/// What of ours answers to a name inside a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// The model proxy: the gateway's own name for it, and the provider's real one.
@@ -76,11 +82,13 @@ impl Destination {
     pub const MODEL_NAME: &str = "model.hexward.internal";
     /// The name under which the agent is told to find its tools.
     pub const TOOLS_NAME: &str = "tools.hexward.internal";
+    /// What all of the gateway's own names end with.
+    pub const OWN_SUFFIX: &str = ".hexward.internal";
     /// The name compiled into agents.
     pub const PROVIDER_NAME: &str = "api.anthropic.com";
 }
 
-/// The decision. Nothing else exists for a sandbox.
+/// The decision about names that need no rule. Beyond them only [`EgressRules`] allow anything.
 #[must_use]
 pub fn classify(name: &HostName) -> Option<Destination> {
     match name.as_str() {
