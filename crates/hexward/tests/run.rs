@@ -7,8 +7,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 const NOBODY: u32 = 65534;
 
@@ -26,37 +26,61 @@ fn everyone() -> &'static [As] {
     if is_root() { &[As::Root, As::User] } else { &[As::User] }
 }
 
-/// Copies of the programs where everyone can execute them, made once before anything is forked.
-fn programs() -> &'static Path {
-    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAMS.get_or_init(|| {
-        let folder = std::env::temp_dir().join(format!("hexward-run-programs-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
+/// The programs where everyone can execute them, as long as a project needs them.
+struct Programs(PathBuf);
+
+impl Programs {
+    /// Shared by all tests of this process that run at the same time.
+    fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Programs>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let made = Arc::new(Self::make());
+            *shared = Arc::downgrade(&made);
+            made
+        })
+    }
+
+    fn make() -> Self {
+        let folder = std::env::temp_dir().join(format!("hexward-run-programs-{}-{}", std::process::id(), next()));
+        fs::create_dir(&folder).expect("a new folder");
         fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).expect("readable");
         let built = Path::new(env!("CARGO_BIN_EXE_hexward"));
         for name in ["hexward", "hexward-jail"] {
             let from = built.with_file_name(name);
             assert!(from.exists(), "build it first: cargo build -p jail");
-            fs::copy(from, folder.join(name)).expect("copied");
-            fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o755)).expect("executable");
+            // A link is not written to, so a process that another test forks meanwhile can't keep it busy.
+            fs::hard_link(&from, folder.join(name)).or_else(|_| fs::copy(&from, folder.join(name)).map(|_| ())).expect("there");
         }
-        folder
-    })
+        Self(folder)
+    }
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).expect("the programs are removed");
+    }
+}
+
+/// A number that nothing else of these tests has.
+fn next() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// A project of whoever runs the command; gone when dropped.
 struct Project {
     folder: PathBuf,
     who: As,
+    programs: Arc<Programs>,
 }
 
 impl Project {
     fn new(who: As) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("hexward-run-project-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("hexward-run-project-{}-{}", std::process::id(), next());
         let folder = std::env::temp_dir().join(name);
         fs::create_dir(&folder).expect("a new folder");
-        let project = Self { folder: folder.canonicalize().expect("a real path"), who };
+        let project = Self { folder: folder.canonicalize().expect("a real path"), who, programs: Programs::shared() };
         project.own();
         project.write("kept", "kept");
         project.write("changed", "before");
@@ -83,7 +107,7 @@ impl Project {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(programs().join("hexward"));
+        let mut command = Command::new(self.programs.0.join("hexward"));
         command.arg("run").args(arguments).current_dir(&self.folder).stdin(Stdio::null());
         command.env("HOME", "/nonexistent").env("SECRET_OF_MINE", "s3cret");
         if is_root() && self.who == As::User {
@@ -137,6 +161,19 @@ fn the_commands_code_is_kept_and_bad_input_has_its_own() {
             let (code, _, err) = told(&project.command(&["--", "true"]).current_dir(folder).output().expect("it runs"));
             assert!(code == Some(125) && err.contains("not a project"), "{folder}: {err}");
         }
+    }
+}
+
+#[test]
+fn a_signal_ends_the_command_with_everything_it_started() {
+    for &who in everyone() {
+        let project = Project::new(who);
+        let mut child = project.command(&["--discard", "--", "sh", "-c", "sleep 300 & echo go; wait"]);
+        let mut child = child.stdout(Stdio::piped()).spawn().expect("it runs");
+        let mut said = [0; 3];
+        child.stdout.as_mut().expect("piped").read_exact(&mut said).expect("it speaks");
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).expect("alive");
+        assert_eq!(child.wait().expect("it ends").code(), Some(130), "{who:?}");
     }
 }
 
@@ -297,7 +334,7 @@ fn with_a_terminal_the_command_has_one_of_its_own_and_the_changes_are_asked_abou
     for &who in everyone() {
         let project = Project::new(who);
         let inner = "test -t 0 && test -t 1 && echo has-a-terminal; echo new > new; echo evil > .envrc; read word; exit 3";
-        let line = format!("{} run -- sh -c '{inner}'", programs().join("hexward").display());
+        let line = format!("{} run -- sh -c '{inner}'", project.programs.0.join("hexward").display());
         let mut command = Command::new("script");
         command
             .args(["-qec", &line, "/dev/null"])
