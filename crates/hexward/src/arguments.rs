@@ -18,6 +18,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Runs everything on loopback with a scripted model: no key, no network.
     Demo(DemoArgs),
+    /// Runs any program in a sandbox over the current folder, without network, and applies its changes only when told to.
+    Run(RunArgs),
     /// Runs the scripted model API alone.
     Fake(FakeArgs),
 }
@@ -69,6 +71,28 @@ pub(crate) struct DemoArgs {
     /// Lets the agent dial the provider's built-in address, to show that it is intercepted.
     #[arg(long)]
     pub(crate) no_base_url: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    /// Applies the changes to the real folder, but for dangerous ones.
+    #[arg(long, conflicts_with_all = ["discard", "list"])]
+    pub(crate) apply: bool,
+    /// Applies all changes, also to git hooks, editor settings, CI files and the like.
+    #[arg(long, conflicts_with_all = ["discard", "list"])]
+    pub(crate) apply_dangerous: bool,
+    /// Throws the changes away.
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) discard: bool,
+    /// Lists the changes and throws them away.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Passes a variable of your environment on. All others but TERM, LANG and PATH stay outside.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env: Vec<String>,
+    /// The program and its arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Args)]

@@ -9,11 +9,12 @@ mod demo;
 mod fake_command;
 pub mod gateway;
 mod once;
+mod run;
 mod secrets;
 mod serve;
 
 pub use arguments::Cli;
-pub(crate) use arguments::{DemoArgs, FakeArgs, ServeArgs};
+pub(crate) use arguments::{DemoArgs, FakeArgs, RunArgs, ServeArgs};
 
 use anyhow::Result;
 use arguments::Command;
@@ -27,6 +28,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::serve(args).await,
         Command::Demo(args) => demo::demo(args).await,
+        Command::Run(args) => run::run(args).await,
         Command::Fake(args) => fake_command::serve(args).await,
     }
 }

@@ -16,8 +16,9 @@ use std::os::fd::OwnedFd;
 use jail::{AgentStdio, Failure, Plan, Step};
 use rustix::fs::{Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
-use rustix::process::{chdir, setsid, umask};
+use rustix::process::{chdir, ioctl_tiocsctty, setsid, umask};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use rustix::termios::isatty;
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +73,7 @@ fn become_agent(
     wait_for(channel)?; // until the users are written
     take_streams(&stdio).because(Step::Exec, || "the agent's standard streams can't be put in place".into())?;
     setsid().because(Step::Identity, || "no session of its own".into())?;
+    take_terminal(&stdio)?;
     umask(Mode::RWXG | Mode::RWXO);
     privileges::limit_resources(&plan.limits)?;
     privileges::bar_capabilities()?;
@@ -103,7 +105,7 @@ fn separate(host_proc: &OwnedFd) -> Result<Vec<String>, Failure> {
 }
 
 /// This process's number as the host's `/proc` has it, by which the first process finds its files there.
-fn host_pid(host_proc: &OwnedFd) -> Result<u32, Failure> {
+pub fn host_pid(host_proc: &OwnedFd) -> Result<u32, Failure> {
     let link = readlinkat(host_proc, "self", Vec::new()).because(Step::Namespace, || "/proc/self can't be read".into())?;
     let number = link.to_str().ok().and_then(|text| text.parse().ok());
     number.ok_or_else(|| failure(Step::Namespace, "/proc/self is no process number"))
@@ -117,6 +119,14 @@ fn take_streams(stdio: &AgentStdio) -> Result<(), Errno> {
     dup2_stdin(&stdio.stdin)?;
     dup2_stdout(&stdio.stdout)?;
     dup2_stderr(&stdio.stderr)
+}
+
+/// A terminal as standard input becomes that of the new session, so that its keys end programs inside and nothing else.
+fn take_terminal(stdio: &AgentStdio) -> Result<(), Failure> {
+    match isatty(&stdio.stdin) {
+        true => ioctl_tiocsctty(&stdio.stdin).because(Step::Exec, || "the terminal can't be the agent's own".into()),
+        false => Ok(()),
+    }
 }
 
 /// The bare system call: nothing is searched for, and a file that is no program is not handed to a shell.

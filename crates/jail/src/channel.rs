@@ -1,11 +1,16 @@
 //! Messages between the supervisor, the sandbox's first process and the agent's process before it executes: JSON on a
 //! socket pair that keeps boundaries, closed by `execve`.
 
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use jail::{Failure, Step};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    SocketFlags, SocketType, recv, recvmsg, send, sendmsg, socketpair,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -48,6 +53,37 @@ impl Channel {
                 Err(errno) => return Err(errno).because(Step::Supervise, || "a process of the jail can't be heard".into()),
             }
         }
+    }
+
+    /// Hands over a descriptor, as a message of its own.
+    pub fn send_fd(&self, fd: BorrowedFd<'_>) -> Result<(), Failure> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let fds = [fd];
+        let fits = ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+        let sent = sendmsg(&self.0, &[IoSlice::new(b"f")], &mut ancillary, SendFlags::NOSIGNAL);
+        match sent {
+            Ok(_) if fits => Ok(()),
+            Ok(_) => Err(failure(Step::Supervise, "a descriptor did not fit")),
+            Err(errno) => Err(errno).because(Step::Supervise, || "a descriptor can't be handed over".into()),
+        }
+    }
+
+    /// The other end of [`Channel::send_fd`].
+    pub fn recv_fd(&self) -> Result<OwnedFd, Failure> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut byte = [0];
+        recvmsg(&self.0, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+            .because(Step::Supervise, || "a descriptor did not arrive".into())?;
+        let mut fds = None;
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = message {
+                fds = Some(received);
+            }
+        }
+        let mut fds = fds.into_iter().flatten();
+        fds.next().ok_or_else(|| failure(Step::Supervise, "a descriptor was announced and is missing"))
     }
 }
 

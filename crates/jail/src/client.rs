@@ -40,6 +40,13 @@ pub struct Listeners {
 }
 
 impl Listeners {
+    /// The descriptors that came with [`Reply::Ready`]: listeners, and the upper layer of an overlay behind them.
+    #[must_use]
+    pub fn from_ready(ready: &Ready, mut fds: Vec<OwnedFd>) -> Option<(Self, Option<OwnedFd>)> {
+        let upper = if ready.upper { Some(fds.pop()?) } else { None };
+        Some((Self::from_fds(fds)?, upper))
+    }
+
     /// Names what came with [`Reply::Ready`]; `None` if it was too few.
     #[must_use]
     pub fn from_fds(fds: Vec<OwnedFd>) -> Option<Self> {
@@ -88,6 +95,7 @@ pub struct Jail {
     control: Option<UnixStream>,
     inbox: Inbox,
     child: Child,
+    upper: Option<OwnedFd>,
 }
 
 impl Jail {
@@ -108,7 +116,7 @@ impl Jail {
         let child = command.spawn()?;
         // The command still holds the program's end, without which its death would not be noticed here.
         drop(command);
-        let jail = Self { control: Some(control), inbox: Inbox::default(), child };
+        let jail = Self { control: Some(control), inbox: Inbox::default(), child, upper: None };
         jail.send(Outbox::new(plan, stdio.into_fds())?)?;
         Ok(jail)
     }
@@ -120,7 +128,8 @@ impl Jail {
     pub fn wait_ready(&mut self, timeout: Duration) -> Result<(Ready, Listeners), ControlError> {
         match self.wait_reply(timeout)? {
             Reply::Ready(ready) => {
-                let listeners = Listeners::from_fds(self.inbox.take_fds()).ok_or(ControlError::Closed)?;
+                let (listeners, upper) = Listeners::from_ready(&ready, self.inbox.take_fds()).ok_or(ControlError::Closed)?;
+                self.upper = upper;
                 Ok((ready, listeners))
             }
             Reply::Failed(failure) => Err(ControlError::Failed(failure)),
@@ -151,6 +160,11 @@ impl Jail {
     /// If the program is gone.
     pub fn request(&self, request: Request) -> Result<(), ControlError> {
         self.send(Outbox::new(&request, Vec::new())?)
+    }
+
+    /// What an overlay's agent changed; there once the agent runs.
+    pub fn take_upper(&mut self) -> Option<OwnedFd> {
+        self.upper.take()
     }
 
     /// The gateway's end of the control socket.

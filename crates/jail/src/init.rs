@@ -2,7 +2,7 @@
 //! ends it ends too, and the kernel kills whatever else is left under its process numbers.
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use jail::{AgentStdio, End, Failure, Isolation, Plan, Step};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -26,7 +26,11 @@ const NOBODY: u32 = 65534;
 /// From the sandbox's first process to the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromInit {
-    Started { downgrades: Vec<String> },
+    /// Followed by the descriptor of the upper layer, if there is one.
+    Started {
+        downgrades: Vec<String>,
+        upper: bool,
+    },
     Failed(Failure),
     Exited(End),
 }
@@ -62,9 +66,9 @@ fn start_agent(plan: &Plan, power: Power, cgroups: &Cgroups, stdio: AgentStdio, 
         .because(Step::Mount, || "the host has no /proc".into())?;
     let users = Users::of(plan, power)?;
     mounts::detach_from_host()?;
-    let mut downgrades = match plan.isolation {
-        Isolation::Full => mounts::build(plan, users.owner, &host_proc)?,
-        Isolation::NetworkOnly => mounts::cover_proc()?,
+    let (mut downgrades, upper) = match plan.isolation {
+        Isolation::Full => mounts::build(plan, users.owner, &host_proc, power)?,
+        Isolation::NetworkOnly => (mounts::cover_proc()?, None),
     };
     downgrades.extend(users.kept_groups());
     let (agent, channel) = fork_agent(plan, users.identity, stdio, &host_proc)?;
@@ -74,7 +78,8 @@ fn start_agent(plan: &Plan, power: Power, cgroups: &Cgroups, stdio: AgentStdio, 
     give_up(plan, power)?;
     wait_for_listeners(supervisor)?;
     release(&channel)?;
-    supervisor.send(&FromInit::Started { downgrades })?;
+    supervisor.send(&FromInit::Started { downgrades, upper: upper.is_some() })?;
+    upper.map_or(Ok(()), |upper| supervisor.send_fd(upper.as_fd()))?;
     Ok(agent)
 }
 

@@ -14,6 +14,7 @@ mod mounts;
 mod namespaces;
 mod net;
 mod netlink;
+mod overlay;
 mod privileges;
 mod supervisor;
 #[expect(unsafe_code, reason = "the kernel's calls without a safe wrapper stand here and nowhere else")]

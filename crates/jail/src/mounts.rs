@@ -15,11 +15,13 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
 };
 use rustix::process::{fchdir, pivot_root};
 
 use crate::failure::{Because, failure};
+use crate::namespaces::Power;
+use crate::overlay::{self, Room};
 use crate::sys;
 
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
@@ -55,21 +57,32 @@ pub fn detach_from_host() -> Result<(), Failure> {
         .because(Step::Mount, || "the mount namespace could not be made private".into())
 }
 
+/// Sentences about what the host could not enforce, and the upper layer of an overlay.
+pub type Built = (Vec<String>, Option<OwnedFd>);
+
 /// Replaces the file tree by the plan's. `host_proc` is the host's `/proc`, which outlives it.
-pub fn build(plan: &Plan, owner: Owner, host_proc: &OwnedFd) -> Result<Vec<String>, Failure> {
-    let mut downgrades = Vec::new();
-    let sources = plan.mounts.iter().map(clone_source).collect::<Result<Vec<_>, _>>()?;
+pub fn build(plan: &Plan, owner: Owner, host_proc: &OwnedFd, power: Power) -> Result<Built, Failure> {
+    let (mut downgrades, mut upper) = (Vec::new(), None);
+    let source = |mount: &Mount| clone_source(mount, owner, host_proc, power);
+    let sources = plan.mounts.iter().map(source).collect::<Result<Vec<_>, _>>()?;
     let devices = DEVICES.iter().map(|name| clone_device(name)).collect::<Result<Vec<_>, _>>()?;
     let proc_mount = new_proc(&mut downgrades)?;
     let root = Root::scaffold()?;
     for (mount, source) in plan.mounts.iter().zip(sources) {
-        root.place(mount, source, owner)?;
+        match (mount, source) {
+            (Mount::Overlay { target, size_bytes, inodes, .. }, Some(lower)) => {
+                let made = overlay::make(&root, &lower, Room { size_bytes: *size_bytes, inodes: *inodes }, owner, power)?;
+                root.attach(&made.mount, &root.folder(target)?, &target.to_string_lossy())?;
+                upper = Some(made.upper);
+            }
+            (mount, source) => root.place(mount, source, owner)?,
+        }
     }
     root.attach(&proc_mount, &root.folder(Path::new("/proc"))?, "/proc")?;
     root.place_devices(devices, owner)?;
     root.enter()?;
     verify(plan, host_proc)?;
-    Ok(downgrades)
+    Ok((downgrades, upper))
 }
 
 /// Covers `/proc` with one that matches the new process numbers, for a sandbox that keeps the host's file tree.
@@ -86,16 +99,25 @@ pub fn cover_proc() -> Result<Vec<String>, Failure> {
 }
 
 /// A detached, read-only copy of a source's mounts; nothing for the kinds that are made of nothing.
-fn clone_source(mount: &Mount) -> Result<Option<OwnedFd>, Failure> {
-    let Mount::BindRo { source, .. } = mount else { return Ok(None) };
-    let found = openat2(CWD, source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS);
-    let found = found.because(Step::Mount, || match found_fault(source) {
-        Some(link) => format!("bind source {}: {} is a symbolic link, name the real path", source.display(), link.display()),
-        None => format!("bind source {} can't be opened: it must exist on the host and be readable", source.display()),
-    })?;
+fn clone_source(mount: &Mount, owner: Owner, host_proc: &OwnedFd, power: Power) -> Result<Option<OwnedFd>, Failure> {
+    let source = match mount {
+        Mount::BindRo { source, .. } => source,
+        Mount::Overlay { lower, .. } => return overlay::lower(lower, owner, host_proc, power).map(Some),
+        Mount::Tmpfs { .. } | Mount::File { .. } | Mount::Symlink { .. } => return Ok(None),
+    };
+    let found = open_source(source)?;
     clone_tree(&found, RO | NOSUID | NODEV)
         .because(Step::Mount, || format!("bind source {} can't be made read-only", source.display()))
         .map(Some)
+}
+
+/// Opens what the plan names on the host, by its real path only.
+pub fn open_source(source: &Path) -> Result<OwnedFd, Failure> {
+    let found = openat2(CWD, source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    found.because(Step::Mount, || match found_fault(source) {
+        Some(link) => format!("bind source {}: {} is a symbolic link, name the real path", source.display(), link.display()),
+        None => format!("bind source {} can't be opened: it must exist on the host and be readable", source.display()),
+    })
 }
 
 /// The first part of a path that is a symbolic link.
@@ -140,7 +162,8 @@ fn new_proc(downgrades: &mut Vec<String>) -> Result<OwnedFd, Failure> {
     })
 }
 
-fn new_tmpfs(size_bytes: u64, inodes: u64, mode: u32, owner: Owner) -> Result<OwnedFd, Errno> {
+/// An empty file system in memory.
+pub fn new_tmpfs(size_bytes: u64, inodes: u64, mode: u32, owner: Owner) -> Result<OwnedFd, Errno> {
     let options = [
         ("size", size_bytes.to_string()),
         ("nr_inodes", inodes.to_string()),
@@ -151,21 +174,25 @@ fn new_tmpfs(size_bytes: u64, inodes: u64, mode: u32, owner: Owner) -> Result<Ow
     new_filesystem("tmpfs", options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)
 }
 
-fn new_filesystem<'a>(
+/// A file system with these options; one without a value is a switch.
+pub fn new_filesystem<'a>(
     kind: &str,
     options: impl IntoIterator<Item = (&'a str, String)>,
     flags: MountAttrFlags,
 ) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
-        fsconfig_set_string(&context, key, value)?;
+        match value.as_str() {
+            "" => fsconfig_set_flag(&context, key)?,
+            value => fsconfig_set_string(&context, key, value)?,
+        }
     }
     fsconfig_create(&context)?;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)
 }
 
 /// The root under construction.
-struct Root(OwnedFd);
+pub struct Root(OwnedFd);
 
 impl Root {
     fn scaffold() -> Result<Self, Failure> {
@@ -178,6 +205,7 @@ impl Root {
         Ok(Self(root))
     }
 
+    /// Everything but an overlay, which is made of more than a source.
     fn place(&self, mount: &Mount, source: Option<OwnedFd>, owner: Owner) -> Result<(), Failure> {
         let target = mount.target();
         let shown = target.to_string_lossy();
@@ -187,7 +215,9 @@ impl Root {
                 let at = if is_folder { self.folder(target)? } else { self.empty_file(target)? };
                 self.attach(&source, &at, &shown)
             }
-            (Mount::BindRo { source, .. }, None) => Err(failure(Step::Mount, format!("{} was not opened", source.display()))),
+            (Mount::BindRo { source, .. } | Mount::Overlay { lower: source, .. }, _) => {
+                Err(failure(Step::Mount, format!("{} was not opened", source.display())))
+            }
             (Mount::Tmpfs { size_bytes, inodes, mode, .. }, _) => {
                 let made = new_tmpfs(*size_bytes, *inodes, *mode, owner)
                     .because(Step::Mount, || format!("tmpfs {shown} could not be made"))?;
@@ -215,7 +245,7 @@ impl Root {
         self.attach(&shm, &self.folder(Path::new("/dev/shm"))?, "/dev/shm")
     }
 
-    fn attach(&self, mount: &OwnedFd, at: &OwnedFd, shown: &str) -> Result<(), Failure> {
+    pub fn attach(&self, mount: &OwnedFd, at: &OwnedFd, shown: &str) -> Result<(), Failure> {
         let how = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         move_mount(mount, "", at, "", how).because(Step::Mount, || format!("{shown} could not be mounted"))
     }
@@ -229,7 +259,7 @@ impl Root {
 
     /// A folder inside, made with its parents where it is missing. Never follows a symbolic link: one in a bound tree
     /// could lead a later mount to a place that the plan does not name.
-    fn folder(&self, path: &Path) -> Result<OwnedFd, Failure> {
+    pub fn folder(&self, path: &Path) -> Result<OwnedFd, Failure> {
         let say = || format!("folder {} could not be made in the sandbox (below something read-only?)", path.display());
         let mut at = step_into(&self.0, Path::new(".")).because(Step::Mount, say)?;
         for part in path.components() {
@@ -274,6 +304,11 @@ impl Root {
             .because(Step::Mount, say)?;
         self.attach(&tree, &self.empty_file(target)?, &target.to_string_lossy())?;
         unlinkat(&self.0, name, AtFlags::empty()).because(Step::Mount, say)
+    }
+
+    /// Takes a folder of [`Root::folder`] away again, after what was mounted there was let go.
+    pub fn forget(&self, name: &str) -> Result<(), Failure> {
+        unlinkat(&self.0, name, AtFlags::REMOVEDIR).because(Step::Mount, || format!("/{name} can't be taken away"))
     }
 
     /// Makes this the root of the file tree and lets the host's go.
@@ -328,7 +363,7 @@ fn verify(plan: &Plan, host_proc: &OwnedFd) -> Result<(), Failure> {
     let writable: Vec<PathBuf> = plan
         .mounts
         .iter()
-        .filter(|mount| matches!(mount, Mount::Tmpfs { .. }))
+        .filter(|mount| matches!(mount, Mount::Tmpfs { .. } | Mount::Overlay { .. }))
         .map(|mount| mount.target().to_owned())
         .chain(["/proc".into(), "/dev/shm".into()])
         .collect();

@@ -82,6 +82,10 @@ pub enum Mount {
     File { target: PathBuf, content: String, mode: u32 },
     /// A symbolic link.
     Symlink { target: PathBuf, points_to: PathBuf },
+    /// A folder of the host as it was, with whatever the agent changes kept apart in memory: the folder itself is never
+    /// written to. What changed comes to the caller as a descriptor (see [`Ready::upper`](crate::Ready)). At most one.
+    /// `lower` as a bind's source; nothing that is mounted below it is there.
+    Overlay { lower: PathBuf, target: PathBuf, size_bytes: u64, inodes: u64 },
 }
 
 /// What an agent and everything it starts may use together.
@@ -132,7 +136,8 @@ impl Mount {
             Self::BindRo { target, .. }
             | Self::Tmpfs { target, .. }
             | Self::File { target, .. }
-            | Self::Symlink { target, .. } => target,
+            | Self::Symlink { target, .. }
+            | Self::Overlay { target, .. } => target,
         }
     }
 
@@ -153,6 +158,10 @@ impl Mount {
                 ensure(*size_bytes > 0 && *inodes > 0, || format!("tmpfs {} needs a size and inodes", target.display()))?;
                 plain_mode(target, *mode)
             }
+            Self::Overlay { lower, size_bytes, inodes, .. } => {
+                ensure(*size_bytes > 0 && *inodes > 0, || format!("overlay {} needs a size and inodes", target.display()))?;
+                plain_path("overlay's lower folder", lower)
+            }
             Self::File { mode, .. } => plain_mode(target, *mode),
             Self::Symlink { points_to, .. } => no_nul("symlink", points_to.as_os_str().as_encoded_bytes()),
         }
@@ -171,6 +180,8 @@ impl Plan {
         self.limits.validate()?;
         self.validate_ports()?;
         ensure(self.mounts.len() <= MOUNTS_MAX, || format!("more than {MOUNTS_MAX} mounts"))?;
+        let overlays = self.mounts.iter().filter(|mount| matches!(mount, Mount::Overlay { .. })).count();
+        ensure(overlays <= 1, || "more than one overlay".into())?;
         self.mounts.iter().try_for_each(Mount::validate)
     }
 
@@ -277,6 +288,10 @@ mod tests {
         }
     }
 
+    fn overlay(size_bytes: u64) -> Mount {
+        Mount::Overlay { lower: "/srv".into(), target: "/srv".into(), size_bytes, inodes: 1 }
+    }
+
     /// Changes one thing in a good plan.
     type Spoil = fn(&mut Plan);
 
@@ -287,7 +302,7 @@ mod tests {
 
     #[test]
     fn every_spoiled_plan_is_refused() {
-        let spoils: [(&str, Spoil); 23] = [
+        let spoils: [(&str, Spoil); 25] = [
             ("id empty", |p| p.id.clear()),
             ("id escapes", |p| p.id = "../x".into()),
             ("id option", |p| p.id = "-x".into()),
@@ -310,6 +325,8 @@ mod tests {
             ("mount on root", |p| p.mounts.push(Mount::Symlink { target: "/".into(), points_to: "x".into() })),
             ("mount in proc", |p| p.mounts.push(Mount::BindRo { source: "/etc".into(), target: "/proc/sys".into() })),
             ("doubled slash", |p| p.mounts.push(Mount::BindRo { source: "/etc//ssl".into(), target: "/x".into() })),
+            ("overlay without room", |p| p.mounts.push(overlay(0))),
+            ("two overlays", |p| p.mounts.extend([overlay(1), overlay(1)])),
             ("setuid file", |p| p.mounts.push(Mount::File { target: "/x".into(), content: String::new(), mode: 0o4755 })),
         ];
         for (name, spoil) in spoils {

@@ -126,9 +126,12 @@ impl Sandbox {
 
     fn supervise(self, gateway: &mut Gateway<'_>, network: Network, begun: Instant) -> Result<(), ControlError> {
         let outcome = match self.next(gateway, Some(&SETUP_WAIT)) {
-            Event::Init(FromInit::Started { downgrades }) => {
-                let (ready, listeners) = self.ready(network, downgrades, begun);
-                match gateway.reply(&Reply::Ready(ready), listeners) {
+            Event::Init(FromInit::Started { downgrades, upper }) => {
+                let upper = upper.then(|| self.channel.recv_fd().ok()).flatten();
+                let (ready, mut fds) = self.ready(network, downgrades, begun);
+                let ready = Ready { upper: upper.is_some(), ..ready };
+                fds.extend(upper);
+                match gateway.reply(&Reply::Ready(ready), fds) {
                     Ok(()) => self.outlive(gateway),
                     // A gateway that is gone wants nothing more.
                     Err(_) => None,
@@ -152,6 +155,7 @@ impl Sandbox {
             init_pid: self.init.as_raw_nonzero().get().unsigned_abs(),
             ipv6: network.ipv6,
             cgroups: self.cgroups.folders().iter().map(PathBuf::clone).collect(),
+            upper: false,
         };
         (ready, network.listeners)
     }

@@ -117,6 +117,17 @@ pub fn ignore_termination() {
 /// `mount_setattr(2)`, Linux 5.12, on the mount behind a descriptor, or on the whole tree of mounts below it.
 pub fn mount_add_flags(mount: impl AsFd, flags: u64, recursive: bool) -> Result<(), Errno> {
     let attributes = libc::mount_attr { attr_set: flags, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    mount_set(mount, &attributes, recursive)
+}
+
+/// Lets the mount behind a descriptor, which nothing else has seen yet, show its users as `users` maps them.
+pub fn mount_map_users(mount: impl AsFd, flags: u64, users: impl AsRawFd) -> Result<(), Errno> {
+    let userns_fd = u64::try_from(users.as_raw_fd()).map_err(|_| Errno::BADF)?;
+    let attributes = libc::mount_attr { attr_set: flags | libc::MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd };
+    mount_set(mount, &attributes, false)
+}
+
+fn mount_set(mount: impl AsFd, attributes: &libc::mount_attr, recursive: bool) -> Result<(), Errno> {
     let at_flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a NUL-terminated literal, and the attributes outlive the call with their true size given.
     let result = unsafe {
@@ -125,7 +136,7 @@ pub fn mount_add_flags(mount: impl AsFd, flags: u64, recursive: bool) -> Result<
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
             at_flags,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
     };

@@ -2,7 +2,8 @@
 //!
 //! [`Inbox`] and [`Outbox`] do one system call per step and never wait by themselves, so the same code serves a blocking
 //! socket and a readiness loop. Descriptors travel with the first byte of their message; in each direction only one
-//! message carries any ([`Plan`](crate::Plan) the agent's standard streams, [`Reply::Ready`] the listeners).
+//! message carries any ([`Plan`](crate::Plan) the agent's standard streams, [`Reply::Ready`] the listeners and behind
+//! them the upper layer of an overlay).
 
 use std::fmt;
 use std::io::{IoSlice, IoSliceMut};
@@ -58,6 +59,10 @@ pub struct Ready {
     pub ipv6: bool,
     /// Control groups that hold the sandbox; the jail removes them.
     pub cgroups: Vec<PathBuf>,
+    /// Whether the last descriptor is the folder with what an overlay's agent changed. It can be read as long as it is
+    /// held, also when the sandbox is gone; before that, its agent goes on changing it.
+    #[serde(default)]
+    pub upper: bool,
 }
 
 /// How an agent ended: exactly one of `code` and `signal` is there.

@@ -53,6 +53,14 @@ impl SandboxError {
         move |source| Self::Io { operation, source }
     }
 
+    /// Whether the program itself was what failed: it does not exist inside (true), or can't be executed (false).
+    #[must_use]
+    pub fn program_missing(&self) -> Option<bool> {
+        const NO_SUCH_FILE: i32 = 2;
+        let Self::Build(failure) = self else { return None };
+        (failure.step == jail::Step::Exec).then_some(failure.errno == Some(NO_SUCH_FILE))
+    }
+
     /// A stable code for the failed run.
     #[must_use]
     pub const fn code(&self) -> &'static str {

@@ -4,20 +4,28 @@
 //! streams, and the only handle that keeps it alive. This crate knows nothing of users, money or databases, and what an agent
 //! prints is never more than a hint to it.
 
+mod apply;
+mod changes;
 mod claude;
+mod danger;
 mod driver;
 mod error;
 mod host;
 mod jailed;
 mod lines;
 mod profile;
+mod program;
 mod supervise;
 mod transcript;
 
+pub use apply::{Applied, apply};
+pub use changes::{Change, Changes, Kind, What, collect};
 pub use claude::{AgentEvent, Claude, ClaudeOptions, TurnResult};
+pub use danger::Dangers;
 pub use driver::{AgentSpec, Driver, Ending, Exit, Life, Listeners, Sandbox};
 pub use error::SandboxError;
 pub use host::memory_available_bytes;
 pub use jailed::{JailedDriver, JailedPaths, Mode};
 pub use profile::{Profile, ProfileError};
+pub use program::{Program, ProgramEnd, ProgramLife, ProgramProfile, ProgramSpec};
 pub use transcript::PastMessage;

@@ -22,6 +22,7 @@ pub(crate) struct Control {
     socket: UnixStream,
     inbox: Inbox,
     child: Child,
+    upper: Option<OwnedFd>,
 }
 
 impl Control {
@@ -39,7 +40,7 @@ impl Control {
         let socket = UnixStream::from_std(ours).map_err(SandboxError::io("control socket"))?;
         let mut plan = Outbox::new(plan, stdio)?;
         while !ready_to(&socket, Interest::WRITABLE, || plan.flush(&socket)).await? {}
-        Ok(Self { socket, inbox: Inbox::default(), child })
+        Ok(Self { socket, inbox: Inbox::default(), child, upper: None })
     }
 
     /// Waits until the agent's program runs.
@@ -47,13 +48,35 @@ impl Control {
         let reply = tokio::time::timeout(Duration::from_secs(READY_SECS_MAX), self.reply()).await;
         match reply.map_err(|_| SandboxError::Slow(READY_SECS_MAX))?? {
             Reply::Ready(ready) => {
-                let fds = jail::Listeners::from_fds(self.inbox.take_fds()).ok_or(ControlError::Closed)?;
-                let jail::Listeners { http, tls, dns_udp, dns_tcp, extra } = fds;
+                let fds = jail::Listeners::from_ready(&ready, self.inbox.take_fds()).ok_or(ControlError::Closed)?;
+                let (jail::Listeners { http, tls, dns_udp, dns_tcp, extra }, upper) = fds;
+                self.upper = upper;
                 Ok((ready, Listeners { http, tls, dns_udp, dns_tcp, extra }))
             }
             Reply::Failed(failure) => Err(failure.into()),
             Reply::Exited(end) => Err(SandboxError::Ended(describe(end))),
         }
+    }
+
+    /// What an overlay's agent changed; there once the agent runs.
+    pub(crate) fn take_upper(&mut self) -> Option<OwnedFd> {
+        self.upper.take()
+    }
+
+    /// Waits for the program's own end. Cancel-safe.
+    pub(crate) async fn exited(&mut self) -> Result<End, SandboxError> {
+        match self.reply().await? {
+            Reply::Exited(end) => Ok(end),
+            Reply::Failed(failure) => Err(failure.into()),
+            Reply::Ready(_) => Err(ControlError::Closed.into()),
+        }
+    }
+
+    /// The order to end, and the wait until nothing is left.
+    pub(crate) async fn close(self) -> Result<(), SandboxError> {
+        let Self { socket, mut child, .. } = self;
+        drop(socket);
+        child.wait().await.map(|_| ()).map_err(SandboxError::io("supervisor"))
     }
 
     /// The next reply. Cancel-safe: what was received stays in the inbox.

@@ -1,0 +1,88 @@
+//! What is told on standard error. Names in it were chosen inside the sandbox, so nothing of them reaches the terminal as
+//! anything but visible characters.
+
+use super::network::Denied;
+use sandbox::{Change, Kind, What};
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+
+const SHOWN_MAX: usize = 200;
+
+/// A name with everything else than visible characters written out.
+pub fn visible(name: &OsStr) -> String {
+    let mut shown = String::new();
+    for chunk in name.as_bytes().utf8_chunks() {
+        shown.extend(chunk.valid().chars().flat_map(visible_char));
+        for byte in chunk.invalid() {
+            let _written = write!(shown, "\\x{byte:02x}");
+        }
+    }
+    shown
+}
+
+fn visible_char(c: char) -> Vec<char> {
+    // Also marks that turn the direction of writing, and blanks that can't be told apart.
+    let plain = c == ' ' || c.is_alphanumeric() || c.is_ascii_graphic();
+    if plain { vec![c] } else { c.escape_unicode().collect() }
+}
+
+/// One change, on a line of its own.
+pub fn line(change: &Change) -> String {
+    let (mark, name) = (mark(change.kind), visible(change.path.as_os_str()));
+    let mut line = match &change.what {
+        What::File { bytes } => format!("  {mark} {name}  {bytes} bytes"),
+        What::Folder => format!("  {mark} {name}/"),
+        What::Link(to) => format!("  {mark} {name} -> {}", visible(to.as_os_str())),
+        What::Other => format!("  {mark} {name}  (neither file, folder nor link)"),
+    };
+    if let Some(danger) = &change.danger {
+        let _written = write!(line, "  [dangerous: {danger}]");
+    }
+    line
+}
+
+const fn mark(kind: Kind) -> char {
+    match kind {
+        Kind::Added => '+',
+        Kind::Changed => '~',
+        Kind::Deleted => '-',
+    }
+}
+
+/// Prints lines, and how many more there are.
+pub fn print(lines: impl ExactSizeIterator<Item = String>) {
+    let more = lines.len().saturating_sub(SHOWN_MAX);
+    lines.take(SHOWN_MAX).for_each(|line| eprintln!("{line}"));
+    if more > 0 {
+        eprintln!("  ... and {more} more");
+    }
+}
+
+/// What the sandbox refused, and what it could not enforce.
+pub fn summary(downgrades: &[String], denied: &Denied, oom_killed: bool) {
+    for downgrade in downgrades {
+        eprintln!("hexward run: not enforced on this host: {downgrade}");
+    }
+    if oom_killed {
+        eprintln!("hexward run: limit reached: something was killed because the sandbox's memory was used up");
+    }
+    if !denied.is_empty() {
+        eprintln!("hexward run: denied:");
+        let line = |(what, times): (&String, &u64)| format!("  {}  {times} times", visible(OsStr::new(what)));
+        print(denied.iter().map(line).collect::<Vec<_>>().into_iter());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_name_is_shown_as_what_it_is() {
+        assert_eq!(visible(OsStr::new("a b-ü.rs")), "a b-ü.rs");
+        assert_eq!(visible(OsStr::new("x\u{1b}[2J\n")), "x\\u{1b}[2J\\u{a}");
+        assert_eq!(visible(OsStr::new("a\u{202e}b")), "a\\u{202e}b");
+        assert_eq!(visible(OsStr::from_bytes(b"\xff\xfeok")), "\\xff\\xfeok");
+    }
+}
