@@ -11,6 +11,7 @@ mod host;
 mod jailed;
 mod lines;
 mod profile;
+mod stock;
 mod supervise;
 mod transcript;
 
