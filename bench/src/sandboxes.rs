@@ -1,14 +1,17 @@
 //! How long a sandbox takes: from the request until its program's first byte, and from the order to end until nothing is
 //! left. Beside it bubblewrap, with the same file tree and the same program.
+//!
+//! As in the gateway's driver, two sandboxes are prepared ahead and replaced after each start; the time without that is
+//! told under a key of its own.
 
 use crate::places::Places;
 use crate::report::Report;
 use crate::statistics::{millis, percentile};
 use anyhow::{Context, Result, bail};
-use jail::{AgentStdio, Isolation, Jail, Limits, Mount, Plan};
+use jail::{AgentStdio, Isolation, Limits, Mount, Plan, Prepared};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{PipeReader, Read};
 use std::path::{Path, PathBuf};
@@ -19,8 +22,10 @@ pub const BWRAP: &str = "/usr/bin/bwrap";
 
 const ROUNDS: usize = 200;
 const WARM_UP: usize = 10;
+/// As many as the gateway's driver keeps.
+const PREPARED: usize = 2;
 const WAIT: Duration = Duration::from_secs(10);
-const ALL_WAIT: Duration = Duration::from_secs(60);
+const ALL_WAIT: Duration = Duration::from_secs(90);
 /// The kernel takes namespaces apart after their last process is gone; that must not fall into the next one's time.
 const PAUSE: Duration = Duration::from_millis(15);
 /// Where the program stands inside.
@@ -39,41 +44,82 @@ struct Lives {
 }
 
 impl Lives {
-    fn push(&mut self, life: &Life) {
+    fn push_if(&mut self, counts: bool, life: &Life) {
+        if !counts {
+            return;
+        }
         self.create.push(millis(life.create));
         self.teardown.push(millis(life.teardown));
     }
 }
 
+/// Sandboxes that wait for their plan.
+struct Stock {
+    program: PathBuf,
+    prepared: VecDeque<Prepared>,
+}
+
+impl Stock {
+    fn new(places: &Places) -> Result<Self> {
+        let mut stock = Self { program: places.jail.clone(), prepared: VecDeque::new() };
+        stock.refill()?;
+        Ok(stock)
+    }
+
+    fn take(&mut self) -> Result<Prepared> {
+        self.prepared.pop_front().context("no prepared sandbox is left")
+    }
+
+    fn refill(&mut self) -> Result<()> {
+        while self.prepared.len() < PREPARED {
+            self.prepared.push_back(Prepared::spawn(&self.program)?);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct All {
+    prepared: Lives,
+    cold: Lives,
+    bwrap: Lives,
+}
+
 pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
     let probe = first_byte(places)?;
     let bwrap = Path::new(BWRAP).exists();
-    let (mut ours, mut theirs) = (Lives::default(), Lives::default());
+    let mut stock = Stock::new(places)?;
+    let mut all = All::default();
     let begun = Instant::now();
     for round in 0..WARM_UP + ROUNDS {
         if begun.elapsed() > ALL_WAIT {
             break;
         }
-        // Who comes second finds warmer caches, so they take turns.
-        let (jailed, wrapped) = if round % 2 == 0 {
-            let jailed = jailed(places, &probe, round)?;
-            (jailed, if bwrap { Some(wrapped(&probe)?) } else { None })
-        } else {
-            let wrapped = if bwrap { Some(wrapped(&probe)?) } else { None };
-            (self::jailed(places, &probe, round)?, wrapped)
-        };
-        if round >= WARM_UP {
-            ours.push(&jailed);
-            wrapped.iter().for_each(|life| theirs.push(life));
+        let counts = round >= WARM_UP;
+        // Who comes after whom finds other caches, so they take turns.
+        for turn in 0..3 {
+            std::thread::sleep(PAUSE);
+            match (round + turn) % 3 {
+                0 => {
+                    let life = jailed(places, &probe, round, || stock.take())?;
+                    stock.refill()?;
+                    all.prepared.push_if(counts, &life);
+                }
+                1 => all.cold.push_if(counts, &jailed(places, &probe, round, || Ok(Prepared::spawn(&places.jail)?))?),
+                _ if bwrap => all.bwrap.push_if(counts, &wrapped(&probe)?),
+                _ => {}
+            }
         }
     }
-    tell(&ours, &theirs, report)
+    tell(&all, report)
 }
 
-fn tell(ours: &Lives, theirs: &Lives, report: &mut Report) -> Result<()> {
-    let note = "request until a static program's first byte: namespaces, file tree, limits, four listeners";
+fn tell(All { prepared: ours, cold, bwrap: theirs }: &All, report: &mut Report) -> Result<()> {
+    let note = "request until a static program's first byte: namespaces, file tree, limits, four listeners; prepared ahead, as in the gateway";
     let create = report.add_percentile("sandbox.create", &ours.create, 50, note)?;
     report.add_percentile("sandbox.create", &ours.create, 99, "the same")?;
+    let note = "the same without a prepared one: the program that confines is started for it";
+    report.add_percentile("sandbox.create_cold", &cold.create, 50, note)?;
     let note = "order to end a running program until every process and control group is gone";
     let teardown = report.add_percentile("sandbox.teardown", &ours.teardown, 50, note)?;
     report.add_percentile("sandbox.teardown", &ours.teardown, 99, "the same")?;
@@ -103,15 +149,14 @@ fn first_byte(places: &Places) -> Result<PathBuf> {
     Ok(program.canonicalize()?)
 }
 
-fn jailed(places: &Places, probe: &Path, round: usize) -> Result<Life> {
-    std::thread::sleep(PAUSE);
+fn jailed(places: &Places, probe: &Path, round: usize, take: impl FnOnce() -> Result<Prepared>) -> Result<Life> {
     let plan = plan(probe, round);
     let (mut reader, writer) = std::io::pipe()?;
     let null = File::open("/dev/null")?;
     let errors = File::options().append(true).create(true).open(places.work.join("sandboxes.log"))?;
     let stdio = AgentStdio { stdin: null.into(), stdout: writer.into(), stderr: errors.into() };
     let begun = Instant::now();
-    let mut jail = Jail::spawn(&places.jail, &plan, stdio)?;
+    let mut jail = take()?.begin(&plan, stdio)?;
     if !wait_byte(&mut reader)? {
         let why = jail.wait_ready(WAIT).err().map_or_else(|| "it ended at once".to_owned(), |error| error.to_string());
         bail!("the sandbox did not start: {why}");
@@ -124,7 +169,6 @@ fn jailed(places: &Places, probe: &Path, round: usize) -> Result<Life> {
 }
 
 fn wrapped(probe: &Path) -> Result<Life> {
-    std::thread::sleep(PAUSE);
     let (mut reader, writer) = std::io::pipe()?;
     let mut command = bwrap_command(probe);
     command.stdin(Stdio::null()).stdout(writer).env_clear();

@@ -22,7 +22,7 @@ pub use gate::{Setup, TestGate};
 pub use logs::contain as logged;
 pub use person::{Person, Stream};
 pub use places::{agent, hexward, jail, probe};
-pub use processes::{Process, control_groups, descendants};
+pub use processes::{Process, control_group_of, control_groups, descendants};
 pub use program::{Program, ProgramSetup};
 pub use script::{Probe, reversed};
 pub use testkit::Postgres;

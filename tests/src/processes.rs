@@ -92,9 +92,17 @@ pub fn descendants(of: u32) -> Vec<Process> {
     found
 }
 
-/// Control groups of one sandbox, wherever this host keeps them.
+/// The name of the control groups that a process of a sandbox is in.
 #[must_use]
-pub fn control_groups(sandbox: &str) -> Vec<PathBuf> {
+pub fn control_group_of(process: Process) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{}/cgroup", process.pid)).ok()?;
+    let mut names = groups.lines().filter_map(|line| line.rsplit('/').next());
+    names.find(|name| name.starts_with("jail-")).map(str::to_owned)
+}
+
+/// Control groups of this name, wherever this host keeps them.
+#[must_use]
+pub fn control_groups(name: &str) -> Vec<PathBuf> {
     const DEPTH_MAX: usize = 8;
     let mut found = Vec::new();
     let mut left = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
@@ -104,7 +112,7 @@ pub fn control_groups(sandbox: &str) -> Vec<PathBuf> {
             if !is_folder(&path) {
                 continue;
             }
-            if entry.file_name().to_str() == Some(sandbox) {
+            if entry.file_name().to_str() == Some(name) {
                 found.push(path.clone());
             }
             if depth < DEPTH_MAX {

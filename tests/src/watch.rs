@@ -1,6 +1,6 @@
 //! A driver that remembers what was started, so that a test can see that nothing of it is left.
 
-use crate::processes::{Process, control_groups};
+use crate::processes::{Process, control_group_of, control_groups};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use sandbox::{AgentSpec, Driver, Sandbox, SandboxError};
@@ -11,6 +11,7 @@ use std::sync::Arc;
 pub(crate) struct Started {
     pub(crate) id: String,
     pub(crate) init: Option<Process>,
+    pub(crate) group: Option<String>,
 }
 
 /// Passes everything on to the real driver.
@@ -43,7 +44,8 @@ impl Driver for Watching {
             let id = spec.id.to_string();
             let sandbox = self.inner.start(spec).await;
             let init = sandbox.as_ref().ok().and_then(|sandbox| Process::of(sandbox.init_pid));
-            self.started.lock().push(Started { id, init });
+            let group = init.and_then(control_group_of);
+            self.started.lock().push(Started { id, init, group });
             sandbox
         })
     }
@@ -52,11 +54,12 @@ impl Driver for Watching {
 /// What is left of sandboxes, in words.
 pub(crate) fn left_of(started: &[Started]) -> Vec<String> {
     let mut left = Vec::new();
-    for Started { id, init } in started {
+    for Started { id, init, group } in started {
         if let Some(init) = init.filter(|init| init.is_alive()) {
             left.push(format!("sandbox {id}: process {} runs", init.pid));
         }
-        left.extend(control_groups(id).into_iter().map(|path| format!("sandbox {id}: {} is there", path.display())));
+        let groups = group.iter().flat_map(|group| control_groups(group));
+        left.extend(groups.map(|path| format!("sandbox {id}: {} is there", path.display())));
     }
     left
 }

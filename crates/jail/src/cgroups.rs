@@ -1,17 +1,19 @@
 //! Control groups: the limits on memory, processes and processor time that hold for a sandbox as a whole.
 //!
 //! Hosts come in two kinds. Version 1 has one tree of folders per controller; version 2 has one tree for all. In either
-//! the sandbox gets the folder `hexward/<id>` below a folder that this process may write to.
+//! the sandbox gets a folder of its own in `hexward`, below a folder that this process may write to. It is made before
+//! the plan is known, so its name is not the plan's.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use jail::{Failure, Limits, Plan, Step};
+use jail::{Failure, Limits, Step};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 
@@ -49,11 +51,11 @@ pub struct Cgroups {
 }
 
 impl Cgroups {
-    /// Makes the groups and sets their limits.
+    /// Makes the groups; [`Cgroups::limit`] follows before anything foreign is in them.
     ///
     /// With root, memory and processes are bounded or there is no sandbox; otherwise what can't be had is a downgrade.
-    pub fn create(plan: &Plan, power: Power) -> Result<Self, Failure> {
-        let made = Tree::find().and_then(|tree| Self::create_in(&tree, plan));
+    pub fn create(power: Power) -> Result<Self, Failure> {
+        let made = Tree::find().and_then(|tree| Self::create_in(&tree, &new_name()));
         match (made, power) {
             (Ok(groups), _) => Ok(groups),
             (Err(failure), Power::Root) => Err(failure),
@@ -72,10 +74,10 @@ impl Cgroups {
         }
     }
 
-    fn create_in(tree: &Tree, plan: &Plan) -> Result<Self, Failure> {
+    fn create_in(tree: &Tree, name: &str) -> Result<Self, Failure> {
         let mut groups =
             Self { version: tree.version, folders: Vec::new(), doors: Vec::new(), locks: Vec::new(), downgrades: Vec::new() };
-        let filled = groups.fill(tree, plan);
+        let filled = groups.fill(tree, name);
         match filled {
             Ok(()) => Ok(groups),
             Err(failure) => {
@@ -85,15 +87,18 @@ impl Cgroups {
         }
     }
 
-    fn fill(&mut self, tree: &Tree, plan: &Plan) -> Result<(), Failure> {
+    fn fill(&mut self, tree: &Tree, name: &str) -> Result<(), Failure> {
         for parent in &tree.parents {
-            let folder = parent.join(&plan.id);
+            let folder = parent.join(name);
             DirBuilder::new().create(&folder).because(Step::Cgroup, || format!("{} could not be made", folder.display()))?;
             let lock = lock(&folder).because(Step::Cgroup, || format!("{} can't be claimed", folder.display()))?;
             self.folders.push(folder);
             self.locks.push(lock);
         }
-        self.limit(&plan.limits)?;
+        if self.version == Version::One {
+            // The kernel begins to count sockets with the first group that bounds them, which takes it a while.
+            self.limit_sockets(SOCKETS_BYTES_MAX)?;
+        }
         let door = match self.version {
             // A process that moves only its own thread spares the kernel a lock that costs milliseconds.
             Version::One => "tasks",
@@ -106,7 +111,11 @@ impl Cgroups {
         Ok(())
     }
 
-    fn limit(&mut self, limits: &Limits) -> Result<(), Failure> {
+    /// Sets what the members may use together.
+    pub fn limit(&mut self, limits: &Limits) -> Result<(), Failure> {
+        if self.folders.is_empty() {
+            return Ok(()); // which is a downgrade already
+        }
         let memory = limits.memory_bytes.to_string();
         // The sandbox's own first process is not the agent's.
         let pids = u64::from(limits.pids).saturating_add(1).to_string();
@@ -118,7 +127,7 @@ impl Cgroups {
             self.set(name, value).because(Step::Cgroup, || format!("the limit {name} = {value} could not be set"))?;
         }
         if self.version == Version::One {
-            self.limit_sockets(limits.memory_bytes)?;
+            self.limit_sockets((limits.memory_bytes / SOCKETS_SHARE).min(SOCKETS_BYTES_MAX))?;
         }
         let swap: (&str, &str) = match self.version {
             Version::One => ("memory.memsw.limit_in_bytes", &memory),
@@ -133,12 +142,13 @@ impl Cgroups {
     }
 
     /// Despite its name it holds for UDP too. Version 2 counts sockets as memory.
-    fn limit_sockets(&mut self, memory_bytes: u64) -> Result<(), Failure> {
-        let bytes = (memory_bytes / SOCKETS_SHARE).min(SOCKETS_BYTES_MAX);
+    fn limit_sockets(&mut self, bytes: u64) -> Result<(), Failure> {
         match self.set(SOCKETS_LIMIT, &bytes.to_string()) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let told = "what sockets keep in memory is not limited: the kernel does not count it (CONFIG_MEMCG_KMEM)";
-                self.downgrades.push(told.into());
+                if !self.downgrades.iter().any(|known| known == told) {
+                    self.downgrades.push(told.into());
+                }
                 Ok(())
             }
             result => result.because(Step::Cgroup, || format!("the limit {SOCKETS_LIMIT} = {bytes} could not be set")),
@@ -163,6 +173,12 @@ impl Cgroups {
         let folder = self.folders.iter().find(|folder| folder.join(name).exists());
         let folder = folder.ok_or(ErrorKind::NotFound)?;
         write_existing(&folder.join(name), value)
+    }
+
+    /// For a process that was forked: leaves the claim on the groups to the supervisor alone, so that its death is seen
+    /// even while this process has yet to follow it.
+    pub fn leave_claim(&mut self) {
+        self.locks.clear();
     }
 
     /// Moves the calling process in.
@@ -224,8 +240,13 @@ impl Cgroups {
     }
 }
 
+/// A name that no other group has, not even one made from within another process namespace.
+fn new_name() -> String {
+    format!("jail-{}-{:016x}", std::process::id(), RandomState::new().hash_one(std::process::id()))
+}
+
 /// Removes what supervisors left behind that were killed themselves, and lets go on to their death what was frozen
-/// then. Returns the sandboxes' ids.
+/// then. Returns the groups' names.
 pub fn sweep() -> Result<Vec<String>, Failure> {
     let tree = Tree::find()?;
     let mut swept = BTreeSet::new();

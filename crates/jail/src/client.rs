@@ -89,6 +89,47 @@ pub fn sweep_command(program: &Path) -> Command {
     command
 }
 
+/// A sandbox that has no plan yet: the program does meanwhile what does not depend on one. Dropping it ends it.
+#[derive(Debug)]
+pub struct Prepared(Jail);
+
+impl Prepared {
+    /// Starts the program, ahead of need.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    pub fn spawn(program: &Path) -> Result<Self, ControlError> {
+        let (control, theirs) = control_pair()?;
+        Self::start(command(program, theirs), control)
+    }
+
+    /// The same with a [`command`] that the caller has changed, and the other end of its control socket.
+    ///
+    /// # Errors
+    /// As [`Prepared::spawn`].
+    pub fn start(mut command: Command, control: UnixStream) -> Result<Self, ControlError> {
+        let child = command.spawn()?;
+        // The command still holds the program's end, without which its death would not be noticed here.
+        drop(command);
+        Ok(Self(Jail { control: Some(control), inbox: Inbox::default(), child, upper: None }))
+    }
+
+    /// Hands it the plan.
+    ///
+    /// # Errors
+    /// If it has ended meanwhile.
+    pub fn begin(self, plan: &Plan, stdio: AgentStdio) -> Result<Jail, ControlError> {
+        self.0.send(Outbox::new(plan, stdio.into_fds())?)?;
+        Ok(self.0)
+    }
+
+    /// Process number of the supervising program.
+    #[must_use]
+    pub fn supervisor_pid(&self) -> u32 {
+        self.0.supervisor_pid()
+    }
+}
+
 /// One sandbox under way. Dropping it ends the sandbox and waits until it is cleaned up.
 #[derive(Debug)]
 pub struct Jail {
@@ -104,21 +145,15 @@ impl Jail {
     /// # Errors
     /// If the program can't be started, or ends before it read the plan.
     pub fn spawn(program: &Path, plan: &Plan, stdio: AgentStdio) -> Result<Self, ControlError> {
-        let (control, theirs) = control_pair()?;
-        Self::start(command(program, theirs), control, plan, stdio)
+        Prepared::spawn(program)?.begin(plan, stdio)
     }
 
     /// The same with a [`command`] that the caller has changed, and the other end of its control socket.
     ///
     /// # Errors
     /// As [`Jail::spawn`].
-    pub fn start(mut command: Command, control: UnixStream, plan: &Plan, stdio: AgentStdio) -> Result<Self, ControlError> {
-        let child = command.spawn()?;
-        // The command still holds the program's end, without which its death would not be noticed here.
-        drop(command);
-        let jail = Self { control: Some(control), inbox: Inbox::default(), child, upper: None };
-        jail.send(Outbox::new(plan, stdio.into_fds())?)?;
-        Ok(jail)
+    pub fn start(command: Command, control: UnixStream, plan: &Plan, stdio: AgentStdio) -> Result<Self, ControlError> {
+        Prepared::start(command, control)?.begin(plan, stdio)
     }
 
     /// Waits until the agent runs.

@@ -1,10 +1,11 @@
-//! The sandbox's first process: builds the file tree, forks the agent, gives up every power, then waits. When the agent
+//! The sandbox's first process: waits for the plan, builds the file tree, forks the agent, gives up every power, then waits. When the agent
 //! ends it ends too, and the kernel kills whatever else is left under its process numbers.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
-use jail::{AgentStdio, End, Failure, Isolation, Plan, Step};
+use jail::{AgentStdio, End, Failure, Filled, Inbox, Isolation, Plan, Step};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus, getegid, geteuid, getgroups, wait};
@@ -15,7 +16,7 @@ use crate::agent::{self, FromAgent, GoOn, Identity};
 use crate::cgroups::Cgroups;
 use crate::channel::Channel;
 use crate::failure::{Because, failure};
-use crate::mounts::{self, Owner};
+use crate::mounts::{self, Owner, Parts};
 use crate::namespaces::{self, Power};
 use crate::privileges;
 use crate::sys::{self, Forked};
@@ -37,50 +38,79 @@ pub enum FromInit {
 
 /// What the first process starts with.
 pub struct Start<'a> {
-    pub plan: &'a Plan,
     pub power: Power,
     pub cgroups: &'a Cgroups,
-    pub stdio: AgentStdio,
     pub supervisor: Channel,
+    /// On which the plan comes, with the agent's streams.
+    pub errand: UnixStream,
 }
 
 /// Never returns: the process ends when its agent does.
 pub fn run(start: Start<'_>) -> ! {
-    let Start { plan, power, cgroups, stdio, supervisor } = start;
-    match start_agent(plan, power, cgroups, stdio, &supervisor) {
-        Ok(agent) => stay(agent, &supervisor),
+    match prepare(&start).and_then(|prepared| start_agent(&start, prepared)) {
+        Ok(Some(agent)) => stay(agent, &start.supervisor),
+        // The supervisor wants no agent any more.
+        Ok(None) => sys::exit_now(0),
         Err(failure) => {
             // A supervisor that is gone has already sent this process its death.
-            let _gone = supervisor.send(&FromInit::Failed(failure));
+            let _gone = start.supervisor.send(&FromInit::Failed(failure));
             sys::exit_now(1)
         }
     }
 }
 
-fn start_agent(plan: &Plan, power: Power, cgroups: &Cgroups, stdio: AgentStdio, supervisor: &Channel) -> Result<Pid, Failure> {
+/// What is there before the plan.
+struct Prepared {
+    host_proc: OwnedFd,
+    parts: Parts,
+}
+
+fn prepare(start: &Start<'_>) -> Result<Prepared, Failure> {
     privileges::die_with_parent()?;
-    cgroups.join()?;
+    start.cgroups.join()?;
     namespaces::separate()?;
-    sethostname(plan.hostname.as_bytes()).because(Step::Namespace, || "the host name can't be set".into())?;
     let host_proc = openat(CWD, "/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .because(Step::Mount, || "the host has no /proc".into())?;
-    let users = Users::of(plan, power)?;
-    mounts::detach_from_host()?;
+    mounts::listen_to_host()?;
+    Ok(Prepared { host_proc, parts: Parts::make() })
+}
+
+/// Waits for the plan and starts its agent; nothing if there is no plan to come.
+fn start_agent(start: &Start<'_>, prepared: Prepared) -> Result<Option<Pid>, Failure> {
+    let Some((plan, stdio)) = receive_plan(&start.errand)? else { return Ok(None) };
+    let Prepared { host_proc, parts } = prepared;
+    sethostname(plan.hostname.as_bytes()).because(Step::Namespace, || "the host name can't be set".into())?;
+    let users = Users::of(&plan, start.power)?;
     let (mut downgrades, upper) = match plan.isolation {
-        Isolation::Full => mounts::build(plan, users.owner, &host_proc, power)?,
-        Isolation::NetworkOnly => (mounts::cover_proc()?, None),
+        Isolation::Full => mounts::build(&plan, parts, users.owner, &host_proc, start.power)?,
+        Isolation::NetworkOnly => (mounts::cover_proc(parts)?, None),
     };
     downgrades.extend(users.kept_groups());
-    let (agent, channel) = fork_agent(plan, users.identity, stdio, &host_proc)?;
+    let (agent, channel) = fork_agent(&plan, users.identity, stdio, &host_proc)?;
     privileges::be_opaque()?;
     downgrades.extend(users.write_for(&channel, &host_proc)?);
     drop(host_proc);
-    give_up(plan, power)?;
-    wait_for_listeners(supervisor)?;
+    give_up(&plan, start.power)?;
     release(&channel)?;
-    supervisor.send(&FromInit::Started { downgrades, upper: upper.is_some() })?;
-    upper.map_or(Ok(()), |upper| supervisor.send_fd(upper.as_fd()))?;
-    Ok(agent)
+    start.supervisor.send(&FromInit::Started { downgrades, upper: upper.is_some() })?;
+    upper.map_or(Ok(()), |upper| start.supervisor.send_fd(upper.as_fd()))?;
+    Ok(Some(agent))
+}
+
+/// It comes when listeners and limits are in place.
+fn receive_plan(errand: &UnixStream) -> Result<Option<(Plan, AgentStdio)>, Failure> {
+    let unheard = |error: &dyn std::fmt::Display| failure(Step::Supervise, format!("the plan can't be heard: {error}"));
+    let mut inbox = Inbox::default();
+    loop {
+        if let Some(plan) = inbox.take().map_err(|error| unheard(&error))? {
+            let streams = <[OwnedFd; 3]>::try_from(inbox.take_fds());
+            let [stdin, stdout, stderr] = streams.map_err(|_| unheard(&"not three streams"))?;
+            return Ok(Some((plan, AgentStdio { stdin, stdout, stderr })));
+        }
+        if inbox.fill(errand).map_err(|error| unheard(&error))? == Filled::Closed {
+            return Ok(None);
+        }
+    }
 }
 
 /// Who is who: inside the agent's user namespace, in the one around it, and as an owner of writable folders.
@@ -174,10 +204,6 @@ fn give_up(plan: &Plan, power: Power) -> Result<(), Failure> {
     privileges::drop_capabilities()?;
     privileges::be_opaque()?;
     privileges::die_with_parent()
-}
-
-fn wait_for_listeners(supervisor: &Channel) -> Result<(), Failure> {
-    supervisor.recv::<GoOn>()?.map(|_| ()).ok_or_else(|| failure(Step::Supervise, "the supervisor is gone"))
 }
 
 /// Lets the agent execute, and waits until it has or has not.

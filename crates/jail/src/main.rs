@@ -10,6 +10,7 @@ mod channel;
 mod failure;
 mod filter;
 mod init;
+mod mount_check;
 mod mounts;
 mod namespaces;
 mod net;

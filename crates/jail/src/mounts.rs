@@ -1,16 +1,16 @@
 //! The sandbox's file tree, built by descriptor beside the host's and then put in its place: what the plan does not
 //! name is not there.
 //!
-//! Order: copies of all sources are taken as detached trees and made read-only, then an empty tmpfs becomes the root,
-//! everything is placed in it, the old root is let go, and what the kernel now lists is compared with what was meant.
+//! Order: before the plan is known, what every sandbox has is made and belongs to no tree yet ([`Parts`]). Then copies of
+//! all sources are taken as detached trees and made read-only, the new root is mounted, everything is placed in it, the
+//! old root is let go, and what the kernel now lists is compared with what was meant.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use jail::{Failure, Mount, Plan, Step};
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, ResolveFlags, fchmod, fchown, fstat, mkdirat, openat, openat2, symlinkat, unlinkat,
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, chownat, fchmod, fchown, fstat, mkdirat, openat, openat2, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::{
@@ -20,6 +20,7 @@ use rustix::mount::{
 use rustix::process::{fchdir, pivot_root};
 
 use crate::failure::{Because, failure};
+use crate::mount_check;
 use crate::namespaces::Power;
 use crate::overlay::{self, Room};
 use crate::sys;
@@ -51,23 +52,67 @@ pub struct Owner {
     pub gid: u32,
 }
 
-/// Makes this mount namespace deaf and mute towards the host's.
-pub fn detach_from_host() -> Result<(), Failure> {
+/// Makes this mount namespace mute towards the host's. It still hears what the host mounts and lets go meanwhile, so that
+/// a plan that comes later finds what it would find on the host.
+pub fn listen_to_host() -> Result<(), Failure> {
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .because(Step::Mount, || "the mount namespace could not be separated from the host's".into())
+}
+
+/// Makes it deaf too, for a sandbox that keeps the host's file tree.
+fn detach_from_host() -> Result<(), Failure> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .because(Step::Mount, || "the mount namespace could not be made private".into())
+}
+
+/// What every sandbox has in its file tree, whatever its plan: mounted nowhere yet.
+pub struct Parts {
+    tree: Result<Tree, Failure>,
+    proc_mount: Result<OwnedFd, Failure>,
+    downgrades: Vec<String>,
+}
+
+/// The parts of a tree of its own.
+struct Tree {
+    root: Root,
+    devices: Vec<OwnedFd>,
+    shm: OwnedFd,
+}
+
+impl Parts {
+    /// Makes them. Which of them are needed is the plan's to say, so only then a failure counts.
+    pub fn make() -> Self {
+        let mut downgrades = Vec::new();
+        let proc_mount = new_proc(&mut downgrades);
+        Self { tree: Tree::make(), proc_mount, downgrades }
+    }
+}
+
+impl Tree {
+    fn make() -> Result<Self, Failure> {
+        let nobodys = Owner { uid: 0, gid: 0 };
+        let root = new_tmpfs(ROOT_BYTES, ROOT_INODES, 0o755, nobodys)
+            .because(Step::Mount, || "the sandbox's root could not be made".into())
+            .map(Root)?;
+        root.folder(Path::new("/proc"))?;
+        root.make_dev()?;
+        let devices = DEVICES.iter().map(|name| clone_device(name)).collect::<Result<Vec<_>, _>>()?;
+        let shm =
+            new_tmpfs(SHM_BYTES, SHM_INODES, 0o1777, nobodys).because(Step::Mount, || "/dev/shm could not be made".into())?;
+        Ok(Self { root, devices, shm })
+    }
 }
 
 /// Sentences about what the host could not enforce, and the upper layer of an overlay.
 pub type Built = (Vec<String>, Option<OwnedFd>);
 
 /// Replaces the file tree by the plan's. `host_proc` is the host's `/proc`, which outlives it.
-pub fn build(plan: &Plan, owner: Owner, host_proc: &OwnedFd, power: Power) -> Result<Built, Failure> {
-    let (mut downgrades, mut upper) = (Vec::new(), None);
+pub fn build(plan: &Plan, parts: Parts, owner: Owner, host_proc: &OwnedFd, power: Power) -> Result<Built, Failure> {
+    let (Tree { root, devices, shm }, proc_mount) = (parts.tree?, parts.proc_mount?);
     let source = |mount: &Mount| clone_source(mount, owner, host_proc, power);
     let sources = plan.mounts.iter().map(source).collect::<Result<Vec<_>, _>>()?;
-    let devices = DEVICES.iter().map(|name| clone_device(name)).collect::<Result<Vec<_>, _>>()?;
-    let proc_mount = new_proc(&mut downgrades)?;
-    let root = Root::scaffold()?;
+    root.scaffold()?;
+    let mut upper = None;
     for (mount, source) in plan.mounts.iter().zip(sources) {
         match (mount, source) {
             (Mount::Overlay { target, size_bytes, inodes, .. }, Some(lower)) => {
@@ -79,16 +124,19 @@ pub fn build(plan: &Plan, owner: Owner, host_proc: &OwnedFd, power: Power) -> Re
         }
     }
     root.attach(&proc_mount, &root.folder(Path::new("/proc"))?, "/proc")?;
-    root.place_devices(devices, owner)?;
+    root.place_devices(&devices)?;
+    own(&shm, owner).because(Step::Mount, || "/dev/shm can't be given to the agent".into())?;
+    root.attach(&shm, &root.folder(Path::new("/dev/shm"))?, "/dev/shm")?;
     root.enter()?;
-    verify(plan, host_proc)?;
-    Ok((downgrades, upper))
+    mount_check::verify(plan, host_proc)?;
+    Ok((parts.downgrades, upper))
 }
 
 /// Covers `/proc` with one that matches the new process numbers, for a sandbox that keeps the host's file tree.
-pub fn cover_proc() -> Result<Vec<String>, Failure> {
-    let mut downgrades = Vec::new();
-    let covered = new_proc(&mut downgrades).and_then(|mount| {
+pub fn cover_proc(parts: Parts) -> Result<Vec<String>, Failure> {
+    detach_from_host()?;
+    let mut downgrades = parts.downgrades;
+    let covered = parts.proc_mount.and_then(|mount| {
         move_mount(&mount, "", CWD, "/proc", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .because(Step::Mount, || "/proc could not be covered".into())
     });
@@ -195,14 +243,12 @@ pub fn new_filesystem<'a>(
 pub struct Root(OwnedFd);
 
 impl Root {
-    fn scaffold() -> Result<Self, Failure> {
-        let root = new_tmpfs(ROOT_BYTES, ROOT_INODES, 0o755, Owner { uid: 0, gid: 0 })
-            .because(Step::Mount, || "the sandbox's root could not be made".into())?;
+    /// Mounts it where it hides nothing from anybody, because only a mounted root can be built on.
+    fn scaffold(&self) -> Result<(), Failure> {
         let place = SCAFFOLDS.iter().find(|path| Path::new(path).is_dir());
         let place = place.ok_or_else(|| failure(Step::Mount, format!("the host has none of {SCAFFOLDS:?}")))?;
-        move_mount(&root, "", CWD, *place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .because(Step::Mount, || "the sandbox's root could not be mounted".into())?;
-        Ok(Self(root))
+        move_mount(&self.0, "", CWD, *place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .because(Step::Mount, || "the sandbox's root could not be mounted".into())
     }
 
     /// Everything but an overlay, which is made of more than a source.
@@ -231,18 +277,24 @@ impl Root {
         }
     }
 
-    fn place_devices(&self, devices: Vec<OwnedFd>, owner: Owner) -> Result<(), Failure> {
-        let dev = Path::new("/dev");
-        for (name, device) in DEVICES.iter().zip(devices) {
-            let path = dev.join(name);
-            self.attach(&device, &self.empty_file(&path)?, &path.to_string_lossy())?;
+    /// `/dev` without what is mounted in it.
+    fn make_dev(&self) -> Result<(), Failure> {
+        for name in DEVICES {
+            self.empty_file(&Path::new("/dev").join(name))?;
         }
         let (parent, _) = self.parent(Path::new("/dev/fd"))?;
         for (name, points_to) in DEVICE_LINKS {
             symlinkat(points_to, &parent, name).because(Step::Mount, || format!("/dev/{name} could not be made"))?;
         }
-        let shm = new_tmpfs(SHM_BYTES, SHM_INODES, 0o1777, owner).because(Step::Mount, || "/dev/shm could not be made".into())?;
-        self.attach(&shm, &self.folder(Path::new("/dev/shm"))?, "/dev/shm")
+        self.folder(Path::new("/dev/shm")).map(|_made| ())
+    }
+
+    fn place_devices(&self, devices: &[OwnedFd]) -> Result<(), Failure> {
+        for (name, device) in DEVICES.iter().zip(devices) {
+            let path = Path::new("/dev").join(name);
+            self.attach(device, &self.empty_file(&path)?, &path.to_string_lossy())?;
+        }
+        Ok(())
     }
 
     pub fn attach(&self, mount: &OwnedFd, at: &OwnedFd, shown: &str) -> Result<(), Failure> {
@@ -347,6 +399,12 @@ fn create_file(parent: &OwnedFd, name: &Path, mode: u32) -> Result<OwnedFd, Errn
     Ok(file)
 }
 
+/// Gives the top of a mount to its user.
+fn own(mount: &OwnedFd, owner: Owner) -> Result<(), Errno> {
+    let (user, group) = (rustix::fs::Uid::from_raw(owner.uid), rustix::fs::Gid::from_raw(owner.gid));
+    chownat(mount, "", Some(user), Some(group), AtFlags::EMPTY_PATH)
+}
+
 fn own_like_parent(made: &OwnedFd, parent: &OwnedFd) -> Result<(), Errno> {
     let stat = fstat(parent)?;
     fchown(made, Some(rustix::fs::Uid::from_raw(stat.st_uid)), Some(rustix::fs::Gid::from_raw(stat.st_gid)))
@@ -354,35 +412,4 @@ fn own_like_parent(made: &OwnedFd, parent: &OwnedFd) -> Result<(), Errno> {
 
 fn write_whole(file: OwnedFd, content: &str) -> std::io::Result<()> {
     std::io::Write::write_all(&mut std::fs::File::from(file), content.as_bytes())
-}
-
-/// Compares the kernel's list of mounts with what was meant. A mount that came along unasked, or a flag that did not
-/// stick, ends the sandbox before its agent begins.
-fn verify(plan: &Plan, host_proc: &OwnedFd) -> Result<(), Failure> {
-    let table = read_table(host_proc).because(Step::Mount, || "the list of mounts can't be read".into())?;
-    let writable: Vec<PathBuf> = plan
-        .mounts
-        .iter()
-        .filter(|mount| matches!(mount, Mount::Tmpfs { .. } | Mount::Overlay { .. }))
-        .map(|mount| mount.target().to_owned())
-        .chain(["/proc".into(), "/dev/shm".into()])
-        .collect();
-    for line in table.lines() {
-        let mut fields = line.split(' ').skip(4);
-        let (at, options) = fields.next().zip(fields.next()).ok_or_else(|| failure(Step::Mount, "unreadable list of mounts"))?;
-        let has = |option: &str| options.split(',').any(|given| given == option);
-        let at = Path::new(at);
-        let device = at.parent() == Some(Path::new("/dev")) && !at.ends_with("shm");
-        let sound = has("nosuid") && (has("nodev") || device) && (has("ro") || writable.iter().any(|path| path == at));
-        if !sound {
-            return Err(failure(Step::Mount, format!("mount {} has unexpected rights {options}", at.display())));
-        }
-    }
-    Ok(())
-}
-
-fn read_table(host_proc: &OwnedFd) -> std::io::Result<String> {
-    let name = CString::from(c"self/mountinfo");
-    let file = openat(host_proc, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    std::io::read_to_string(std::fs::File::from(file))
 }

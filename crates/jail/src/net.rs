@@ -36,14 +36,24 @@ const PACKET_BYTES: u32 = 8 << 10;
 
 /// What the gateway gets.
 pub struct Network {
-    /// TCP 80, TCP 443, UDP 53, TCP 53, then the extra ports.
+    /// TCP 80, TCP 443, UDP 53, TCP 53, then what [`Network::listen_on`] added.
     pub listeners: Vec<OwnedFd>,
     pub ipv6: bool,
     pub downgrades: Vec<String>,
 }
 
+impl Network {
+    /// Opens further TCP ports.
+    pub fn listen_on(&mut self, ports: &[u16]) -> Result<(), Failure> {
+        for port in ports {
+            self.listeners.push(tcp_listener(self.ipv6, *port)?);
+        }
+        Ok(())
+    }
+}
+
 /// Prepares the network namespace that this process is in.
-pub fn prepare(extra_ports: &[u16]) -> Result<Network, Failure> {
+pub fn prepare() -> Result<Network, Failure> {
     let say = |what: &'static str| move || format!("{what} in the sandbox's network");
     let routes = Routes::open().because(Step::Network, say("no routing socket"))?;
     routes.loopback_up().because(Step::Network, say("the loopback could not be switched on"))?;
@@ -61,7 +71,7 @@ pub fn prepare(extra_ports: &[u16]) -> Result<Network, Failure> {
             false
         }
     };
-    Ok(Network { listeners: listen_everywhere(ipv6, extra_ports)?, ipv6, downgrades })
+    Ok(Network { listeners: listen_everywhere(ipv6)?, ipv6, downgrades })
 }
 
 /// New network namespaces begin with 1024; a host that changed the kernel's default must not hand port 80 to an agent.
@@ -80,15 +90,13 @@ fn bound_buffers() -> Vec<String> {
     BUFFERS.into_iter().filter_map(told).collect()
 }
 
-fn listen_everywhere(ipv6: bool, extra_ports: &[u16]) -> Result<Vec<OwnedFd>, Failure> {
-    let tcp =
-        |port: u16| listener(ipv6, SocketType::STREAM, port).because(Step::Network, || format!("no listener on TCP {port}"));
+fn listen_everywhere(ipv6: bool) -> Result<Vec<OwnedFd>, Failure> {
     let udp = listener(ipv6, SocketType::DGRAM, 53).because(Step::Network, || "no listener on UDP 53".into());
-    let mut listeners = vec![tcp(80)?, tcp(443)?, udp?, tcp(53)?];
-    for port in extra_ports {
-        listeners.push(tcp(*port)?);
-    }
-    Ok(listeners)
+    Ok(vec![tcp_listener(ipv6, 80)?, tcp_listener(ipv6, 443)?, udp?, tcp_listener(ipv6, 53)?])
+}
+
+fn tcp_listener(ipv6: bool, port: u16) -> Result<OwnedFd, Failure> {
+    listener(ipv6, SocketType::STREAM, port).because(Step::Network, || format!("no listener on TCP {port}"))
 }
 
 fn listener(ipv6: bool, kind: SocketType, port: u16) -> Result<OwnedFd, Errno> {

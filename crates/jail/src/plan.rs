@@ -34,7 +34,7 @@ pub enum Isolation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// Names the sandbox's control groups: 1 to 64 of `[a-z0-9-]`, unique among live sandboxes of a host.
+    /// What the sandbox is called by whoever reads about it: 1 to 64 of `[a-z0-9-]`.
     pub id: String,
     /// How much of the host the agent is kept from.
     pub isolation: Isolation,

@@ -1,5 +1,8 @@
-//! From the plan to the end of the sandbox, outside it: the only part that keeps what power there is, and the only one
-//! that talks with the gateway.
+//! From before the plan to the end of the sandbox, outside it: the only part that keeps what power there is, and the only
+//! one that talks with the gateway.
+//!
+//! Whatever does not depend on the plan is done before it arrives, so a gateway that starts this program ahead of need
+//! waits for the rest only. A prepared sandbox is like any other: it ends with its control socket, and holds one agent.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,7 +15,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
 
-use crate::agent::GoOn;
 use crate::cgroups::Cgroups;
 use crate::channel::Channel;
 use crate::failure::{Because, failure};
@@ -20,29 +22,45 @@ use crate::init::{self, FromInit, Start};
 use crate::namespaces::Power;
 use crate::net::{self, Network};
 use crate::privileges;
-use crate::sys::{self, Forked};
+use crate::sys;
 
-/// The gateway sends the plan at once; and a sandbox that takes longer than this hangs on something.
-const PLAN_WAIT: Duration = Duration::from_secs(10);
+/// How long a prepared sandbox waits for its plan. A gateway ends it sooner; this is for one that hangs.
+const PLAN_WAIT: Timespec = Timespec { tv_sec: 180, tv_nsec: 0 };
+/// A sandbox that takes longer than this hangs on something.
 const SETUP_WAIT: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
+
+const ERRAND_WAIT: Duration = Duration::from_secs(20);
 
 const KILLED: End = End { code: None, signal: Some(libc::SIGKILL), oom_killed: false };
 
 /// Serves one sandbox on the control socket, until nothing of it is left.
 pub fn serve(control: &UnixStream) -> Result<(), ControlError> {
     let mut gateway = Gateway { control, inbox: Inbox::default() };
-    let (plan, stdio) = match gateway.receive_plan() {
-        Ok(received) => received,
-        Err(ControlError::Closed) => return Ok(()),
-        Err(error) => {
-            let message = format!("no plan with three standard streams arrived: {error}");
-            return gateway.reply(&Reply::Failed(failure(Step::Plan, message)), Vec::new());
-        }
+    let mut prepared = match Prepared::make() {
+        Ok(prepared) => prepared,
+        Err(failure) => return gateway.refuse(failure),
     };
-    let begun = Instant::now();
-    match Sandbox::begin(&plan, stdio) {
-        Ok((sandbox, network)) => sandbox.supervise(&mut gateway, network, begun),
-        Err(failure) => gateway.reply(&Reply::Failed(failure), Vec::new()),
+    match gateway.receive_plan(Some(&prepared.sandbox.init_fd)) {
+        Ok(Some((plan, stdio))) => {
+            let begun = Instant::now();
+            match prepared.begin(&plan, stdio) {
+                Ok(()) => prepared.sandbox.supervise(&mut gateway, prepared.network, begun),
+                Err(failure) => {
+                    prepared.sandbox.end();
+                    gateway.reply(&Reply::Failed(failure), Vec::new())
+                }
+            }
+        }
+        Ok(None) => gateway.refuse(prepared.sandbox.fail()),
+        Err(ControlError::Closed) => {
+            prepared.sandbox.end();
+            Ok(())
+        }
+        Err(error) => {
+            prepared.sandbox.end();
+            let message = format!("no plan with three standard streams arrived: {error}");
+            gateway.reply(&Reply::Failed(failure(Step::Plan, message)), Vec::new())
+        }
     }
 }
 
@@ -53,18 +71,41 @@ struct Gateway<'a> {
 }
 
 impl Gateway<'_> {
-    fn receive_plan(&mut self) -> Result<(Plan, AgentStdio), ControlError> {
-        self.control.set_read_timeout(Some(PLAN_WAIT))?;
+    /// Waits for the plan; nothing if the sandbox's first process is gone before.
+    fn receive_plan(&mut self, init: Option<&OwnedFd>) -> Result<Option<(Plan, AgentStdio)>, ControlError> {
         loop {
             if let Some(plan) = self.inbox.take()? {
                 let streams = <[OwnedFd; 3]>::try_from(self.inbox.take_fds());
                 let [stdin, stdout, stderr] = streams.map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-                return Ok((plan, AgentStdio { stdin, stdout, stderr }));
+                return Ok(Some((plan, AgentStdio { stdin, stdout, stderr })));
             }
-            if self.inbox.fill(self.control)? == Filled::Closed {
+            let asked = self.control.as_fd();
+            let mut fds = [
+                PollFd::from_borrowed_fd(asked, PollFlags::IN),
+                PollFd::from_borrowed_fd(init.map_or(asked, AsFd::as_fd), PollFlags::IN),
+            ];
+            match poll(&mut fds, Some(&PLAN_WAIT)) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(errno.into()),
+                Ok(_) => {}
+            }
+            let [asked, died] = fds.map(|fd| !fd.revents().is_empty());
+            if init.is_some() && died {
+                return Ok(None);
+            }
+            if asked && self.inbox.fill(self.control)? == Filled::Closed {
                 return Err(ControlError::Closed);
             }
         }
+    }
+
+    /// Says at once that there will be no sandbox, and then takes the plan nevertheless, so that a gateway in the middle
+    /// of sending it comes to read the answer.
+    fn refuse(&mut self, failure: Failure) -> Result<(), ControlError> {
+        self.reply(&Reply::Failed(failure), Vec::new())?;
+        let _no_use = self.receive_plan(None);
+        Ok(())
     }
 
     fn reply(&self, reply: &Reply, fds: Vec<OwnedFd>) -> Result<(), ControlError> {
@@ -76,6 +117,51 @@ impl Gateway<'_> {
         let filled = self.inbox.fill(self.control);
         let asked = self.inbox.take::<Request>();
         !matches!((filled, asked), (Ok(Filled::Bytes), Ok(None)))
+    }
+}
+
+/// Everything of a sandbox that does not depend on its plan.
+struct Prepared {
+    sandbox: Sandbox,
+    network: Network,
+    /// On which the plan goes to the first process.
+    errand: UnixStream,
+}
+
+impl Prepared {
+    /// Forks the sandbox's first process and prepares the network meanwhile.
+    fn make() -> Result<Self, Failure> {
+        let power = Power::probe();
+        let mut cgroups = Cgroups::create(power)?;
+        match fork_init(power, &mut cgroups) {
+            Ok(Forked { init, init_fd, channel, errand }) => {
+                let sandbox = Sandbox { cgroups, init, init_fd, channel };
+                match net::prepare() {
+                    Ok(network) => Ok(Self { sandbox, network, errand }),
+                    Err(failure) => {
+                        sandbox.end();
+                        Err(failure)
+                    }
+                }
+            }
+            Err(failure) => {
+                cgroups.remove();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Sets what the plan decides outside, and hands it to the first process. Only after this there is an agent.
+    fn begin(&mut self, plan: &Plan, stdio: AgentStdio) -> Result<(), Failure> {
+        plan.validate().map_err(|fault| failure(Step::Plan, format!("the plan is not valid: {fault}")))?;
+        self.sandbox.cgroups.limit(&plan.limits)?;
+        self.network.listen_on(&plan.extra_ports)?;
+        let sent = Outbox::new(plan, stdio.into_fds()).and_then(|mut errand| errand.flush(&self.errand));
+        match sent {
+            // A first process that is gone has said why, which is heard next.
+            Ok(_) | Err(ControlError::Closed) => Ok(()),
+            Err(error) => Err(failure(Step::Supervise, format!("the plan did not reach the sandbox's first process: {error}"))),
+        }
     }
 }
 
@@ -97,33 +183,6 @@ enum Event {
 }
 
 impl Sandbox {
-    /// Forks the sandbox's first process and prepares the network meanwhile.
-    fn begin(plan: &Plan, stdio: AgentStdio) -> Result<(Self, Network), Failure> {
-        plan.validate().map_err(|fault| failure(Step::Plan, format!("the plan is not valid: {fault}")))?;
-        let power = Power::probe();
-        let mut cgroups = Cgroups::create(plan, power)?;
-        match fork_init(plan, power, &cgroups, stdio) {
-            Ok((init, init_fd, channel)) => {
-                let sandbox = Self { cgroups, init, init_fd, channel };
-                match net::prepare(&plan.extra_ports) {
-                    Ok(network) => {
-                        // A first process that is gone has said why, which is heard next.
-                        let _gone = sandbox.channel.send(&GoOn);
-                        Ok((sandbox, network))
-                    }
-                    Err(failure) => {
-                        sandbox.end();
-                        Err(failure)
-                    }
-                }
-            }
-            Err(failure) => {
-                cgroups.remove();
-                Err(failure)
-            }
-        }
-    }
-
     fn supervise(self, gateway: &mut Gateway<'_>, network: Network, begun: Instant) -> Result<(), ControlError> {
         let outcome = match self.next(gateway, Some(&SETUP_WAIT)) {
             Event::Init(FromInit::Started { downgrades, upper }) => {
@@ -217,6 +276,16 @@ impl Sandbox {
         }
     }
 
+    /// Ends what failed before its plan came, and says why.
+    fn fail(self) -> Failure {
+        let failure = match self.channel.recv() {
+            Ok(Some(FromInit::Failed(failure))) => failure,
+            _ => self.died_early(),
+        };
+        self.end();
+        failure
+    }
+
     fn end(mut self) {
         self.kill();
         self.cgroups.remove();
@@ -232,19 +301,31 @@ impl Sandbox {
     }
 }
 
-fn fork_init(plan: &Plan, power: Power, cgroups: &Cgroups, stdio: AgentStdio) -> Result<(Pid, OwnedFd, Channel), Failure> {
+/// The first process, and how to talk with it.
+struct Forked {
+    init: Pid,
+    init_fd: OwnedFd,
+    channel: Channel,
+    errand: UnixStream,
+}
+
+fn fork_init(power: Power, cgroups: &mut Cgroups) -> Result<Forked, Failure> {
     power.acquire()?;
-    let (ours, theirs) = Channel::pair()?;
+    let (channel, theirs) = Channel::pair()?;
+    let (errand, their_errand) = UnixStream::pair().because(Step::Supervise, || "a socket pair could not be made".into())?;
+    errand.set_write_timeout(Some(ERRAND_WAIT)).because(Step::Supervise, || "a socket can't be bounded".into())?;
     match sys::fork().because(Step::Namespace, || "the sandbox's first process could not be forked".into())? {
-        Forked::Child => {
-            drop(ours);
-            init::run(Start { plan, power, cgroups, stdio, supervisor: theirs })
+        sys::Forked::Child => {
+            drop((channel, errand));
+            cgroups.leave_claim();
+            init::run(Start { power, cgroups, supervisor: theirs, errand: their_errand })
         }
-        Forked::Parent(init) => {
+        sys::Forked::Parent(init) => {
             let init_fd = pidfd_open(init, PidfdFlags::empty());
             // Only now: writing its own user map takes an open process.
             privileges::be_opaque()?;
-            Ok((init, init_fd.because(Step::Supervise, || "no descriptor for the first process".into())?, ours))
+            let init_fd = init_fd.because(Step::Supervise, || "no descriptor for the first process".into())?;
+            Ok(Forked { init, init_fd, channel, errand })
         }
     }
 }

@@ -114,9 +114,10 @@ pub fn ignore_termination() {
     }
 }
 
-/// `mount_setattr(2)`, Linux 5.12, on the mount behind a descriptor, or on the whole tree of mounts below it.
+/// `mount_setattr(2)`, Linux 5.12, on the mount behind a descriptor, or on the whole tree of mounts below it, which from
+/// then on neither tells nor hears of changes elsewhere.
 pub fn mount_add_flags(mount: impl AsFd, flags: u64, recursive: bool) -> Result<(), Errno> {
-    let attributes = libc::mount_attr { attr_set: flags, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let attributes = libc::mount_attr { attr_set: flags, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     mount_set(mount, &attributes, recursive)
 }
 

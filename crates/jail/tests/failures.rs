@@ -18,10 +18,7 @@ fn refusal(stage: &Stage, who: As, spoil: impl Fn(&mut Plan)) -> Failure {
         Ok(_) => panic!("{who:?}: it runs"),
         Err(failure) => failure,
     };
-    for controller in ["memory", "pids", "freezer", "unified"] {
-        let folder = Path::new("/sys/fs/cgroup").join(controller).join("hexward").join(&wanted.id);
-        assert!(!folder.exists(), "{} is left", folder.display());
-    }
+    common::eventually("no group without its supervisor", || common::orphaned_groups().is_empty());
     failure
 }
 

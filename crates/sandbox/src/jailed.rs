@@ -1,16 +1,18 @@
 //! Drivers that run an agent on this host through the jail: `native` confines it completely, `direct` only its network.
 
-use crate::driver::{AgentSpec, Driver, Life, Sandbox};
+use crate::driver::{AgentSpec, Driver, Life, Listeners, Sandbox};
 use crate::error::SandboxError;
 use crate::profile::Profile;
+use crate::stock::Stock;
 use crate::supervise::{self, Control};
 use crate::transcript;
 use futures_util::future::BoxFuture;
-use jail::{Isolation, Limits, Mount, Plan};
+use jail::{Isolation, Limits, Mount, Plan, Ready};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
@@ -62,6 +64,7 @@ pub struct JailedDriver {
     profile: Profile,
     is_root: bool,
     next_uid: AtomicU32,
+    stock: Arc<Stock>,
 }
 
 impl JailedDriver {
@@ -70,7 +73,8 @@ impl JailedDriver {
     pub fn new(mode: Mode, paths: JailedPaths, profile: Profile) -> Self {
         let resolve = |path: PathBuf| path.canonicalize().unwrap_or(path);
         let paths = JailedPaths { agent: resolve(paths.agent), jail: resolve(paths.jail), scratch: paths.scratch };
-        Self { mode, paths, profile, is_root: rustix::process::geteuid().is_root(), next_uid: AtomicU32::new(0) }
+        let stock = Stock::new(paths.jail.clone());
+        Self { mode, paths, profile, is_root: rustix::process::geteuid().is_root(), next_uid: AtomicU32::new(0), stock }
     }
 
     /// Removes what sandboxes of a killed gateway left behind. Live ones, anybody's, are not touched.
@@ -86,8 +90,17 @@ impl JailedDriver {
         let pipe = || std::io::pipe().map_err(SandboxError::io("pipe"));
         let ((agent_in, stdin), (stdout, agent_out), (stderr, agent_err)) = (pipe()?, pipe()?, pipe()?);
         let stdio: Vec<OwnedFd> = vec![agent_in.into(), agent_out.into(), agent_err.into()];
-        let mut control = Control::start(&self.paths.jail, &plan, stdio).await?;
-        let (ready, listeners) = control.ready().await?;
+        let mut control = self.stock.take()?;
+        let begun = begin(&mut control, &plan, stdio).await;
+        self.stock.refill();
+        let (ready, listeners) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                // Its last word comes before its last work.
+                control.end(&self.paths.jail).await;
+                return Err(error);
+            }
+        };
         let stdin = pipe::Sender::from_owned_fd(stdin.into()).map_err(SandboxError::io("pipe"))?;
         let stdout = pipe::Receiver::from_owned_fd(stdout.into()).map_err(SandboxError::io("pipe"))?;
         let stderr = pipe::Receiver::from_owned_fd(stderr.into()).map_err(SandboxError::io("pipe"))?;
@@ -162,6 +175,11 @@ impl JailedDriver {
             .map_err(failed)?;
         Ok(Some(scratch))
     }
+}
+
+async fn begin(control: &mut Control, plan: &Plan, stdio: Vec<OwnedFd>) -> Result<(Ready, Listeners), SandboxError> {
+    control.begin(plan, stdio).await?;
+    control.ready().await
 }
 
 /// The transcript of direct mode, in the agent's configuration folder on the host.

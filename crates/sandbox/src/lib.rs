@@ -15,6 +15,7 @@ mod jailed;
 mod lines;
 mod profile;
 mod program;
+mod stock;
 mod supervise;
 mod transcript;
 

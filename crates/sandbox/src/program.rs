@@ -181,7 +181,8 @@ impl ProgramProfile {
     /// [`SandboxError`]: no sandbox could be built, or the program can't be executed in it.
     pub async fn start(&self, jail: &Path, spec: ProgramSpec) -> Result<Program, SandboxError> {
         let plan = self.plan(&spec);
-        let mut control = Control::start(jail, &plan, spec.stdio.into()).await?;
+        let mut control = Control::prepare(jail)?;
+        control.begin(&plan, spec.stdio.into()).await?;
         let (ready, listeners) = control.ready().await?;
         let upper = control.take_upper().ok_or_else(|| SandboxError::Ended("its changes can't be seen".to_owned()))?;
         Ok(Program { listeners, downgrades: ready.downgrades, upper, control })

@@ -3,6 +3,7 @@
 use crate::driver::{Exit, Listeners};
 use crate::error::SandboxError;
 use jail::{ControlError, End, Filled, Inbox, Outbox, Plan, Ready, Reply};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -26,8 +27,8 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Starts the program that confines and hands it the plan with the agent's streams.
-    pub(crate) async fn start(program: &Path, plan: &Plan, stdio: Vec<OwnedFd>) -> Result<Self, SandboxError> {
+    /// Starts the program that confines. It prepares what does not depend on a plan, and waits for one.
+    pub(crate) fn prepare(program: &Path) -> Result<Self, SandboxError> {
         let (ours, theirs) = jail::control_pair().map_err(SandboxError::io("control socket"))?;
         let missing =
             |error: std::io::Error| SandboxError::JailMissing { path: program.display().to_string(), reason: error.to_string() };
@@ -38,9 +39,20 @@ impl Control {
         };
         ours.set_nonblocking(true).map_err(SandboxError::io("control socket"))?;
         let socket = UnixStream::from_std(ours).map_err(SandboxError::io("control socket"))?;
-        let mut plan = Outbox::new(plan, stdio)?;
-        while !ready_to(&socket, Interest::WRITABLE, || plan.flush(&socket)).await? {}
         Ok(Self { socket, inbox: Inbox::default(), child, upper: None })
+    }
+
+    /// Whether it has neither ended nor said anything, which before a plan could only be bad news.
+    pub(crate) fn is_waiting(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&now)) == Ok(0)
+    }
+
+    /// Hands it the plan with the agent's streams.
+    pub(crate) async fn begin(&self, plan: &Plan, stdio: Vec<OwnedFd>) -> Result<(), SandboxError> {
+        let mut plan = Outbox::new(plan, stdio)?;
+        while !ready_to(&self.socket, Interest::WRITABLE, || plan.flush(&self.socket)).await? {}
+        Ok(())
     }
 
     /// Waits until the agent's program runs.
@@ -111,17 +123,24 @@ impl Control {
             },
             () = kill.cancelled() => "it was stopped".to_owned(),
         };
+        self.end(&program).await;
+        let stderr_tail = tail.await.unwrap_or_default();
+        let _ = exit.send(Some(Exit { reason, stderr_tail }));
+    }
+}
+
+impl Control {
+    /// Ends the sandbox, prepared or running, and waits until nothing of it is left.
+    pub(crate) async fn end(self, program: &Path) {
         let Self { socket, mut child, .. } = self;
         // Closing the socket is the order to end; the program bounds the time it takes.
         drop(socket);
         match child.wait().await {
             // Killed itself, it could not clean up after its sandbox.
-            Ok(status) if status.signal().is_some() => sweep(&program).await,
+            Ok(status) if status.signal().is_some() => sweep(program).await,
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "a sandbox's supervisor could not be waited for"),
         }
-        let stderr_tail = tail.await.unwrap_or_default();
-        let _ = exit.send(Some(Exit { reason, stderr_tail }));
     }
 }
 

@@ -1,8 +1,9 @@
 //! The gateway as a process: how it refuses to start, how it stops, and what is left when it is killed.
 
 use fake::{Fake, FakeConfig};
-use gate_tests::{Process, Program, ProgramSetup, control_groups, eventually, exchange, request};
+use gate_tests::{Process, Program, ProgramSetup, control_group_of, control_groups, eventually, exchange, request};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -116,7 +117,7 @@ struct Midway {
     person: gate_tests::Person,
     conversation: String,
     run: String,
-    sandboxes: Vec<String>,
+    groups: BTreeSet<String>,
     processes: Vec<Process>,
 }
 
@@ -128,7 +129,8 @@ async fn midway(setup: &ProgramSetup) -> Midway {
     person.watch(&run).await.until("text_delta").await;
     let (sandboxes, processes) = (program.sandboxes(), program.descendants());
     assert!(sandboxes.len() == 1 && processes.len() >= 2, "{sandboxes:?} {processes:?}");
-    Midway { program, person, conversation, run, sandboxes, processes }
+    let groups = processes.iter().filter_map(|process| control_group_of(*process)).collect();
+    Midway { program, person, conversation, run, groups, processes }
 }
 
 async fn nothing_left(midway: &Midway, within: Duration) {
@@ -136,8 +138,8 @@ async fn nothing_left(midway: &Midway, within: Duration) {
         !midway.processes.iter().any(|process| process.is_alive())
     })
     .await;
-    for sandbox in &midway.sandboxes {
-        eventually("its control groups are gone", within, async || control_groups(sandbox).is_empty()).await;
+    for group in &midway.groups {
+        eventually("its control groups are gone", within, async || control_groups(group).is_empty()).await;
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::RwLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use jail::{AgentStdio, ControlError, End, Failure, Isolation, Jail, Limits, Listeners, Mount, Plan, Ready, Reply};
+use jail::{AgentStdio, ControlError, End, Failure, Isolation, Jail, Limits, Listeners, Mount, Plan, Prepared, Ready, Reply};
 use serde_json::Value;
 
 pub const TIMEOUT: Duration = Duration::from_secs(20);
@@ -135,6 +135,17 @@ pub fn try_start(stage: &Stage, who: As, plan: &Plan) -> Result<Sandbox, Failure
     launch(stage, who, plan, &[])
 }
 
+/// A sandbox that has no plan yet.
+pub fn prepare(stage: &Stage, who: As) -> Prepared {
+    let (control, theirs) = jail::control_pair().expect("a socket pair");
+    let mut command = jail::command(&stage.folder.join("hexward-jail"), theirs);
+    if who == As::User && tests_run_as_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let _no_copies = FORKS.read();
+    Prepared::start(command, control).expect("the program starts")
+}
+
 /// Starts a plan by a program that ends in executing its last argument, the jail; `launcher` is the words before that.
 pub fn launch(stage: &Stage, who: As, plan: &Plan, launcher: &[&str]) -> Result<Sandbox, Failure> {
     let (agent_in, stdin) = std::io::pipe().expect("a pipe");
@@ -232,6 +243,35 @@ impl Traces {
         };
         names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter(alive).collect()
     }
+}
+
+/// Control groups that this host's jails made and whose supervisor, which their names say, is gone.
+pub fn orphaned_groups() -> Vec<PathBuf> {
+    groups().into_iter().filter(|(pid, _)| !Path::new("/proc").join(pid).exists()).map(|(_, folder)| folder).collect()
+}
+
+/// Control groups of one supervisor.
+pub fn groups_of(supervisor: u32) -> Vec<PathBuf> {
+    groups().into_iter().filter(|(pid, _)| *pid == supervisor.to_string()).map(|(_, folder)| folder).collect()
+}
+
+/// Every group that a jail made below the group of this process, with its supervisor's number.
+fn groups() -> Vec<(String, PathBuf)> {
+    let own = fs::read_to_string("/proc/self/cgroup").expect("the kernel's list of groups");
+    let paths: Vec<&str> = own.lines().filter_map(|line| line.splitn(3, ':').nth(2)).collect();
+    let mut found = Vec::new();
+    for controller in ["memory", "pids", "freezer", "cpu", "cpu,cpuacct", "unified", ""] {
+        for path in &paths {
+            let parent = Path::new("/sys/fs/cgroup").join(controller).join(path.trim_start_matches('/')).join("hexward");
+            for folder in fs::read_dir(&parent).into_iter().flatten().flatten().map(|entry| entry.path()) {
+                let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+                if let Some((pid, _)) = name.strip_prefix("jail-").and_then(|rest| rest.split_once('-')) {
+                    found.push((pid.to_owned(), folder));
+                }
+            }
+        }
+    }
+    found
 }
 
 /// Waits until something holds, for things that the kernel finishes in its own time.
