@@ -17,6 +17,7 @@ mod net;
 mod netlink;
 mod overlay;
 mod privileges;
+mod sources;
 mod supervisor;
 #[expect(unsafe_code, reason = "the kernel's calls without a safe wrapper stand here and nowhere else")]
 mod sys;

@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::agent;
 use crate::channel::Channel;
 use crate::failure::{Because, failure};
-use crate::mounts::{Owner, Root, new_filesystem, new_tmpfs, open_source};
+use crate::mounts::{Owner, Root};
 use crate::namespaces::Power;
+use crate::sources::{new_filesystem, new_tmpfs, open_source};
 use crate::sys::{self, Forked};
 
 /// Where the two layers are reachable while the overlay is made; nothing of it stays.
