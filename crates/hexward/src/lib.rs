@@ -9,6 +9,7 @@ mod demo;
 mod fake_command;
 pub mod gateway;
 mod once;
+mod redteam;
 mod secrets;
 mod serve;
 
@@ -28,5 +29,6 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Serve(args) => serve::serve(args).await,
         Command::Demo(args) => demo::demo(args).await,
         Command::Fake(args) => fake_command::serve(args).await,
+        Command::Redteam(args) => redteam::redteam(args).await,
     }
 }
