@@ -106,6 +106,9 @@ pub(crate) struct SandboxSuiteArgs {
     /// Prints one JSON object instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
+    /// What confines the attacks; another sandbox than our own gets those from inside only.
+    #[arg(long, value_enum, default_value_t = Under::Native)]
+    pub(crate) under: Under,
     /// One group of attacks only.
     #[arg(long, value_name = "NAME")]
     pub(crate) group: Option<String>,
@@ -115,4 +118,13 @@ pub(crate) struct SandboxSuiteArgs {
     /// The program that confines, where it does not stand beside this one.
     #[arg(long, value_name = "FILE")]
     pub(crate) jail: Option<PathBuf>,
+}
+
+/// What confines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Under {
+    /// Our own sandbox, with a whole gateway around it.
+    Native,
+    /// Bubblewrap with everything unshared and the same files.
+    Bwrap,
 }

@@ -73,7 +73,6 @@ fn serve() {
         match group {
             "before" => after::before(),
             "sit" => neighbour::sit(),
-            "relay" => return net::relay(&facts),
             named => {
                 let probes = GROUPS.iter().find(|(name, _)| *name == named).map_or(&[][..], |(_, probes)| probes);
                 for probe in probes {

@@ -1,6 +1,6 @@
 //! The smallest client there is: bytes out, bytes in, every wait bounded.
 
-use crate::kit::{Facts, Seen, says, seen};
+use crate::kit::{Seen, says, seen};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -121,18 +121,4 @@ pub fn datagram(from: &str, to: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut buffer = [0; 4096];
     let count = socket.recv(&mut buffer)?;
     Ok(buffer.iter().take(count).copied().collect())
-}
-
-/// Becomes a wire: what comes on standard input goes to the address, and back.
-pub fn relay(facts: &Facts) {
-    let Ok(mut stream) = connect(facts.text("to")) else { return };
-    let Ok(mut other) = stream.try_clone() else { return };
-    let _forward = std::thread::spawn(move || io::copy(&mut io::stdin().lock(), &mut other));
-    let mut buffer = [0; 8192];
-    while let Ok(count @ 1..) = stream.read(&mut buffer) {
-        let mut out = io::stdout().lock();
-        if out.write_all(buffer.get(..count).unwrap_or_default()).and_then(|()| out.flush()).is_err() {
-            return;
-        }
-    }
 }

@@ -1,5 +1,5 @@
 //! TLS: what the first message says decides, before anything is decrypted. The first message is made by hand here, so that
-//! it can be wrong in every way; whole connections are spoken from outside through a relay.
+//! it can be wrong in every way.
 
 use crate::kit::{Probe, Seen, probe, says, seen};
 use crate::net::{answer, connect, exchange, nowhere, request};

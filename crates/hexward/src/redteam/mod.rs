@@ -6,10 +6,11 @@
 
 mod booth;
 mod outside;
+mod peers;
 mod report;
 mod stage;
 
-use crate::arguments::{RedteamArgs, RedteamSuite, SandboxSuiteArgs};
+use crate::arguments::{RedteamArgs, RedteamSuite, SandboxSuiteArgs, Under};
 use anyhow::Result;
 use report::Report;
 use stage::Stage;
@@ -24,7 +25,10 @@ const NEIGHBOUR: &str = "neighbour";
 /// Carries out a suite. Success means that every probe passed.
 pub(crate) async fn redteam(args: RedteamArgs) -> Result<ExitCode> {
     let RedteamSuite::Sandbox(args) = args.suite;
-    let report = native(&args).await?;
+    let report = match args.under {
+        Under::Native => native(&args).await?,
+        Under::Bwrap => peers::run(&args).await?,
+    };
     report.print(args.json)?;
     Ok(if report.failed() == 0 && report.passed() > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -55,7 +59,7 @@ async fn one_group(stage: &Stage, group: &str, report: &mut Report) -> Result<()
         booth.close().await;
         return Ok(());
     }
-    let mut facts = stage.facts(&booth);
+    let mut facts = stage.facts(booth.init_pid);
     let neighbour = if group == NEIGHBOUR { Some(stage.neighbour(&mut facts).await?) } else { None };
     if group == AFTER {
         booth.ask("before", &facts).await;

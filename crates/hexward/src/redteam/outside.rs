@@ -34,7 +34,7 @@ pub(crate) async fn look(stage: &Stage, report: &mut Report) -> Result<()> {
     bounds(stage, report).await?;
     host(stage, report);
     let mut last = stage.open("last").await?;
-    let facts = stage.facts(&last);
+    let facts = stage.facts(last.init_pid);
     let needs = last.ask("needs", &facts).await;
     last.close().await;
     let passed = needs.rows.iter().filter(|row| row.pass).count();

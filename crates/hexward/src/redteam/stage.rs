@@ -180,8 +180,8 @@ impl Stage {
         Ok((Arc::new(RunContext::new(run, user, app, true, limits, sender)), events))
     }
 
-    /// What an attacker might have learnt of the host.
-    pub(crate) fn facts(&self, booth: &Booth) -> Value {
+    /// What an attacker might have learnt of the host; `pid` is its own sandbox as the host counts.
+    pub(crate) fn facts(&self, pid: u32) -> Value {
         let port = |address: SocketAddr| address.port();
         let mut ports: Vec<u16> = self.gateway.callers.map(port).into_iter().collect();
         ports.extend(self.doors.tcp.local_addr().map(port));
@@ -191,7 +191,7 @@ impl Stage {
             "dotenv": path(".env"), "canary": path("canary"), "state": path("state"), "database": path("redteam.db"),
             "program": std::env::current_exe().unwrap_or_default(),
             "secrets_backwards": self.secrets.iter().map(|secret| secret.chars().rev().collect::<String>()).collect::<Vec<_>>(),
-            "host_pids": [std::process::id(), booth.init_pid],
+            "host_pids": [std::process::id(), pid],
             "host_ports": ports,
             "host_addresses": own_address().into_iter().collect::<Vec<_>>(),
             "abstract": self.doors.abstract_name,
