@@ -4,12 +4,13 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 REAL ?= 0
 ARGS ?=
 
-.PHONY: help demo test test-e2e bench setup setup-test ui build fmt lint clean
+.PHONY: help demo test test-e2e redteam bench setup setup-test ui build fmt lint clean
 
 help:
 	@echo "make demo          set up, build and start everything on this machine, with a scripted model"
 	@echo "make demo REAL=1   the same with the real model; needs ANTHROPIC_API_KEY"
 	@echo "make test          all checks and tests, as in CI"
+	@echo "make redteam       attack a sandbox of this machine in every way we know, and say what held"
 	@echo "make bench         measure; the table goes to target/bench"
 	@echo "make setup | ui | build | fmt | lint | test-e2e | clean"
 
@@ -34,6 +35,11 @@ test:
 test-e2e: setup-test ui
 	@cargo build --locked -p hexward -p jail
 	@scripts/e2e.sh
+
+# Attacks need neither the agent nor a key: the attacker takes the agent's place.
+redteam: setup ui
+	@cargo build --release --locked -p hexward -p jail
+	@exec target/release/hexward redteam sandbox $(ARGS)
 
 # One selection of packages, so that the release build of the programs is shared.
 bench: setup ui

@@ -41,6 +41,15 @@ pub fn probe() -> PathBuf {
     built("probe", "gate-tests")
 }
 
+/// The attacks of `hexward redteam`, built from this tree.
+///
+/// # Panics
+/// When it is missing.
+#[must_use]
+pub fn red_probe() -> PathBuf {
+    built("hexward-probe", "jail")
+}
+
 /// The repository's folder.
 pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package stands in the repository").to_owned()

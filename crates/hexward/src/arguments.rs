@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Runs the scripted model API alone.
     Fake(FakeArgs),
+    /// Attacks a gateway of this version on this machine and says what held.
+    Redteam(RedteamArgs),
 }
 
 #[derive(Args)]
@@ -109,4 +111,44 @@ pub(crate) struct FakeArgs {
     /// Pause before each piece of streamed content, in milliseconds.
     #[arg(long, default_value_t = 12)]
     pub(crate) event_delay_ms: u64,
+}
+
+#[derive(Args)]
+pub(crate) struct RedteamArgs {
+    #[command(subcommand)]
+    pub(crate) suite: RedteamSuite,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RedteamSuite {
+    /// What an agent gone bad would try, carried out in real sandboxes. Needs no key and no network.
+    Sandbox(SandboxSuiteArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct SandboxSuiteArgs {
+    /// Prints one JSON object instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What confines the attacks; another sandbox than our own gets those from inside only.
+    #[arg(long, value_enum, default_value_t = Under::Native)]
+    pub(crate) under: Under,
+    /// One group of attacks only.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Option<String>,
+    /// The program that attacks, where it does not stand beside this one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) probe: Option<PathBuf>,
+    /// The program that confines, where it does not stand beside this one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) jail: Option<PathBuf>,
+}
+
+/// What confines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Under {
+    /// Our own sandbox, with a whole gateway around it.
+    Native,
+    /// Bubblewrap with everything unshared and the same files.
+    Bwrap,
 }

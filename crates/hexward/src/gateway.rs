@@ -106,6 +106,11 @@ impl Gateway {
         Ok(())
     }
 
+    /// What the listeners of sandboxes share.
+    pub(crate) fn proxy(&self) -> Arc<Proxy> {
+        Arc::clone(&self.proxy)
+    }
+
     /// Ends everything in order: runs, callers, apps. Nothing is left running.
     pub async fn shutdown(self) {
         self.runs.shutdown().await;

@@ -9,6 +9,7 @@ mod demo;
 mod fake_command;
 pub mod gateway;
 mod once;
+mod redteam;
 mod run;
 mod secrets;
 mod serve;
@@ -30,5 +31,6 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Demo(args) => demo::demo(args).await,
         Command::Run(args) => run::run(args).await,
         Command::Fake(args) => fake_command::serve(args).await,
+        Command::Redteam(args) => redteam::redteam(args).await,
     }
 }

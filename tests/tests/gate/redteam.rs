@@ -1,0 +1,91 @@
+//! The attacks of `hexward redteam`, by whoever starts it.
+
+use gate_tests::{hexward, jail, red_probe};
+use serde_json::Value;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+const NOBODY: u32 = 65534;
+const PROBES_MIN: usize = 200;
+
+/// Runs the suite and returns its one object, with the exit code.
+fn attacked(command: &mut Command) -> (Value, Option<i32>, String) {
+    let output = command.args(["redteam", "sandbox", "--json"]).env_clear().output().unwrap();
+    let (out, log) = (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned());
+    assert_eq!(out.lines().count(), 1, "one object and nothing else: {out}\n{log}");
+    (serde_json::from_str(&out).unwrap(), output.status.code(), log)
+}
+
+/// Everything held, and the numbers are the rows'.
+fn everything_held(report: &Value, code: Option<i32>, log: &str) {
+    let probes = report["probes"].as_array().unwrap();
+    let failed: Vec<&Value> = probes.iter().filter(|probe| probe["pass"] != true).collect();
+    assert!(failed.is_empty(), "{failed:#?}\n{log}");
+    assert_eq!(
+        (&report["suite"], report["passed"].as_u64(), report["failed"].as_u64()),
+        (&Value::from("sandbox"), Some(probes.len() as u64), Some(0))
+    );
+    assert!(probes.len() >= PROBES_MIN, "only {} probes", probes.len());
+    let ids: std::collections::BTreeSet<&str> = probes.iter().map(|probe| probe["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), probes.len(), "each id once");
+    for probe in probes {
+        assert!(
+            ["title", "expected", "observed"].iter().all(|key| probe[key].as_str().is_some_and(|text| !text.is_empty())),
+            "{probe}"
+        );
+    }
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn every_attack_from_inside_and_outside_is_held() {
+    let (report, code, log) = attacked(&mut Command::new(hexward()));
+    everything_held(&report, code, &log);
+}
+
+fn copy(from: &Path, folder: &Path) {
+    let to = folder.join(from.file_name().unwrap());
+    std::fs::copy(from, &to).unwrap();
+    std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// As a user who is nobody when the tests run as root.
+#[test]
+fn every_attack_is_held_without_root() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    for program in [hexward(), jail(), red_probe()] {
+        copy(&program, folder.path());
+    }
+    let own = folder.path().join("own");
+    std::fs::create_dir(&own).unwrap();
+    let mut command = Command::new(folder.path().join("hexward"));
+    command.current_dir(&own);
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        std::os::unix::fs::chown(&own, Some(NOBODY), Some(NOBODY)).unwrap();
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let (report, code, log) = attacked(&mut command);
+    everything_held(&report, code, &log);
+}
+
+/// A suite that passes whatever happens would prove nothing: an agent's place taken by a program that does nothing fails.
+#[test]
+fn a_sandbox_in_which_nothing_happens_does_not_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let silent = folder.path().join("silent");
+    let list = Command::new(red_probe()).arg("--list").output().unwrap().stdout;
+    std::fs::write(folder.path().join("list"), list).unwrap();
+    // Lists what it should try when it is asked outside, and is no program inside.
+    std::fs::write(&silent, format!("#!/bin/sh\ncat {}\n", folder.path().join("list").display())).unwrap();
+    std::fs::set_permissions(&silent, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let output = Command::new(hexward())
+        .args(["redteam", "sandbox", "--json", "--group", "needs", "--probe"])
+        .arg(&silent)
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
