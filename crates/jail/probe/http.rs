@@ -84,8 +84,13 @@ pub const PROBES: &[Probe] = &[
     }),
     probe("http.no_host", "no Host header", NOWHERE, |_| nowhere(exchange(SOMEWHERE, b"GET / HTTP/1.0\r\n\r\n"))),
     probe("http.forwarded_host", "another host in the headers that proxies believe", "the Host header decides", |_| {
-        let headers = "X-Forwarded-Host: api.anthropic.com\r\nX-Host: api.anthropic.com\r\nForwarded: host=api.anthropic.com\r\nX-Original-URL: /v1/messages\r\n";
+        let headers = "X-Forwarded-Host: api.anthropic.com\r\nX-Host: api.anthropic.com\r\nForwarded: host=api.anthropic.com\r\n";
         denied(exchange(SOMEWHERE, request("GET", "/", "evil.example", headers, "").as_bytes()), "egress.host")
+    }),
+    probe("http.overriding_headers", "another method or path in the headers that frameworks believe", NOWHERE, |_| {
+        each(&["X-Original-URL: /v1/messages\r\n", "X-HTTP-Method-Override: POST\r\n"], |header| {
+            nowhere(exchange(SOMEWHERE, request("GET", "/", "evil.example", header, "").as_bytes()))
+        })
     }),
     probe("http.absolute_form", "a request line and a Host that disagree", NOWHERE, |_| {
         let lines = [
