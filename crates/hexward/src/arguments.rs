@@ -18,6 +18,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Runs everything on loopback with a scripted model: no key, no network.
     Demo(DemoArgs),
+    /// Installs, upgrades and checks the agent.
+    Agent(AgentArgs),
     /// Runs the scripted model API alone.
     Fake(FakeArgs),
 }
@@ -69,6 +71,40 @@ pub(crate) struct DemoArgs {
     /// Lets the agent dial the provider's built-in address, to show that it is intercepted.
     #[arg(long)]
     pub(crate) no_base_url: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct AgentArgs {
+    #[command(subcommand)]
+    pub(crate) command: AgentCommand,
+    /// Where agents are installed.
+    #[arg(long, value_name = "DIR", default_value = crate::demo::AGENT_FOLDER, global = true)]
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Installs the version this gateway was tested with, if it is not in use already.
+    Install {
+        /// Installs it also if it is in use: after an update of the host's libraries, of which an image holds copies.
+        #[arg(long)]
+        again: bool,
+        /// A folder with the unpacked npm package, instead of npm.
+        #[arg(long, value_name = "DIR")]
+        package: Option<PathBuf>,
+    },
+    /// Installs another version; on a failed check nothing changes.
+    Upgrade {
+        /// Which; without it, the one this gateway was tested with.
+        version: Option<String>,
+        /// A folder with the unpacked npm package, instead of npm.
+        #[arg(long, value_name = "DIR")]
+        package: Option<PathBuf>,
+    },
+    /// Goes back to the version before.
+    Rollback,
+    /// Compares the installed agent with its lock, and tries it in a sandbox.
+    Check,
 }
 
 #[derive(Args)]

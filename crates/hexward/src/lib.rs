@@ -2,6 +2,7 @@
 //!
 //! A library, so that the tests of the whole gateway start the same wiring that the program starts.
 
+mod agent;
 mod arguments;
 pub mod clock;
 pub mod config;
@@ -12,6 +13,7 @@ mod once;
 mod secrets;
 mod serve;
 
+pub use agent::CURRENT_EXECUTABLE;
 pub use arguments::Cli;
 pub(crate) use arguments::{DemoArgs, FakeArgs, ServeArgs};
 
@@ -27,6 +29,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::serve(args).await,
         Command::Demo(args) => demo::demo(args).await,
+        Command::Agent(args) => agent::command(args).await,
         Command::Fake(args) => fake_command::serve(args).await,
     }
 }

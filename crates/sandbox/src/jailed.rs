@@ -3,6 +3,7 @@
 use crate::driver::{AgentSpec, Driver, Life, Sandbox};
 use crate::error::SandboxError;
 use crate::profile::Profile;
+use crate::seal::Seal;
 use crate::supervise::{self, Control};
 use crate::transcript;
 use futures_util::future::BoxFuture;
@@ -60,6 +61,7 @@ pub struct JailedDriver {
     mode: Mode,
     paths: JailedPaths,
     profile: Profile,
+    seal: Option<Seal>,
     is_root: bool,
     next_uid: AtomicU32,
 }
@@ -70,7 +72,13 @@ impl JailedDriver {
     pub fn new(mode: Mode, paths: JailedPaths, profile: Profile) -> Self {
         let resolve = |path: PathBuf| path.canonicalize().unwrap_or(path);
         let paths = JailedPaths { agent: resolve(paths.agent), jail: resolve(paths.jail), scratch: paths.scratch };
-        Self { mode, paths, profile, is_root: rustix::process::geteuid().is_root(), next_uid: AtomicU32::new(0) }
+        Self { mode, paths, profile, seal: None, is_root: rustix::process::geteuid().is_root(), next_uid: AtomicU32::new(0) }
+    }
+
+    /// Starts agents only as long as these files are what they were.
+    #[must_use]
+    pub fn sealed(self, seal: Seal) -> Self {
+        Self { seal: Some(seal), ..self }
     }
 
     /// Removes what sandboxes of a killed gateway left behind. Live ones, anybody's, are not touched.
@@ -234,7 +242,7 @@ impl Driver for JailedDriver {
         if let Some(reason) = executable(&self.paths.jail) {
             return Err(SandboxError::JailMissing { path: self.paths.jail.display().to_string(), reason });
         }
-        Ok(())
+        self.seal.as_ref().map_or(Ok(()), Seal::check)
     }
 
     fn start(&self, spec: AgentSpec) -> BoxFuture<'_, Result<Sandbox, SandboxError>> {

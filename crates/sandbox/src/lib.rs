@@ -11,6 +11,7 @@ mod host;
 mod jailed;
 mod lines;
 mod profile;
+mod seal;
 mod supervise;
 mod transcript;
 
@@ -20,4 +21,5 @@ pub use error::SandboxError;
 pub use host::memory_available_bytes;
 pub use jailed::{JailedDriver, JailedPaths, Mode};
 pub use profile::{Profile, ProfileError};
+pub use seal::Seal;
 pub use transcript::PastMessage;

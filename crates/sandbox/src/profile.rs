@@ -78,17 +78,30 @@ impl Profile {
         Self::parse(include_str!("../../../profiles/agent.toml"))
     }
 
+    /// The same with the libraries of an image: a folder that holds copies of them at their places inside.
+    ///
+    /// # Errors
+    /// As [`Profile::parse`].
+    pub fn agent_in(image: &Path) -> Result<Self, ProfileError> {
+        Self::parse_below(include_str!("../../../profiles/agent.toml"), image)
+    }
+
     /// Parses a profile and finds its libraries on this host.
     ///
     /// # Errors
     /// [`ProfileError`].
     pub fn parse(text: &str) -> Result<Self, ProfileError> {
+        Self::parse_below(text, Path::new("/"))
+    }
+
+    fn parse_below(text: &str, root: &Path) -> Result<Self, ProfileError> {
         let file: File = toml::from_str(text)?;
         let (loader, triple) = LOADER.ok_or(ProfileError::Architecture(std::env::consts::ARCH))?;
-        let mut mounts = vec![bind(Path::new(loader), Path::new(loader))?];
+        let below = |path: &str| root.join(path.trim_start_matches('/'));
+        let mut mounts = vec![bind(&below(loader), Path::new(loader))?];
         for Library { name, .. } in &file.library {
             let folders = [format!("/lib/{triple}"), format!("/usr/lib/{triple}"), "/lib64".to_owned(), "/usr/lib64".to_owned()];
-            let found = folders.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists());
+            let found = folders.iter().map(|folder| below(folder).join(name)).find(|path| path.exists());
             let found = found.ok_or_else(|| ProfileError::Library(name.clone()))?;
             mounts.push(bind(&found, &Path::new("/lib").join(triple).join(name))?);
         }
@@ -105,6 +118,14 @@ impl Profile {
     #[must_use]
     pub fn mounts(&self) -> &[Mount] {
         &self.mounts
+    }
+
+    /// The single files that are bound: where each is found, and where it appears inside.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &Path)> {
+        self.mounts.iter().filter_map(|mount| match mount {
+            Mount::BindRo { source, target } => Some((source.as_path(), target.as_path())),
+            Mount::Tmpfs { .. } | Mount::File { .. } | Mount::Symlink { .. } => None,
+        })
     }
 
     /// What may be used.

@@ -9,6 +9,7 @@ mod doors;
 mod failures;
 mod harness;
 mod hostile;
+mod installing;
 mod interception;
 mod life;
 mod model;
