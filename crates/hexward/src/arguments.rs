@@ -20,6 +20,9 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Installs, upgrades and checks the agent.
     Agent(AgentArgs),
+    /// Assembles the fuller runtime (shell, core utilities, Node, Python, git) from this host's packages.
+    #[command(name = "runtime-build")]
+    Runtime(RuntimeArgs),
     /// Runs the scripted model API alone.
     Fake(FakeArgs),
 }
@@ -105,6 +108,13 @@ pub(crate) enum AgentCommand {
     Rollback,
     /// Compares the installed agent with its lock, and tries it in a sandbox.
     Check,
+}
+
+#[derive(Args)]
+pub(crate) struct RuntimeArgs {
+    /// The image's folder.
+    #[arg(long, value_name = "DIR", default_value = ".hexward/runtime/code")]
+    pub(crate) folder: PathBuf,
 }
 
 #[derive(Args)]

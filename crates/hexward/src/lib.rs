@@ -10,6 +10,7 @@ mod demo;
 mod fake_command;
 pub mod gateway;
 mod once;
+mod runtime;
 mod secrets;
 mod serve;
 
@@ -30,6 +31,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Serve(args) => serve::serve(args).await,
         Command::Demo(args) => demo::demo(args).await,
         Command::Agent(args) => agent::command(args).await,
+        Command::Runtime(args) => runtime::build(&args),
         Command::Fake(args) => fake_command::serve(args).await,
     }
 }

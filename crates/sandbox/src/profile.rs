@@ -43,7 +43,7 @@ struct Library {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     size_mb: u64,
     inodes: u64,
@@ -53,7 +53,7 @@ struct Folder {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LimitsFile {
+pub(crate) struct LimitsFile {
     memory_mb: u64,
     pids: u32,
     cpu_percent: u32,
@@ -105,13 +105,18 @@ impl Profile {
             let found = found.ok_or_else(|| ProfileError::Library(name.clone()))?;
             mounts.push(bind(&found, &Path::new("/lib").join(triple).join(name))?);
         }
-        for Folder { path, size_mb, inodes, .. } in file.folder {
+        Ok(Self::with(mounts, file.folder, file.limits))
+    }
+
+    /// Mounts, then writable folders, and the limits.
+    pub(crate) fn with(mut mounts: Vec<Mount>, folders: Vec<Folder>, limits: LimitsFile) -> Self {
+        for Folder { path, size_mb, inodes, .. } in folders {
             mounts.push(Mount::Tmpfs { target: path, size_bytes: size_mb << 20, inodes, mode: 0o700 });
         }
-        let LimitsFile { memory_mb, pids, cpu_percent, files_open } = file.limits;
+        let LimitsFile { memory_mb, pids, cpu_percent, files_open } = limits;
         let limits =
             Limits { memory_bytes: memory_mb << 20, pids, cpu_percent: Some(cpu_percent), files_open, file_size_bytes: None };
-        Ok(Self { mounts, limits })
+        Self { mounts, limits }
     }
 
     /// What is mounted.

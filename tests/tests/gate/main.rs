@@ -15,5 +15,6 @@ mod life;
 mod model;
 mod people;
 mod pool;
+mod runtime;
 mod stopping;
 mod writes;
