@@ -17,8 +17,11 @@ help:
 demo: build
 	@exec target/release/hexward demo $(if $(filter 1,$(REAL)),--real) $(ARGS)
 
+# The agent is proprietary: it comes from its own package, is pinned and tried by the program itself, and is never part of this
+# repository. Quick when it is there.
 build: setup ui
 	@cargo build --release --locked -p hexward -p jail
+	@target/release/hexward agent install
 
 setup:
 	@scripts/setup.sh demo
@@ -34,6 +37,7 @@ test:
 
 test-e2e: setup-test ui
 	@cargo build --locked -p hexward -p jail
+	@target/debug/hexward agent install
 	@scripts/e2e.sh
 
 # Attacks need neither the agent nor a key: the attacker takes the agent's place.
@@ -45,6 +49,7 @@ redteam: setup ui
 bench: setup ui
 	@scripts/setup.sh bench
 	@cargo build --release --locked -p hexward -p jail -p bench
+	@target/release/hexward agent install
 	@exec target/release/bench $(ARGS)
 
 fmt:

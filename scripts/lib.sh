@@ -36,5 +36,3 @@ use_node() {
     local own="$PWD/$tools/tools/node_modules/node-linux-$(machine)/bin"
     if [ -x "$own/node" ]; then export PATH="$own:$PATH"; fi
 }
-
-agent_program() { echo "$tools/agent/node_modules/@anthropic-ai/claude-agent-sdk-linux-$(machine)/claude"; }

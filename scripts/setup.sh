@@ -85,23 +85,6 @@ install_node() {
     node_is_new_enough || die "the Node.js in $tools/tools does not run"
 }
 
-# The agent is proprietary: it comes from its own package and is never part of this repository.
-install_agent() {
-    local version program package
-    version=$(<scripts/agent.version)
-    program=$(agent_program)
-    package=$(dirname "$program")
-    if [ -x "$program" ] && grep -Eq "\"version\": *\"${version//./\\.}\"" "$package/package.json"; then return; fi
-    say "installing the agent ($version, a large download) into $tools/agent ..."
-    rm -rf "$tools/agent"
-    mkdir -p "$tools/agent"
-    npm_install "$tools/agent" "@anthropic-ai/claude-agent-sdk-linux-$(machine)@$version" || die "npm could not install the agent"
-    [ "$(head -c 4 "$program" | od -An -tx1 | tr -d ' \n')" = 7f454c46 ] || die "what was installed as the agent is not a program"
-    # A sandbox's user must be able to reach and execute it, and nothing else.
-    find "$tools/agent" -type d -exec chmod 0755 {} +
-    chmod 0755 "$program"
-}
-
 # The benchmark's peer is only unpacked: installed, it would start as a service on every address of this machine.
 unpack_nginx() {
     if command -v nginx >/dev/null || [ -x "$tools/tools/nginx/usr/sbin/nginx" ]; then return; fi
@@ -124,5 +107,4 @@ log=$tools/setup.log
 if [ ${#missing[@]} -gt 0 ]; then install_packages; fi
 install_rust_tools
 install_node
-install_agent
 if [ "$goal" = bench ]; then unpack_nginx; fi

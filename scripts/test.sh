@@ -29,6 +29,7 @@ step "pages" scripts/ui.sh modules
 step "formatting" cargo fmt --all --check
 step "tidy" cargo xtask tidy
 step "build" cargo build --locked -p hexward -p jail
+step "agent" target/debug/hexward agent install
 step "lints" cargo clippy --locked --workspace --all-targets -- -D warnings
 step "Rust tests" cargo test --locked --workspace
 step "page types" in_ui npm run --silent check

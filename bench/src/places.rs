@@ -11,7 +11,7 @@ pub struct Places {
     pub hexward: PathBuf,
     /// The program that confines.
     pub jail: PathBuf,
-    /// The agent's executable, as `make setup` installs it.
+    /// The agent's executable, as `hexward agent install` leaves it.
     pub agent: PathBuf,
     /// Where the summary goes.
     pub results: PathBuf,
@@ -27,12 +27,11 @@ impl Places {
     pub fn prepare() -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("bench stands in the workspace's root")?.to_path_buf();
         let own = std::env::current_exe().context("this program's own path is not known")?;
-        let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
         let results = root.join("target/bench");
         let places = Self {
             hexward: own.with_file_name("hexward"),
             jail: own.with_file_name("hexward-jail"),
-            agent: root.join(format!(".hexward/agent/node_modules/@anthropic-ai/claude-agent-sdk-linux-{arch}/claude")),
+            agent: root.join(".hexward/agent/current/image/opt/agent/agent"),
             work: results.join("work"),
             results,
             root,

@@ -21,7 +21,7 @@ pub use checks::{Call, Database};
 pub use gate::{Setup, TestGate};
 pub use logs::contain as logged;
 pub use person::{Person, Stream};
-pub use places::{agent, hexward, jail, probe, red_probe};
+pub use places::{agent, agent_folder, hexward, jail, probe, red_probe};
 pub use processes::{Process, control_group_of, control_groups, descendants};
 pub use program::{Program, ProgramSetup};
 pub use script::{Probe, reversed};

@@ -2,16 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-/// The real agent, as `make setup` installs it.
+/// The real agent, as `hexward agent install` leaves it.
 ///
 /// # Panics
 /// When it is missing: a test that needs it must not pass without it.
 #[must_use]
 pub fn agent() -> PathBuf {
-    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
-    let path = repository().join(format!(".hexward/agent/node_modules/@anthropic-ai/claude-agent-sdk-linux-{machine}/claude"));
-    assert!(path.is_file(), "{} is missing, and the tests need the real agent: run `make setup`", path.display());
+    let path = agent_folder().join(hexward::CURRENT_EXECUTABLE);
+    assert!(path.is_file(), "{} is missing, and the tests need the real agent: run `hexward agent install`", path.display());
     path
+}
+
+/// Where agents are installed.
+#[must_use]
+pub fn agent_folder() -> PathBuf {
+    repository().join(".hexward/agent")
 }
 
 /// `hexward-jail`, built from this tree.

@@ -20,6 +20,11 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Runs any program in a sandbox over the current folder, without network, and applies its changes only when told to.
     Run(RunArgs),
+    /// Installs, upgrades and checks the agent.
+    Agent(AgentArgs),
+    /// Assembles the fuller runtime (shell, core utilities, Node, Python, git) from this host's packages.
+    #[command(name = "runtime-build")]
+    Runtime(RuntimeArgs),
     /// Runs the scripted model API alone.
     Fake(FakeArgs),
     /// Attacks a gateway of this version on this machine and says what held.
@@ -95,6 +100,47 @@ pub(crate) struct RunArgs {
     /// The program and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct AgentArgs {
+    #[command(subcommand)]
+    pub(crate) command: AgentCommand,
+    /// Where agents are installed.
+    #[arg(long, value_name = "DIR", default_value = crate::demo::AGENT_FOLDER, global = true)]
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Installs the version this gateway was tested with, if it is not in use already.
+    Install {
+        /// Installs it also if it is in use: after an update of the host's libraries, of which an image holds copies.
+        #[arg(long)]
+        again: bool,
+        /// A folder with the unpacked npm package, instead of npm.
+        #[arg(long, value_name = "DIR")]
+        package: Option<PathBuf>,
+    },
+    /// Installs another version; on a failed check nothing changes.
+    Upgrade {
+        /// Which; without it, the one this gateway was tested with.
+        version: Option<String>,
+        /// A folder with the unpacked npm package, instead of npm.
+        #[arg(long, value_name = "DIR")]
+        package: Option<PathBuf>,
+    },
+    /// Goes back to the version before.
+    Rollback,
+    /// Compares the installed agent with its lock, and tries it in a sandbox.
+    Check,
+}
+
+#[derive(Args)]
+pub(crate) struct RuntimeArgs {
+    /// The image's folder.
+    #[arg(long, value_name = "DIR", default_value = ".hexward/runtime/code")]
+    pub(crate) folder: PathBuf,
 }
 
 #[derive(Args)]

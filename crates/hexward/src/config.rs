@@ -148,7 +148,7 @@ pub struct Config {
 
 /// Where things are when nobody says otherwise.
 pub struct Defaults {
-    /// The agent, as `make setup` installs it.
+    /// The agent, as `hexward agent install` leaves it.
     pub agent_path: PathBuf,
     /// The program that confines, beside this one.
     pub jail_path: PathBuf,

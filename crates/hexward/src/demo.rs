@@ -13,7 +13,8 @@ use std::process::ExitCode;
 /// The hard caps of the demo, whatever a configuration says.
 const RUN_CAP: Microusd = Microusd::dollars(1);
 const DAY_CAP: Microusd = Microusd::dollars(5);
-const AGENT_PATH: &str = concat!(".hexward/agent/node_modules/@anthropic-ai/claude-agent-sdk-linux-", "ARCH", "/claude");
+/// Where agents are installed when nobody says otherwise.
+pub const AGENT_FOLDER: &str = ".hexward/agent";
 
 /// Runs the demo, or one message of it.
 pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
@@ -95,12 +96,11 @@ pub fn environment() -> Result<Environment> {
     Ok(config::load_environment(std::path::Path::new("."), process)?)
 }
 
-/// Where things are after `make setup`, and beside this program.
+/// Where `hexward agent install` puts things, and beside this program.
 pub fn defaults(state_dir: PathBuf) -> Result<Defaults> {
     let own = std::env::current_exe().context("this program's own path is not known")?;
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
     Ok(Defaults {
-        agent_path: PathBuf::from(AGENT_PATH.replace("ARCH", arch)),
+        agent_path: PathBuf::from(AGENT_FOLDER).join(crate::CURRENT_EXECUTABLE),
         jail_path: own.with_file_name("hexward-jail"),
         state_dir,
     })

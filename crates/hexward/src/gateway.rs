@@ -1,5 +1,6 @@
 //! Wires the rooms to one gateway, and ends them in order.
 
+use crate::agent::Installed;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::secrets;
@@ -124,11 +125,17 @@ impl Gateway {
 /// The way of running agents that the configuration asks for.
 ///
 /// # Errors
-/// What of the host does not fit the sandbox's profile.
+/// What of the host does not fit the sandbox's profile, or an installed agent that is not what its lock says.
 pub fn driver(config: &Config) -> Result<JailedDriver> {
     let (agent, jail) = (config.agent_path.clone(), config.jail_path.clone());
     let paths = JailedPaths { agent, jail, scratch: config.state_dir.join("scratch") };
-    Ok(JailedDriver::new(config.mode, paths, Profile::agent()?))
+    let Some(installed) = Installed::of(&config.agent_path)? else {
+        // For development: an executable that somebody put elsewhere, with the host's own libraries.
+        return Ok(JailedDriver::new(config.mode, paths, Profile::agent()?));
+    };
+    let profile = Profile::agent_in(&installed.image())
+        .context("the installed agent does not fit this gateway: run `hexward agent install`")?;
+    Ok(JailedDriver::new(config.mode, paths, profile).sealed(installed.seal))
 }
 
 /// Binds an address or says who holds it.

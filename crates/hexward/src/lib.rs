@@ -2,6 +2,7 @@
 //!
 //! A library, so that the tests of the whole gateway start the same wiring that the program starts.
 
+mod agent;
 mod arguments;
 pub mod clock;
 pub mod config;
@@ -11,9 +12,11 @@ pub mod gateway;
 mod once;
 mod redteam;
 mod run;
+mod runtime;
 mod secrets;
 mod serve;
 
+pub use agent::CURRENT_EXECUTABLE;
 pub use arguments::Cli;
 pub(crate) use arguments::{DemoArgs, FakeArgs, RunArgs, ServeArgs};
 
@@ -30,6 +33,8 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Serve(args) => serve::serve(args).await,
         Command::Demo(args) => demo::demo(args).await,
         Command::Run(args) => run::run(args).await,
+        Command::Agent(args) => agent::command(args).await,
+        Command::Runtime(args) => runtime::build(&args),
         Command::Fake(args) => fake_command::serve(args).await,
         Command::Redteam(args) => redteam::redteam(args).await,
     }

@@ -4,12 +4,21 @@
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// The agent's executable is not there or can't be executed.
-    #[error("agent {path}: {reason}. Install it with `make setup`, or point agent.path at it")]
+    #[error("agent {path}: {reason}. Install it with `hexward agent install`, or point agent.path at it")]
     AgentMissing {
         /// Where it was looked for.
         path: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// It was replaced or written since it was verified.
+    #[error(
+        "{path} is not what was verified when this gateway started. If you upgraded the agent, restart the gateway; \
+             otherwise find out who wrote it, and run `hexward agent install`"
+    )]
+    AgentChanged {
+        /// Which file.
+        path: String,
     },
     /// The program that confines is not there.
     #[error("{path}: {reason}. It is built and installed beside the gateway: `cargo build -p jail`")]
@@ -75,7 +84,7 @@ impl SandboxError {
 
     const fn answer(&self) -> (&'static str, &'static str) {
         match self {
-            Self::AgentMissing { .. } => {
+            Self::AgentMissing { .. } | Self::AgentChanged { .. } => {
                 ("agent.missing", "The assistant is not installed on this server. The operator has to install it.")
             }
             Self::JailMissing { .. }

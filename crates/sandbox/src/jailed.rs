@@ -3,6 +3,7 @@
 use crate::driver::{AgentSpec, Driver, Life, Listeners, Sandbox};
 use crate::error::SandboxError;
 use crate::profile::Profile;
+use crate::seal::Seal;
 use crate::stock::Stock;
 use crate::supervise::{self, Control};
 use crate::transcript;
@@ -62,6 +63,7 @@ pub struct JailedDriver {
     mode: Mode,
     paths: JailedPaths,
     profile: Profile,
+    seal: Option<Seal>,
     is_root: bool,
     next_uid: AtomicU32,
     stock: Arc<Stock>,
@@ -74,7 +76,14 @@ impl JailedDriver {
         let resolve = |path: PathBuf| path.canonicalize().unwrap_or(path);
         let paths = JailedPaths { agent: resolve(paths.agent), jail: resolve(paths.jail), scratch: paths.scratch };
         let stock = Stock::new(paths.jail.clone());
-        Self { mode, paths, profile, is_root: rustix::process::geteuid().is_root(), next_uid: AtomicU32::new(0), stock }
+        let is_root = rustix::process::geteuid().is_root();
+        Self { mode, paths, profile, seal: None, is_root, next_uid: AtomicU32::new(0), stock }
+    }
+
+    /// Starts agents only as long as these files are what they were.
+    #[must_use]
+    pub fn sealed(self, seal: Seal) -> Self {
+        Self { seal: Some(seal), ..self }
     }
 
     /// Removes what sandboxes of a killed gateway left behind. Live ones, anybody's, are not touched.
@@ -252,7 +261,7 @@ impl Driver for JailedDriver {
         if let Some(reason) = executable(&self.paths.jail) {
             return Err(SandboxError::JailMissing { path: self.paths.jail.display().to_string(), reason });
         }
-        Ok(())
+        self.seal.as_ref().map_or(Ok(()), Seal::check)
     }
 
     fn start(&self, spec: AgentSpec) -> BoxFuture<'_, Result<Sandbox, SandboxError>> {

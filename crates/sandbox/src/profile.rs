@@ -43,7 +43,7 @@ struct Library {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     size_mb: u64,
     inodes: u64,
@@ -53,7 +53,7 @@ struct Folder {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LimitsFile {
+pub(crate) struct LimitsFile {
     memory_mb: u64,
     pids: u32,
     cpu_percent: u32,
@@ -78,33 +78,59 @@ impl Profile {
         Self::parse(include_str!("../../../profiles/agent.toml"))
     }
 
+    /// The same with the libraries of an image: a folder that holds copies of them at their places inside.
+    ///
+    /// # Errors
+    /// As [`Profile::parse`].
+    pub fn agent_in(image: &Path) -> Result<Self, ProfileError> {
+        Self::parse_below(include_str!("../../../profiles/agent.toml"), image)
+    }
+
     /// Parses a profile and finds its libraries on this host.
     ///
     /// # Errors
     /// [`ProfileError`].
     pub fn parse(text: &str) -> Result<Self, ProfileError> {
+        Self::parse_below(text, Path::new("/"))
+    }
+
+    fn parse_below(text: &str, root: &Path) -> Result<Self, ProfileError> {
         let file: File = toml::from_str(text)?;
         let (loader, triple) = LOADER.ok_or(ProfileError::Architecture(std::env::consts::ARCH))?;
-        let mut mounts = vec![bind(Path::new(loader), Path::new(loader))?];
+        let below = |path: &str| root.join(path.trim_start_matches('/'));
+        let mut mounts = vec![bind(&below(loader), Path::new(loader))?];
         for Library { name, .. } in &file.library {
             let folders = [format!("/lib/{triple}"), format!("/usr/lib/{triple}"), "/lib64".to_owned(), "/usr/lib64".to_owned()];
-            let found = folders.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists());
+            let found = folders.iter().map(|folder| below(folder).join(name)).find(|path| path.exists());
             let found = found.ok_or_else(|| ProfileError::Library(name.clone()))?;
             mounts.push(bind(&found, &Path::new("/lib").join(triple).join(name))?);
         }
-        for Folder { path, size_mb, inodes, .. } in file.folder {
+        Ok(Self::with(mounts, file.folder, file.limits))
+    }
+
+    /// Mounts, then writable folders, and the limits.
+    pub(crate) fn with(mut mounts: Vec<Mount>, folders: Vec<Folder>, limits: LimitsFile) -> Self {
+        for Folder { path, size_mb, inodes, .. } in folders {
             mounts.push(Mount::Tmpfs { target: path, size_bytes: size_mb << 20, inodes, mode: 0o700 });
         }
-        let LimitsFile { memory_mb, pids, cpu_percent, files_open } = file.limits;
+        let LimitsFile { memory_mb, pids, cpu_percent, files_open } = limits;
         let limits =
             Limits { memory_bytes: memory_mb << 20, pids, cpu_percent: Some(cpu_percent), files_open, file_size_bytes: None };
-        Ok(Self { mounts, limits })
+        Self { mounts, limits }
     }
 
     /// What is mounted.
     #[must_use]
     pub fn mounts(&self) -> &[Mount] {
         &self.mounts
+    }
+
+    /// The single files that are bound: where each is found, and where it appears inside.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &Path)> {
+        self.mounts.iter().filter_map(|mount| match mount {
+            Mount::BindRo { source, target } => Some((source.as_path(), target.as_path())),
+            Mount::Overlay { .. } | Mount::Tmpfs { .. } | Mount::File { .. } | Mount::Symlink { .. } => None,
+        })
     }
 
     /// What may be used.
