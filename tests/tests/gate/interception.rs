@@ -83,7 +83,11 @@ fn one_message_without_root() {
     std::fs::create_dir(&state).unwrap();
     std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o700)).unwrap();
     let mut command = Command::new(folder.path().join("hexward"));
-    command.args(["demo", "--once", AURORA, "--state-dir"]).arg(&state).arg("--agent").arg(folder.path().join("claude"));
+    command
+        .args(["demo", "--once", AURORA, "--state-dir"])
+        .arg(&state)
+        .arg("--agent")
+        .arg(folder.path().join(agent().file_name().unwrap()));
     command.current_dir(folder.path()).env_clear().env("HEXWARD_LOG", "info");
     if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
         std::os::unix::fs::chown(&state, Some(NOBODY), Some(NOBODY)).unwrap();
