@@ -128,7 +128,8 @@ async fn midway(setup: &ProgramSetup) -> Midway {
     let run = person.say(&conversation, AURORA, true).await;
     person.watch(&run).await.until("text_delta").await;
     let (sandboxes, processes) = (program.sandboxes(), program.descendants());
-    assert!(sandboxes.len() == 1 && processes.len() >= 2, "{sandboxes:?} {processes:?}");
+    // This run's, and those of agents that are started ahead of need.
+    assert!(!sandboxes.is_empty() && processes.len() >= 2, "{sandboxes:?} {processes:?}");
     let groups = processes.iter().filter_map(|process| control_group_of(*process)).collect();
     Midway { program, person, conversation, run, groups, processes }
 }
