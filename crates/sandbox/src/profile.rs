@@ -1,6 +1,6 @@
 //! The commented data of `profiles/`: which parts of the host's file tree an agent needs, and what it may use.
 
-use jail::{Limits, Mount};
+use jail::{Calls, Limits, Mount};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Profile {
     mounts: Vec<Mount>,
+    calls: Calls,
     limits: Limits,
 }
 
@@ -28,6 +29,7 @@ pub enum ProfileError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    calls: Calls,
     library: Vec<Library>,
     folder: Vec<Folder>,
     limits: LimitsFile,
@@ -98,13 +100,19 @@ impl Profile {
         let LimitsFile { memory_mb, pids, cpu_percent, files_open } = file.limits;
         let limits =
             Limits { memory_bytes: memory_mb << 20, pids, cpu_percent: Some(cpu_percent), files_open, file_size_bytes: None };
-        Ok(Self { mounts, limits })
+        Ok(Self { mounts, calls: file.calls, limits })
     }
 
     /// What is mounted.
     #[must_use]
     pub fn mounts(&self) -> &[Mount] {
         &self.mounts
+    }
+
+    /// Which system calls may be made.
+    #[must_use]
+    pub const fn calls(&self) -> Calls {
+        self.calls
     }
 
     /// What may be used.
