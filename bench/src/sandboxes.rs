@@ -8,7 +8,7 @@ use crate::places::Places;
 use crate::report::Report;
 use crate::statistics::{millis, percentile};
 use anyhow::{Context, Result, bail};
-use jail::{AgentStdio, Isolation, Limits, Mount, Plan, Prepared};
+use jail::{AgentStdio, Calls, Isolation, Limits, Mount, Plan, Prepared};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{BTreeMap, VecDeque};
@@ -213,6 +213,7 @@ fn plan(probe: &Path, round: usize) -> Plan {
     Plan {
         id: format!("bench-{}-{round}", std::process::id()),
         isolation: Isolation::Full,
+        calls: Calls::Agent,
         argv: vec![INSIDE.into()],
         env: BTreeMap::new(),
         cwd: "/work".into(),

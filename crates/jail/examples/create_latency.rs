@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use jail::{AgentStdio, Isolation, Jail, Limits, Mount, Plan};
+use jail::{AgentStdio, Calls, Isolation, Jail, Limits, Mount, Plan};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -55,6 +55,7 @@ fn plan(round: usize, program: &str) -> Plan {
     Plan {
         id: format!("latency-{}-{round}", std::process::id()),
         isolation: Isolation::Full,
+        calls: Calls::Agent,
         argv: vec![program.into()],
         env: BTreeMap::new(),
         cwd: "/space".into(),

@@ -5,9 +5,9 @@
 //! 3. standard streams, session, file mask, resource limits,
 //! 4. every way to gain a capability, then the user and group, without supplementary groups,
 //! 5. every capability held, and the keys of the caller's session,
-//! 6. (rules on files have their place here),
+//! 6. by Landlock: files that its mounts would let it have, signals and sockets that lead outside,
 //! 7. signals, working folder, and every other descriptor on execution,
-//! 8. sockets beyond the sandbox's network, by a filter on system calls.
+//! 8. every system call that is not listed, by a filter.
 
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::channel::Channel;
 use crate::failure::{Because, failure};
 use crate::filter;
+use crate::landlock;
 use crate::privileges;
 use crate::sys;
 
@@ -68,7 +69,8 @@ fn become_agent(
     channel: &Channel,
 ) -> Result<Infallible, Failure> {
     privileges::die_with_parent()?;
-    let downgrades = separate(host_proc)?;
+    let mut downgrades = separate(host_proc)?;
+    downgrades.extend(landlock::downgrades(landlock::version(), plan.isolation));
     channel.send(&FromAgent::Separated { host_pid: host_pid(host_proc)?, downgrades })?;
     wait_for(channel)?; // until the users are written
     take_streams(&stdio).because(Step::Exec, || "the agent's standard streams can't be put in place".into())?;
@@ -81,11 +83,12 @@ fn become_agent(
     privileges::drop_capabilities()?;
     sys::leave_keyring().because(Step::Identity, || "no keyring of its own".into())?;
     privileges::die_with_parent()?;
+    landlock::confine(plan)?;
     sys::reset_signals();
     chdir(&plan.cwd).because(Step::Exec, || format!("the working folder {} can't be entered inside", plan.cwd.display()))?;
     sys::close_from_on_exec(3).because(Step::Exec, || "descriptors can't be closed".into())?;
     wait_for(channel)?; // until the listeners are there
-    filter::install()?;
+    filter::install(plan.calls)?;
     execute(plan)
 }
 

@@ -17,5 +17,5 @@ mod plan;
 mod wire;
 
 pub use client::{AgentStdio, Jail, Listeners, Prepared, command, control_pair, sweep_command};
-pub use plan::{Isolation, Limits, Mount, Plan, PlanFault};
+pub use plan::{Calls, Isolation, Limits, Mount, Plan, PlanFault};
 pub use wire::{ControlError, End, FRAME_BYTES_MAX, Failure, Filled, Inbox, Outbox, Ready, Reply, Request, Step};

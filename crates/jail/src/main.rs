@@ -5,11 +5,14 @@
 //! the argument `sweep` it removes what a killed supervisor could not, which a gateway does when it starts.
 
 mod agent;
+mod bpf;
 mod cgroups;
 mod channel;
 mod failure;
 mod filter;
 mod init;
+mod judges;
+mod landlock;
 mod mount_check;
 mod mounts;
 mod namespaces;

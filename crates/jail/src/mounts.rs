@@ -23,7 +23,7 @@ use crate::overlay::{self, Room};
 use crate::sources::{NODEV, NOSUID, RO, clone_device, clone_source, clone_tree, new_proc, new_tmpfs};
 use crate::sys;
 
-const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+pub const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 const DEVICE_LINKS: [(&str, &str); 4] =
     [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
 

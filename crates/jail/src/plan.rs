@@ -30,6 +30,17 @@ pub enum Isolation {
     NetworkOnly,
 }
 
+/// Which system calls an agent may make (`profiles/syscalls.toml`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Calls {
+    /// What the agent's executable needs that has tools only. Nothing that lies in a writable folder can be executed.
+    #[default]
+    Agent,
+    /// More: for a shell, Node.js, Python and git, which may execute what they made.
+    Code,
+}
+
 /// One sandbox. Paths are absolute and written without `.` or `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +49,9 @@ pub struct Plan {
     pub id: String,
     /// How much of the host the agent is kept from.
     pub isolation: Isolation,
+    /// Which system calls it may make. The fewer, if the plan does not say.
+    #[serde(default)]
+    pub calls: Calls,
     /// The program, as a path inside the sandbox, and its arguments.
     pub argv: Vec<String>,
     /// The whole environment; nothing is inherited.
@@ -275,6 +289,7 @@ mod tests {
         Plan {
             id: "a-1".into(),
             isolation: Isolation::Full,
+            calls: Calls::Agent,
             argv: vec!["/bin/true".into()],
             env: BTreeMap::new(),
             cwd: "/".into(),

@@ -4,7 +4,7 @@
 //! code is fine: no lock can be held by a thread that the child does not have.
 
 use std::ffi::{CStr, CString, c_int, c_uint, c_ushort};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -75,6 +75,49 @@ pub fn filter_calls(program: &[libc::sock_filter]) -> Result<(), Errno> {
     let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
     // SAFETY: the kernel only reads, and only during the call: a head that outlives it, and `len` instructions behind it.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// The kernel's version of Landlock (landlock_create_ruleset(2)).
+pub fn landlock_version() -> Result<u32, Errno> {
+    const VERSION: c_uint = 1;
+    // SAFETY: this flag asks with a null pointer and no size; no memory is passed.
+    let result = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u64>(), 0_usize, VERSION) };
+    u32::try_from(result).map_err(|_| last_errno())
+}
+
+/// A new set of Landlock's rules, for these rights on files and these scopes. Old kernels know no scopes, nor that a set
+/// may have a field for them.
+pub fn landlock_rules(files: u64, scopes: u64, knows_scopes: bool) -> Result<OwnedFd, Errno> {
+    // `struct landlock_ruleset_attr`: files, network, scopes.
+    let attributes = [files, 0, scopes];
+    let size = if knows_scopes { size_of_val(&attributes) } else { size_of::<u64>() };
+    // SAFETY: the kernel reads `size` bytes, which outlive the call.
+    let fd = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, attributes.as_ptr(), size, 0) };
+    let fd = c_int::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(last_errno)?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Grants rights on a file, or on everything below a folder.
+pub fn landlock_grant(rules: impl AsFd, beneath: impl AsFd, rights: u64) -> Result<(), Errno> {
+    const PATH_BENEATH: c_int = 1;
+    #[repr(C, packed)]
+    struct PathBeneath {
+        rights: u64,
+        parent: c_int,
+    }
+    let rule = PathBeneath { rights, parent: beneath.as_fd().as_raw_fd() };
+    let rules = rules.as_fd().as_raw_fd();
+    // SAFETY: the kernel reads the twelve bytes of `struct landlock_path_beneath_attr`, which outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_landlock_add_rule, rules, PATH_BENEATH, &raw const rule, 0) };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Puts this process under rules, for good. Takes no_new_privs.
+pub fn landlock_restrict(rules: impl AsFd) -> Result<(), Errno> {
+    // SAFETY: numbers only.
+    let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_fd().as_raw_fd(), 0) };
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
 

@@ -8,7 +8,7 @@ use crate::stock::Stock;
 use crate::supervise::{self, Control};
 use crate::transcript;
 use futures_util::future::BoxFuture;
-use jail::{Isolation, Limits, Mount, Plan, Ready};
+use jail::{Calls, Isolation, Limits, Mount, Plan, Ready};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -137,6 +137,7 @@ impl JailedDriver {
         let mut plan = Plan {
             id: spec.id.to_string(),
             isolation: Isolation::Full,
+            calls: self.profile.calls(),
             argv: std::iter::once(AGENT_INSIDE.to_owned()).chain(spec.arguments).collect(),
             env: spec.environment,
             cwd: PathBuf::from(WORK_INSIDE),
@@ -150,6 +151,8 @@ impl JailedDriver {
         };
         if let Some(scratch) = scratch {
             plan.isolation = Isolation::NetworkOnly;
+            // The developer's own programs are there too.
+            plan.calls = Calls::Code;
             plan.argv.splice(..1, [self.paths.agent.display().to_string()]);
             plan.cwd = scratch.to_owned();
             plan.host_uid = None;

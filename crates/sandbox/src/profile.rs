@@ -1,6 +1,6 @@
 //! The commented data of `profiles/`: which parts of the host's file tree an agent needs, and what it may use.
 
-use jail::{Limits, Mount};
+use jail::{Calls, Limits, Mount};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Profile {
     mounts: Vec<Mount>,
+    calls: Calls,
     limits: Limits,
 }
 
@@ -28,6 +29,7 @@ pub enum ProfileError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    calls: Calls,
     library: Vec<Library>,
     folder: Vec<Folder>,
     limits: LimitsFile,
@@ -105,18 +107,18 @@ impl Profile {
             let found = found.ok_or_else(|| ProfileError::Library(name.clone()))?;
             mounts.push(bind(&found, &Path::new("/lib").join(triple).join(name))?);
         }
-        Ok(Self::with(mounts, file.folder, file.limits))
+        Ok(Self::with(mounts, file.calls, file.folder, file.limits))
     }
 
-    /// Mounts, then writable folders, and the limits.
-    pub(crate) fn with(mut mounts: Vec<Mount>, folders: Vec<Folder>, limits: LimitsFile) -> Self {
+    /// Mounts, then writable folders; the system calls that may be made, and the limits.
+    pub(crate) fn with(mut mounts: Vec<Mount>, calls: Calls, folders: Vec<Folder>, limits: LimitsFile) -> Self {
         for Folder { path, size_mb, inodes, .. } in folders {
             mounts.push(Mount::Tmpfs { target: path, size_bytes: size_mb << 20, inodes, mode: 0o700 });
         }
         let LimitsFile { memory_mb, pids, cpu_percent, files_open } = limits;
         let limits =
             Limits { memory_bytes: memory_mb << 20, pids, cpu_percent: Some(cpu_percent), files_open, file_size_bytes: None };
-        Self { mounts, limits }
+        Self { mounts, calls, limits }
     }
 
     /// What is mounted.
@@ -131,6 +133,12 @@ impl Profile {
             Mount::BindRo { source, target } => Some((source.as_path(), target.as_path())),
             Mount::Overlay { .. } | Mount::Tmpfs { .. } | Mount::File { .. } | Mount::Symlink { .. } => None,
         })
+    }
+
+    /// Which system calls may be made.
+    #[must_use]
+    pub const fn calls(&self) -> Calls {
+        self.calls
     }
 
     /// What may be used.

@@ -5,7 +5,7 @@ use crate::danger::Dangers;
 use crate::driver::Listeners;
 use crate::error::SandboxError;
 use crate::supervise::Control;
-use jail::{Isolation, Limits, Mount, Plan};
+use jail::{Calls, Isolation, Limits, Mount, Plan};
 use policy::SandboxId;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -162,6 +162,7 @@ impl ProgramProfile {
         Plan {
             id: spec.id.to_string(),
             isolation: Isolation::Full,
+            calls: Calls::Code,
             argv: spec.argv.clone(),
             env,
             cwd: Self::project_inside(&spec.project),

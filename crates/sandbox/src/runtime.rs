@@ -1,7 +1,7 @@
 //! `profiles/code.toml`: what the fuller runtime's image is assembled from, and how a sandbox sees it.
 
 use crate::profile::{Folder, LimitsFile, Profile, ProfileError};
-use jail::Mount;
+use jail::{Calls, Mount};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -77,6 +77,6 @@ impl CodeRuntime {
             ["bin", "lib", "lib64"]
                 .map(|name| Mount::Symlink { target: Path::new("/").join(name), points_to: Path::new("usr").join(name) }),
         );
-        Ok(Profile::with(mounts, self.folder, self.limits))
+        Ok(Profile::with(mounts, Calls::Code, self.folder, self.limits))
     }
 }

@@ -1,6 +1,7 @@
 //! What the tests execute inside sandboxes: says in JSON what it sees and what it may do. Not part of the product.
 
 mod sockets;
+mod wall;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,6 +30,12 @@ fn main() -> ExitCode {
         ["facts", ..] => facts(),
         ["attack", ..] => json!({ "attacks": attack(), "sockets": sockets::odd(), "calls": odd_calls() }),
         ["sockets", ..] => json!({ "odd": sockets::odd(), "calls": odd_calls(), "plain": sockets::plain() }),
+        ["calls", ..] => wall::calls(),
+        ["files", folder] => {
+            // Until the test has prepared what is around.
+            let _line = std::io::stdin().read_line(&mut String::new());
+            wall::files(folder)
+        }
         ["strange-call", which] => strange_call(which),
         ["forbid-filters", program] => forbid_filters(program),
         ["connect", addresses @ ..] => addresses.iter().map(|address| connect(address)).collect(),

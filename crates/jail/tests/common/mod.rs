@@ -12,7 +12,9 @@ use std::sync::RwLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use jail::{AgentStdio, ControlError, End, Failure, Isolation, Jail, Limits, Listeners, Mount, Plan, Prepared, Ready, Reply};
+use jail::{
+    AgentStdio, Calls, ControlError, End, Failure, Isolation, Jail, Limits, Listeners, Mount, Plan, Prepared, Ready, Reply,
+};
 use serde_json::Value;
 
 pub const TIMEOUT: Duration = Duration::from_secs(20);
@@ -89,6 +91,7 @@ pub fn plan(stage: &Stage, words: &[&str]) -> Plan {
     Plan {
         id: format!("test-{}-{number}-end", std::process::id()),
         isolation: Isolation::Full,
+        calls: Calls::Agent,
         argv: std::iter::once("/probe").chain(words.iter().copied()).map(str::to_owned).collect(),
         env: BTreeMap::from([("ONLY".to_owned(), "this=1".to_owned())]),
         cwd: "/space".into(),
