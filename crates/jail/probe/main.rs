@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "attacks are made of bare system calls")]
 
 mod after;
+mod calls;
 mod files;
 mod floods;
 mod gateway;
@@ -35,6 +36,7 @@ const GROUPS: &[(&str, &[Probe])] = &[
     ("identity", identity::PROBES),
     ("namespaces", namespaces::PROBES),
     ("processes", processes::PROBES),
+    ("calls", calls::PROBES),
     ("sockets", sockets::PROBES),
     ("http", http::PROBES),
     ("requests", requests::PROBES),

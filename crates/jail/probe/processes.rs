@@ -98,7 +98,7 @@ pub const PROBES: &[Probe] = &[
 ];
 
 /// Refused by a rule, not because the arguments made no sense.
-fn policy(result: std::io::Result<c_long>) -> Seen {
+pub fn policy(result: std::io::Result<c_long>) -> Seen {
     let outcome = refused(result);
     let by_rule = ["EPERM", "ENOSYS", "EACCES"].contains(&outcome.observed.as_str());
     seen(outcome.pass && by_rule, outcome.observed)
