@@ -12,7 +12,8 @@ fn with_a_pool(size: usize, agent: Option<std::path::PathBuf>) -> Setup {
 }
 
 async fn until_ready(gate: &TestGate, count: usize) {
-    for _ in 0..600 {
+    // After a start that failed on a busy machine the pool pauses half a minute.
+    for _ in 0..2400 {
         if gate.gateway.runs.agents_ready() == count {
             return;
         }
