@@ -11,7 +11,7 @@ use sandbox::{AgentEvent, PastMessage, SandboxError, TurnResult};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::RunEnd;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// Events between the proxy and the conductor; the proxy waits when it is full.
@@ -31,6 +31,8 @@ pub(crate) struct Conductor {
     pub(crate) writes: bool,
     pub(crate) feed: Feed,
     pub(crate) stop: CancellationToken,
+    /// One of the places for runs at the same time.
+    pub(crate) place: OwnedSemaphorePermit,
 }
 
 /// How a run came out.
@@ -243,6 +245,8 @@ impl Conductor {
             self.runs.park(Parked { user: self.user, conversation: self.conversation, kind, agent }).await;
         }
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // Whoever hears of the end may begin the next run at once.
+        drop(self.place);
         self.feed.push(EventBody::RunEnded { outcome, code, message, cost_microusd, turns, duration_ms });
         self.runs.retire(self.run);
     }

@@ -179,11 +179,9 @@ impl Runs {
             writes,
             feed: live.feed,
             stop: live.stop,
+            place,
         };
-        self.tasks.spawn(async move {
-            conductor.conduct(message).await;
-            drop(place);
-        });
+        self.tasks.spawn(conductor.conduct(message));
         Ok(run)
     }
 
