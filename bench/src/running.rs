@@ -53,7 +53,7 @@ impl Times {
 
 pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
     if !places.agent.is_file() {
-        report.skip("runs", "the agent is missing: scripts/setup.sh demo");
+        report.skip("runs", "the agent is missing: hexward agent install");
         return Ok(());
     }
     let provider = Provider::start(None)?;

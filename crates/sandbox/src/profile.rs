@@ -46,9 +46,9 @@ struct Library {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Folder {
-    path: PathBuf,
-    size_mb: u64,
-    inodes: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) size_mb: u64,
+    pub(crate) inodes: u64,
     #[serde(rename = "reason")]
     _reason: String,
 }

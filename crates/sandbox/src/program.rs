@@ -4,6 +4,7 @@
 use crate::danger::Dangers;
 use crate::driver::Listeners;
 use crate::error::SandboxError;
+use crate::profile::Folder;
 use crate::supervise::Control;
 use jail::{Calls, Isolation, Limits, Mount, Plan};
 use policy::SandboxId;
@@ -36,16 +37,6 @@ struct File {
 struct Named {
     path: String,
     reason: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Folder {
-    path: PathBuf,
-    size_mb: u64,
-    inodes: u64,
-    #[serde(rename = "reason")]
-    _reason: String,
 }
 
 #[derive(Deserialize)]

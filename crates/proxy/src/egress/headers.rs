@@ -2,6 +2,7 @@
 //! key an allowed host would be a letter box. The operator's goes into one header, after everything else was removed.
 
 use super::redact::Redactor;
+use crate::messages::headers::connection_names;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// What belongs to one connection (RFC 9110, 7.6.1) or is set anew for the next one.
@@ -96,12 +97,6 @@ fn copy<'a>(pairs: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> H
 fn is_credential(name: &str) -> bool {
     let words = name.split(['-', '_']).any(|word| CREDENTIAL_WORDS.contains(&word));
     words || name.contains("api-key") || name.contains("access-key") || name.contains("private-key") || name.contains("api_key")
-}
-
-/// Headers that the sender itself declares to be of one hop.
-fn connection_names(headers: &HeaderMap) -> Vec<String> {
-    let lists = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect()
 }
 
 #[cfg(test)]

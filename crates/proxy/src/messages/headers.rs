@@ -57,7 +57,7 @@ fn pass(from: &HeaderMap, allowed: impl Fn(&HeaderName) -> bool) -> HeaderMap {
 }
 
 /// Headers that the sender itself declares to be of one hop.
-fn connection_names(headers: &HeaderMap) -> Vec<String> {
+pub(crate) fn connection_names(headers: &HeaderMap) -> Vec<String> {
     let lists = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     lists.flat_map(|list| list.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect()
 }

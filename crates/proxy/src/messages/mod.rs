@@ -6,7 +6,7 @@ mod betas;
 mod body;
 mod callers;
 mod forward;
-mod headers;
+pub(crate) mod headers;
 mod meter;
 mod parse;
 mod sse;
