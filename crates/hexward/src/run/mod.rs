@@ -58,12 +58,14 @@ async fn confined(args: &RunArgs) -> Result<u8> {
         trusted_pem: ca.certificate_pem().to_owned(),
         stdio: streams.inside()?,
     };
+    // From here on a signal ends the command in an orderly way, whenever it comes; before there is nothing to end.
+    let stopped = stopped()?;
     let program = profile.start(&jail, spec).await.map_err(refusal)?;
     let downgrades = program.downgrades.clone();
     let (listeners, upper, life) = program.split();
     let network = network::Network::serve(id, ca, listeners).await?;
     let session = streams.begin()?;
-    let ended = life.end(stopped()?).await;
+    let ended = life.end(stopped).await;
     session.end().await;
     let denied = network.end().await;
     let end = ended?;
@@ -101,7 +103,8 @@ fn refusal(error: SandboxError) -> anyhow::Error {
     }
 }
 
-/// The number of the signal that asks this program to end. With a terminal its keys go to the command instead.
+/// The number of the signal that asks this program to end, counted from this call on. With a terminal its keys go to the
+/// command instead.
 fn stopped() -> Result<impl Future<Output = u8>> {
     let (mut interrupt, mut terminate, mut hangup) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
