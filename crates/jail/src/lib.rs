@@ -13,9 +13,13 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod helping;
+mod order;
 mod plan;
 mod wire;
 
 pub use client::{AgentStdio, Jail, Listeners, Prepared, command, control_pair, sweep_command};
-pub use plan::{Calls, Isolation, Limits, Mount, Plan, PlanFault};
-pub use wire::{ControlError, End, FRAME_BYTES_MAX, Failure, Filled, Inbox, Outbox, Ready, Reply, Request, Step};
+pub use helping::Helper;
+pub use order::{Order, Slot, Template};
+pub use plan::{Calls, HOST_UID_FIRST, HOST_UIDS, Isolation, Limits, Mount, Plan, PlanFault};
+pub use wire::{ControlError, End, FRAME_BYTES_MAX, Failure, Filled, HelperWord, Inbox, Outbox, Ready, Reply, Request, Step};

@@ -16,6 +16,11 @@ const FILES_OPEN_MIN: u64 = 16;
 /// How far a sandbox's first process is from its agent among the host's users (see [`Plan::host_uid`]).
 const FIRST_PROCESS_AFTER: u32 = 100_000;
 
+/// Users of a gateway's sandboxes on the host: one each, nobody else's, taken in turn.
+pub const HOST_UID_FIRST: u32 = 2_000_000;
+/// How many there are.
+pub const HOST_UIDS: u32 = 60_000;
+
 /// Ports that every sandbox captures, so they can't be asked for again.
 const STANDARD_PORTS: [u16; 3] = [53, 80, 443];
 
@@ -259,7 +264,7 @@ impl Limits {
     }
 }
 
-fn ensure(holds: bool, fault: impl FnOnce() -> String) -> Result<(), PlanFault> {
+pub(crate) fn ensure(holds: bool, fault: impl FnOnce() -> String) -> Result<(), PlanFault> {
     if holds { Ok(()) } else { Err(PlanFault(fault())) }
 }
 

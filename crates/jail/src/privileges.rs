@@ -80,6 +80,35 @@ fn drop_bounding_set() -> Result<(), Errno> {
     flow.break_value().unwrap_or(Ok(()))
 }
 
+/// What building and ending sandboxes takes; a helper and what it forks keep no more.
+const HELPERS: CapabilitySet = CapabilitySet::SYS_ADMIN
+    .union(CapabilitySet::NET_ADMIN)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::CHOWN)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::SYS_RESOURCE)
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::SYS_CHROOT);
+
+/// Drops what a helper has no use for, and with it the whole of what it could gain by executing something. Its memory is
+/// nobody's to read.
+pub fn keep_only_the_helpers() -> Result<(), Failure> {
+    let say = || "capabilities can't be dropped".into();
+    let held = rustix::thread::capabilities(None).because(Step::Identity, say)?;
+    let kept = held.permitted & HELPERS;
+    let sets = CapabilitySets { effective: held.effective & kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    clear_ambient_capability_set().because(Step::Identity, say)?;
+    set_capabilities(None, sets).because(Step::Identity, say)?;
+    set_no_new_privs(true).because(Step::Identity, say)?;
+    be_opaque()
+}
+
 /// Bounds what each process of the agent may use. A lower bound that the caller already has stays.
 pub fn limit_resources(limits: &Limits) -> Result<(), Failure> {
     let bounds = [

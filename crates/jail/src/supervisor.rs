@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
 
+use crate::authority::{self, Authority};
 use crate::cgroups::Cgroups;
 use crate::channel::Channel;
 use crate::failure::{Because, failure};
@@ -34,8 +35,8 @@ const ERRAND_WAIT: Duration = Duration::from_secs(20);
 const KILLED: End = End { code: None, signal: Some(libc::SIGKILL), oom_killed: false };
 
 /// Serves one sandbox on the control socket, until nothing of it is left.
-pub fn serve(control: &UnixStream) -> Result<(), ControlError> {
-    let mut gateway = Gateway { control, inbox: Inbox::default() };
+pub fn serve(control: &UnixStream, authority: &Authority<'_>) -> Result<(), ControlError> {
+    let mut gateway = Gateway { control, inbox: Inbox::default(), authority };
     let mut prepared = match Prepared::make() {
         Ok(prepared) => prepared,
         Err(failure) => return gateway.refuse(failure),
@@ -56,6 +57,10 @@ pub fn serve(control: &UnixStream) -> Result<(), ControlError> {
             prepared.sandbox.end();
             Ok(())
         }
+        Err(ControlError::Failed(failure)) => {
+            prepared.sandbox.end();
+            gateway.reply(&Reply::Failed(failure), Vec::new())
+        }
         Err(error) => {
             prepared.sandbox.end();
             let message = format!("no plan with three standard streams arrived: {error}");
@@ -68,13 +73,14 @@ pub fn serve(control: &UnixStream) -> Result<(), ControlError> {
 struct Gateway<'a> {
     control: &'a UnixStream,
     inbox: Inbox,
+    authority: &'a Authority<'a>,
 }
 
 impl Gateway<'_> {
     /// Waits for the plan; nothing if the sandbox's first process is gone before.
     fn receive_plan(&mut self, init: Option<&OwnedFd>) -> Result<Option<(Plan, AgentStdio)>, ControlError> {
         loop {
-            if let Some(plan) = self.inbox.take()? {
+            if let Some(plan) = self.authority.take(&mut self.inbox)? {
                 let streams = <[OwnedFd; 3]>::try_from(self.inbox.take_fds());
                 let [stdin, stdout, stderr] = streams.map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
                 return Ok(Some((plan, AgentStdio { stdin, stdout, stderr })));
@@ -153,7 +159,7 @@ impl Prepared {
 
     /// Sets what the plan decides outside, and hands it to the first process. Only after this there is an agent.
     fn begin(&mut self, plan: &Plan, stdio: AgentStdio) -> Result<(), Failure> {
-        plan.validate().map_err(|fault| failure(Step::Plan, format!("the plan is not valid: {fault}")))?;
+        plan.validate().map_err(|fault| authority::refusal(&fault))?;
         self.sandbox.cgroups.limit(&plan.limits)?;
         self.network.listen_on(&plan.extra_ports)?;
         let sent = Outbox::new(plan, stdio.into_fds()).and_then(|mut errand| errand.flush(&self.errand));
