@@ -20,6 +20,7 @@ pub const SCENARIOS: &[(&str, &str)] = scenarios![
     "overloaded.toml",
     "oversize-line.toml",
     "rate-limited.toml",
+    "run-code.toml",
     "slow.toml",
     "stall.toml",
     "thinking.toml",

@@ -5,7 +5,7 @@ use crate::person::Person;
 use crate::watch::{Started, Watching, left_of};
 use crate::{logs, places};
 use fake::{Exchange, Fake, FakeConfig};
-use hexward::config::{Config, Egress};
+use hexward::config::{AppFolder, Config, Egress};
 use hexward::gateway::{Gateway, driver};
 use parking_lot::Mutex;
 use policy::Microusd;
@@ -49,6 +49,10 @@ pub struct Setup {
     pub runs: RunSettings,
     /// What sandboxes may reach beside the model and their tools.
     pub egress: Egress,
+    /// Apps beside the map.
+    pub apps: Vec<AppFolder>,
+    /// The runtime for code; none is the one that was built for all tests.
+    pub runtime: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -75,6 +79,8 @@ impl Default for Setup {
                 danger_accept_downgrades: true,
             },
             egress: Egress::default(),
+            apps: Vec::new(),
+            runtime: None,
         }
     }
 }
@@ -154,6 +160,8 @@ impl TestGate {
             day_limit: setup.day_limit,
             runs: setup.runs,
             egress: setup.egress,
+            apps: setup.apps,
+            runtime_path: setup.runtime.unwrap_or_else(places::runtime_folder),
             public_url: None,
         };
         let started = Arc::new(Mutex::new(Vec::new()));

@@ -139,7 +139,7 @@ pub(crate) enum AgentCommand {
 #[derive(Args)]
 pub(crate) struct RuntimeArgs {
     /// The image's folder.
-    #[arg(long, value_name = "DIR", default_value = ".hexward/runtime/code")]
+    #[arg(long, value_name = "DIR", default_value = crate::demo::RUNTIME_FOLDER)]
     pub(crate) folder: PathBuf,
 }
 

@@ -1,10 +1,12 @@
 //! Configuration: one file for most things, the environment for secrets and for what host applications already name there.
 //! It is parsed and checked as a whole before a port opens, and every fault is listed.
 
+mod apps;
 mod egress;
 mod environment;
 mod faults;
 
+pub use apps::AppFolder;
 pub use egress::Egress;
 pub use environment::{Environment, load as load_environment};
 pub use faults::Faults;
@@ -35,6 +37,7 @@ struct File {
     budget: BudgetFile,
     runs: RunsFile,
     egress: Vec<egress::EgressFile>,
+    apps: Vec<apps::AppFile>,
 }
 
 /// Whether strangers are let in.
@@ -73,6 +76,8 @@ impl Default for ListenFile {
 struct AgentFile {
     path: Option<PathBuf>,
     jail: Option<PathBuf>,
+    /// The image of the runtime for code.
+    runtime: Option<PathBuf>,
     /// `false` leaves the agent to dial the provider's own name, which is intercepted.
     base_url: Option<bool>,
 }
@@ -142,6 +147,10 @@ pub struct Config {
     pub runs: RunSettings,
     /// What sandboxes may reach beside the model and their tools.
     pub egress: Egress,
+    /// The apps beside the one that comes with the gateway.
+    pub apps: Vec<AppFolder>,
+    /// The image of the runtime for code.
+    pub runtime_path: PathBuf,
     /// The address under which people reach the gateway.
     pub public_url: Option<String>,
 }
@@ -152,6 +161,8 @@ pub struct Defaults {
     pub agent_path: PathBuf,
     /// The program that confines, beside this one.
     pub jail_path: PathBuf,
+    /// The runtime for code, as `hexward runtime-build` leaves it.
+    pub runtime_path: PathBuf,
     /// For the database and small files.
     pub state_dir: PathBuf,
 }
@@ -193,6 +204,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     let public_url = environment.public_url(&mut faults);
     let production = file.deployment == Deployment::Production || environment.says_production();
     let egress = egress::read(&file.egress, environment, production, &mut faults);
+    let apps = apps::read(&file.apps, environment, mode, &mut faults);
     let run_budget = dollars("budget.run_usd", file.budget.run_usd, &mut faults);
     let day_limit = dollars("budget.day_usd", file.budget.day_usd, &mut faults);
     let limits = &file.runs;
@@ -231,6 +243,8 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         day_limit,
         runs,
         egress,
+        apps,
+        runtime_path: file.agent.runtime.unwrap_or(defaults.runtime_path),
         public_url,
     })
 }

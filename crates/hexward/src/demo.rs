@@ -15,6 +15,8 @@ const RUN_CAP: Microusd = Microusd::dollars(1);
 const DAY_CAP: Microusd = Microusd::dollars(5);
 /// Where agents are installed when nobody says otherwise.
 pub const AGENT_FOLDER: &str = ".hexward/agent";
+/// Where the runtime for code is when nobody says otherwise.
+pub const RUNTIME_FOLDER: &str = ".hexward/runtime/code";
 
 /// Runs the demo, or one message of it.
 pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
@@ -102,6 +104,7 @@ pub fn defaults(state_dir: PathBuf) -> Result<Defaults> {
     Ok(Defaults {
         agent_path: PathBuf::from(AGENT_FOLDER).join(crate::CURRENT_EXECUTABLE),
         jail_path: own.with_file_name("hexward-jail"),
+        runtime_path: PathBuf::from(RUNTIME_FOLDER),
         state_dir,
     })
 }
@@ -126,7 +129,12 @@ mod tests {
             config::load_environment(folder.path(), std::iter::empty()).expect("an environment"),
             |environment, (name, value)| environment.with(name, Some(value.to_owned())),
         );
-        let defaults = Defaults { agent_path: "a".into(), jail_path: "j".into(), state_dir: folder.path().join("state") };
+        let defaults = Defaults {
+            agent_path: "a".into(),
+            jail_path: "j".into(),
+            runtime_path: "r".into(),
+            state_dir: folder.path().join("state"),
+        };
         let wide = config::load(Some(&file), &environment, defaults).expect("usable");
         assert_eq!((wide.runs.run_budget, wide.day_limit), (Microusd::dollars(100), Microusd::dollars(1000)), "as configured");
         let capped = capped(wide);

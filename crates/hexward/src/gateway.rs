@@ -1,6 +1,7 @@
 //! Wires the rooms to one gateway, and ends them in order.
 
 use crate::agent::Installed;
+use crate::apps;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::secrets;
@@ -13,7 +14,6 @@ use proxy::{App, Proxy};
 use runs::{Parts, RunApp, Runs};
 use sandbox::{Driver, JailedDriver, JailedPaths, Mode, Profile};
 use secrecy::{ExposeSecret, SecretString};
-use std::collections::HashMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -25,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 const SWEEP_PAUSE: Duration = Duration::from_secs(60);
-const TOOL_WAIT: Duration = Duration::from_secs(30);
-const TOOL_RESULT_BYTES_MAX: usize = 4 << 20;
+pub(crate) const TOOL_WAIT: Duration = Duration::from_secs(30);
+pub(crate) const TOOL_RESULT_BYTES_MAX: usize = 4 << 20;
 /// Whom remote callers are, as a principal.
 const CALLER_ISSUER: &str = "hexward:callers";
 
@@ -73,7 +73,10 @@ impl Gateway {
         let upstream = ModelUpstream::new(&config.upstream, config.api_key)?;
         let hosts = Hosts::new(config.egress.rules, &config.egress.secrets)?;
         let proxy = Arc::new(Proxy::new(store.clone(), Arc::clone(&clock), upstream, name.clone(), config.day_limit, hosts));
-        let app = start_hexmap(&store, &clock, &tasks, &stop).await?;
+        let mut apps = vec![start_hexmap(&store, &clock, &tasks, &stop).await?];
+        for folder in config.apps {
+            apps.push(apps::connect(folder)?);
+        }
         tasks.spawn(sweep_regularly(store.clone(), Arc::clone(&clock), stop.clone()));
         warn_of(config.mode);
         let parts = Parts {
@@ -81,7 +84,7 @@ impl Gateway {
             clock: Arc::clone(&clock),
             proxy: Arc::clone(&proxy),
             driver,
-            apps: HashMap::from([(app.app.manifest.id.clone(), app)]),
+            apps: apps.into_iter().map(|app| (app.app.manifest.id.clone(), app)).collect(),
             gateway: name,
             settings: config.runs,
         };
@@ -131,11 +134,11 @@ pub fn driver(config: &Config) -> Result<JailedDriver> {
     let paths = JailedPaths { agent, jail, scratch: config.state_dir.join("scratch") };
     let Some(installed) = Installed::of(&config.agent_path)? else {
         // For development: an executable that somebody put elsewhere, with the host's own libraries.
-        return Ok(JailedDriver::new(config.mode, paths, Profile::agent()?));
+        return apps::with_runtimes(JailedDriver::new(config.mode, paths, Profile::agent()?), config);
     };
     let profile = Profile::agent_in(&installed.image())
         .context("the installed agent does not fit this gateway: run `hexward agent install`")?;
-    Ok(JailedDriver::new(config.mode, paths, profile).sealed(installed.seal))
+    apps::with_runtimes(JailedDriver::new(config.mode, paths, profile).sealed(installed.seal), config)
 }
 
 /// Binds an address or says who holds it.
@@ -207,9 +210,9 @@ async fn sweep(store: &Store, gateway: &str, clock: &dyn Clock) -> Result<()> {
 async fn start_hexmap(store: &Store, clock: &Arc<dyn Clock>, tasks: &TaskTracker, stop: &CancellationToken) -> Result<RunApp> {
     let manifest = Manifest::parse(hexmap::MANIFEST)?;
     let credential = secrets::random_hex()?;
-    let (url, served) = match &manifest.mcp.server {
-        McpServer::Url(url) => (url.clone(), None),
-        McpServer::Builtin => {
+    let (url, served) = match manifest.mcp.as_ref().map(|mcp| &mcp.server) {
+        Some(McpServer::Url(url)) => (url.clone(), None),
+        Some(McpServer::Builtin) | None => {
             let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "app hexmap").await?;
             (format!("http://{}{}", listener.local_addr()?, hexmap::PATH), Some(listener))
         }
@@ -229,7 +232,7 @@ async fn start_hexmap(store: &Store, clock: &Arc<dyn Clock>, tasks: &TaskTracker
         timeout: TOOL_WAIT,
         result_bytes_max: TOOL_RESULT_BYTES_MAX,
     };
-    let upstream = McpUpstream::new(config)?;
+    let upstream = Some(McpUpstream::new(config)?);
     Ok(RunApp { app: Arc::new(App { manifest, upstream }), prompt: hexmap::PROMPT.to_owned() })
 }
 

@@ -3,6 +3,8 @@
 //! A library, so that the tests of the whole gateway start the same wiring that the program starts.
 
 mod agent;
+mod app_files;
+mod apps;
 mod arguments;
 pub mod clock;
 pub mod config;

@@ -27,9 +27,10 @@ struct Seen {
 /// Sends the message and prints what happens. Success means: the agent finished, and each tool it called took effect in the end.
 pub async fn once(gateway: &Gateway, app: &str, text: &str, writes: bool) -> Result<ExitCode> {
     let message = UserMessage::parse(text)?;
-    if gateway.runs.app(app).is_none() {
-        bail!("--app: there is no app called {app:?}");
-    }
+    let Some(chosen) = gateway.runs.app(app) else {
+        bail!("--app: there is no app called {app:?}; the configuration names apps under [[apps]]");
+    };
+    let has_tools = chosen.app.manifest.mcp.is_some();
     let now = gateway.clock.now();
     let user = gateway.store.user_of(ISSUER, SUBJECT, now).await?;
     let conversation = gateway.store.create_conversation(user, app, now).await?;
@@ -58,7 +59,7 @@ pub async fn once(gateway: &Gateway, app: &str, text: &str, writes: bool) -> Res
     let journaled = journal.iter().filter(|(_, _, state)| state == "done").count();
     // An agent may try again after a failed call; what counts is the last call of each tool, so that a change that was refused is
     // not made good by a look afterwards. The journal must say so too.
-    let took_effect = seen.tools.values().all(|ok| *ok) && journaled > 0;
+    let took_effect = seen.tools.values().all(|ok| *ok) && (journaled > 0 || !has_tools);
     let success = seen.outcome == "finished" && took_effect;
     let last = json!({
         "type": "outcome", "success": success, "outcome": seen.outcome, "code": seen.code, "message": seen.message,

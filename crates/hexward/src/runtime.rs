@@ -2,7 +2,7 @@
 
 use crate::arguments::RuntimeArgs;
 use anyhow::{Context, Result, bail};
-use sandbox::{CodeRuntime, Tree};
+use sandbox::{CodeRuntime, Profile, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::io::Write;
@@ -61,6 +61,10 @@ fn collect(runtime: &CodeRuntime) -> Result<Files> {
         for root in roots {
             walk(&root, tree, &mut files)?;
         }
+    }
+    // The agent itself runs in this image, too.
+    for (source, target) in Profile::agent()?.files() {
+        files.insert(inside(target), source.to_owned());
     }
     let needed = libraries(files.values())?;
     for library in needed {

@@ -28,7 +28,7 @@ pub use egress::{
     RuleError, Scheme, classify, is_plain_path, vet_address,
 };
 pub use ids::{CallId, ConversationId, IdError, RunId, SandboxId, UserId};
-pub use manifest::{AgentManifest, Manifest, ManifestError, McpManifest, McpServer, ToolEffect, ToolRule};
+pub use manifest::{AgentManifest, Manifest, ManifestError, McpManifest, McpServer, RuntimeKind, ToolEffect, ToolRule};
 pub use message::{MESSAGE_CHARS_MAX, MessageError, UserMessage};
 pub use money::Microusd;
 pub use prices::{ModelPrice, Rates, is_version_of, price_of};

@@ -18,9 +18,10 @@ pub struct Manifest {
     pub suggestions: Vec<String>,
     /// The agent.
     pub agent: AgentManifest,
-    /// Its tools' server.
-    pub mcp: McpManifest,
+    /// Its tools' server. An app without one has an agent that talks, or that does what it does inside its sandbox.
+    pub mcp: Option<McpManifest>,
     /// What each tool may do. A tool that is not listed does not exist for the agent.
+    #[serde(default)]
     pub tools: BTreeMap<String, ToolRule>,
     /// Resource addresses (or prefixes ending in `/`) that the app's pages and the agent may read.
     #[serde(default)]
@@ -39,6 +40,25 @@ pub struct AgentManifest {
     /// Output tokens of one model call at most.
     #[serde(default = "output_default")]
     pub output_tokens_max: u32,
+    /// What its sandbox holds.
+    #[serde(default)]
+    pub runtime: RuntimeKind,
+    /// The program of the code runtime and its arguments: a name in `/usr/bin`, or a path below `/app` or `/usr/bin`.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// The folder of the app's own files, beside the manifest: read-only at `/app` inside.
+    pub files: Option<String>,
+}
+
+/// What an agent's sandbox holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuntimeKind {
+    /// The agent's executable and its libraries; it has the app's tools only.
+    #[default]
+    Agent,
+    /// Shell, Node, Python and git beside it, and a command of the app's own that starts the agent.
+    Code,
 }
 
 const fn turns_default() -> u32 {
@@ -139,16 +159,35 @@ impl Manifest {
         };
         let reason = if !name(&manifest.id) {
             "id must be lower-case letters, digits and hyphens, at most 32"
-        } else if !name(&manifest.mcp.name) {
+        } else if manifest.mcp.as_ref().is_some_and(|mcp| !name(&mcp.name)) {
             "mcp.name must be lower-case letters, digits and hyphens, at most 32"
         } else if !manifest.tools.keys().all(tool) {
             "tool names must be letters, digits, _ and -"
         } else if manifest.agent.turns_max == 0 || manifest.agent.output_tokens_max == 0 {
             "agent.turns_max and agent.output_tokens_max must be at least 1"
+        } else if manifest.mcp.is_none() && !(manifest.tools.is_empty() && manifest.resources.is_empty()) {
+            "tools and resources need an [mcp] server that has them"
+        } else if let Some(reason) = manifest.agent.fault() {
+            reason
         } else {
             return Ok(manifest);
         };
         Err(ManifestError::Value { id: manifest.id, reason: reason.to_owned() })
+    }
+
+    /// The runtime its agents are started in, as drivers know it: each app that brings a command has one of its own.
+    #[must_use]
+    pub fn runtime(&self) -> String {
+        match self.agent.runtime {
+            RuntimeKind::Agent => "agent".to_owned(),
+            RuntimeKind::Code => format!("code-{}", self.id),
+        }
+    }
+
+    /// What the model sees before the name of each of the app's tools.
+    #[must_use]
+    pub fn tool_prefix(&self) -> Option<String> {
+        self.mcp.as_ref().map(|mcp| format!("mcp__{}__", mcp.name))
     }
 
     /// The tools an agent gets: reads always, writes when the user switched them on.
@@ -161,6 +200,32 @@ impl Manifest {
     #[must_use]
     pub fn allows_resource(&self, uri: &str) -> bool {
         self.resources.iter().any(|allowed| uri == allowed || (allowed.ends_with('/') && uri.starts_with(allowed.as_str())))
+    }
+}
+
+impl AgentManifest {
+    /// What of runtime, command and files can't be, or can't be together.
+    fn fault(&self) -> Option<&'static str> {
+        let plain = |text: &str| text.split('/').all(|part| !matches!(part, "" | "." | "..")) && !text.contains(['\0', '\\']);
+        let program = |text: &str| {
+            let below = |folder| text.strip_prefix(folder).is_some_and(plain);
+            below("/app/") || below("/usr/bin/") || plain(text) && !text.contains('/')
+        };
+        match (self.runtime, self.command.first()) {
+            (RuntimeKind::Agent, Some(_)) => Some("agent.command needs agent.runtime = \"code\""),
+            (RuntimeKind::Agent, None) if self.files.is_some() => Some("agent.files needs agent.runtime = \"code\""),
+            (RuntimeKind::Code, None) => Some("agent.command must say what agent.runtime = \"code\" starts"),
+            (RuntimeKind::Code, Some(first)) if !program(first) => {
+                Some("agent.command must begin with a program's name, or a path below /app/ or /usr/bin/ without . and ..")
+            }
+            (RuntimeKind::Code, Some(_)) if self.files.as_ref().is_some_and(|files| !plain(files)) => {
+                Some("agent.files must be a folder beside app.toml, without . and ..")
+            }
+            (RuntimeKind::Code, Some(_)) if self.command.iter().any(|word| word.contains('\0')) => {
+                Some("agent.command must not contain NUL")
+            }
+            (RuntimeKind::Agent, None) | (RuntimeKind::Code, Some(_)) => None,
+        }
     }
 }
 
@@ -204,5 +269,29 @@ mod tests {
         assert!(fault("\"builtin\"", "\"stdio: sh\"").contains("builtin"));
         assert!(fault("\"builtin\"", "\"http://tools.example/mcp\"").contains("loopback"));
         assert!(fault("id = \"demo\"", "id = \"../x\"").contains("id must be"));
+    }
+
+    #[test]
+    fn a_command_and_files_belong_to_the_code_runtime() {
+        let text = |agent: &str| {
+            format!("id = 'demo'\ntitle = 'D'\ngreeting = 'g'\n[agent]\nmodel = 'claude-sonnet-5-5'\nruntime = 'code'\n{agent}")
+        };
+        let good = Manifest::parse(&text("command = ['node', '/app/agent.mjs']\nfiles = 'agent/dist'")).expect("good");
+        assert_eq!((good.runtime().as_str(), good.tool_prefix()), ("code-demo", None));
+        assert!(good.tools_offered(true).is_empty());
+        Manifest::parse(&text("command = ['/app/bin/start']")).expect("a program of the app's own");
+        let fault = |agent: &str| Manifest::parse(&text(agent)).expect_err(agent).to_string();
+        assert!(fault("").contains("agent.command must say"));
+        for program in ["", "/bin/sh", "../sh", "a/b", "/app/../usr/bin/node", "/app//x", "/app/", "/usr/bin/./node", "/etc/x"] {
+            assert!(fault(&format!("command = ['{program}']")).contains("agent.command must begin"), "{program}");
+        }
+        for files in ["", ".", "..", "../x", "/etc", "a/../b", "a//b", "a/"] {
+            assert!(fault(&format!("command = ['node']\nfiles = '{files}'")).contains("agent.files must be"), "{files}");
+        }
+        assert!(fault("command = ['node', \"a\\u0000\"]").contains("NUL"));
+        assert!(fault("command = ['node']\n[tools.x]\neffect = 'read'").contains("need an [mcp] server"));
+        let agent = |more: &str| text(more).replace("runtime = 'code'", "");
+        assert!(Manifest::parse(&agent("command = ['node']")).is_err() && Manifest::parse(&agent("files = 'x'")).is_err());
+        Manifest::parse(&agent("")).expect("an app without tools");
     }
 }

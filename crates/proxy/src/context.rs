@@ -23,8 +23,8 @@ pub(crate) const DENIALS_RECORDED_MAX: u32 = 200;
 pub struct App {
     /// The manifest.
     pub manifest: Manifest,
-    /// The server of its tools.
-    pub upstream: McpUpstream,
+    /// The server of its tools, if it has any.
+    pub upstream: Option<McpUpstream>,
 }
 
 /// The limits of one run.
@@ -226,7 +226,7 @@ pub(crate) mod tests {
             result_bytes_max: 1000,
         };
         let upstream = McpUpstream::new(config).expect("an upstream");
-        Arc::new(App { manifest: Manifest::parse(MANIFEST).expect("a manifest"), upstream })
+        Arc::new(App { manifest: Manifest::parse(MANIFEST).expect("a manifest"), upstream: Some(upstream) })
     }
 
     fn run() -> (Arc<RunContext>, mpsc::Receiver<RunEvent>) {

@@ -73,12 +73,14 @@ pub(crate) async fn front(head: &Parts, body: Bytes, host: &dyn ToolHost) -> Res
 /// What the door says of an app.
 pub(crate) fn server_info(app: &App) -> ServerInfo {
     let manifest = &app.manifest;
-    ServerInfo { name: manifest.mcp.name.clone(), title: manifest.title.clone(), version: env!("CARGO_PKG_VERSION").to_owned() }
+    let name = manifest.mcp.as_ref().map_or(&manifest.id, |mcp| &mcp.name);
+    ServerInfo { name: name.clone(), title: manifest.title.clone(), version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
 /// The app's tools that its manifest offers.
 pub(crate) async fn offered(app: &App, user: &UserRef, writes: bool) -> Result<Vec<Value>, HostError> {
-    let all = app.upstream.tools(user).await.map_err(|error| unreachable_app(app, error))?;
+    let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
+    let all = upstream.tools(user).await.map_err(|error| unreachable_app(app, error))?;
     let offered = app.manifest.tools_offered(writes);
     let named = |tool: &Value| tool.get("name").and_then(Value::as_str).is_some_and(|name| offered.contains(&name));
     Ok(all.into_iter().filter(named).collect())
@@ -101,7 +103,8 @@ pub async fn read_resource(app: &App, user: UserId, uri: &str) -> Result<Value, 
     if !app.manifest.allows_resource(uri) {
         return Err(HostError::Unknown);
     }
-    app.upstream.read_resource(&user_ref(user), uri).await.map_err(|error| unreachable_app(app, error))
+    let upstream = app.upstream.as_ref().ok_or(HostError::Unknown)?;
+    upstream.read_resource(&user_ref(user), uri).await.map_err(|error| unreachable_app(app, error))
 }
 
 fn user_ref(user: UserId) -> UserRef {
@@ -154,7 +157,11 @@ impl RunTools {
     /// Calls the tool; using up the open call is what allows it.
     async fn run_tool(&self, open: OpenToolCall, tool_use_id: &str, arguments: Map<String, Value>) -> Result<Value, HostError> {
         let (app, tool) = (&self.run.app, open.permit().request().tool.clone());
-        let result = app.upstream.call(&user_ref(self.run.user), &tool, arguments).await;
+        let result = match &app.upstream {
+            Some(upstream) => upstream.call(&user_ref(self.run.user), &tool, arguments).await,
+            // A manifest without a server has no tools, so nothing was admitted.
+            None => Err(UpstreamError::Unreachable("the app has no server".to_owned())),
+        };
         let (state, text) = match &result {
             Ok(result) if is_error(result) => (ToolState::Failed, shown(result)),
             Ok(result) => (ToolState::Done, shown(result)),
@@ -225,7 +232,8 @@ impl ToolHost for RunTools {
     fn resources(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
         Box::pin(async move {
             let app = &self.run.app;
-            let all = app.upstream.resources(&user_ref(self.run.user)).await.map_err(|error| unreachable_app(app, error))?;
+            let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
+            let all = upstream.resources(&user_ref(self.run.user)).await.map_err(|error| unreachable_app(app, error))?;
             let listed = |resource: &Value| {
                 resource.get("uri").and_then(Value::as_str).is_some_and(|uri| app.manifest.allows_resource(uri))
             };
@@ -236,7 +244,8 @@ impl ToolHost for RunTools {
     fn resource_templates(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
         Box::pin(async move {
             let app = &self.run.app;
-            app.upstream.resource_templates(&user_ref(self.run.user)).await.map_err(|error| unreachable_app(app, error))
+            let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
+            upstream.resource_templates(&user_ref(self.run.user)).await.map_err(|error| unreachable_app(app, error))
         })
     }
 

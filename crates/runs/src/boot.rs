@@ -16,7 +16,8 @@ pub(crate) fn options(parts: &Parts, app: &str, writes: bool, past: Vec<PastMess
     Some(ClaudeOptions {
         model: manifest.agent.model.clone(),
         system_prompt: chosen.prompt.clone(),
-        tools_server: manifest.mcp.name.clone(),
+        runtime: manifest.runtime(),
+        tools_server: manifest.mcp.as_ref().map(|mcp| mcp.name.clone()),
         tools: manifest.tools_offered(writes).into_iter().map(str::to_owned).collect(),
         turns_max: manifest.agent.turns_max,
         budget: settings.run_budget,

@@ -195,7 +195,7 @@ impl Conductor {
         let kept = self.runs.parts.store.messages_of(self.user, self.conversation).await;
         let mut rows = kept.map_err(|error| SandboxError::Unrecorded(error.to_string()))?.unwrap_or_default();
         rows.pop();
-        Ok(past::messages(&rows, &format!("mcp__{}__", self.app.manifest.mcp.name)))
+        Ok(past::messages(&rows, &self.app.manifest.tool_prefix().unwrap_or_default()))
     }
 
     /// Hands the message over and waits for the end of the turn, a limit, the stop button or the agent's death.
@@ -239,7 +239,9 @@ impl Conductor {
         }
         let end = RunEnd { outcome, code: code.clone(), message: message.clone(), turns };
         let cost_microusd = self.write_end(end).await;
-        self.app.upstream.forget(&self.user.to_string());
+        if let Some(upstream) = &self.app.upstream {
+            upstream.forget(&self.user.to_string());
+        }
         if let Some(agent) = agent {
             let kind = boot::kind(&self.runs.parts, &self.app, self.writes);
             self.runs.park(Parked { user: self.user, conversation: self.conversation, kind, agent }).await;

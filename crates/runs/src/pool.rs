@@ -79,7 +79,9 @@ pub(crate) struct Pool {
 impl Pool {
     /// A pool that fills itself, for each app with and without changes.
     pub(crate) fn start(parts: Arc<Parts>) -> Arc<Self> {
-        let kinds = parts.apps.values().flat_map(|chosen| [true, false].map(|writes| boot::kind(&parts, &chosen.app, writes)));
+        // Of one without tools nothing tells that it is ready.
+        let apps = parts.apps.values().filter(|chosen| chosen.app.manifest.mcp.is_some());
+        let kinds = apps.flat_map(|chosen| [true, false].map(|writes| boot::kind(&parts, &chosen.app, writes)));
         let empty = |kind| Shelf { kind, ready: VecDeque::new(), booting: 0, claims: VecDeque::new() };
         let shelves = Mutex::new(kinds.map(empty).collect());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

@@ -6,9 +6,10 @@
 use crate::driver::AgentSpec;
 use crate::lines::{Line, Lines};
 use crate::transcript::{self, PastMessage};
+use crate::{AGENT, script};
 use policy::{Destination, Microusd, SandboxId};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
@@ -18,6 +19,13 @@ const PLACEHOLDER_KEY: &str = "sk-ant-placeholder-the-connection-is-the-identity
 const TOOL_WAIT_MS: &str = "60000";
 const BUDGET_DIGITS: i64 = 1_000_000;
 
+/// The npm package that holds this machine's executable; the Agent SDK looks for it under this name.
+pub const NATIVE_PACKAGE: &str = if cfg!(target_arch = "aarch64") {
+    "@anthropic-ai/claude-agent-sdk-linux-arm64"
+} else {
+    "@anthropic-ai/claude-agent-sdk-linux-x64"
+};
+
 /// What an app wants of the agent.
 #[derive(Clone, Debug)]
 pub struct ClaudeOptions {
@@ -25,8 +33,10 @@ pub struct ClaudeOptions {
     pub model: String,
     /// The operator's system prompt.
     pub system_prompt: String,
-    /// The name of the tools' server, as the model sees it.
-    pub tools_server: String,
+    /// The runtime: [`AGENT`], or one with a command of its own, which is told the same by its environment.
+    pub runtime: String,
+    /// The name of the tools' server, as the model sees it; none for an app without tools.
+    pub tools_server: Option<String>,
     /// The tools it may use.
     pub tools: Vec<String>,
     /// Model calls at most. The proxy enforces its own bound; this only makes the agent end politely.
@@ -47,7 +57,8 @@ impl ClaudeOptions {
     pub fn spec(&self, id: SandboxId, trusted_pem: String) -> AgentSpec {
         AgentSpec {
             id,
-            arguments: self.arguments(),
+            runtime: self.runtime.clone(),
+            arguments: if self.is_script() { Vec::new() } else { self.arguments() },
             environment: self.environment(),
             trusted_pem,
             past: self.past.clone(),
@@ -59,13 +70,27 @@ impl ClaudeOptions {
     /// Agents with the same digest were started with the same arguments and environment, so one can stand in for another.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
-        policy::digest_bytes(json!([self.arguments(), self.environment()]).to_string().as_bytes())
+        policy::digest_bytes(json!([self.runtime, self.arguments(), self.environment()]).to_string().as_bytes())
+    }
+
+    fn is_script(&self) -> bool {
+        self.runtime != AGENT
+    }
+
+    /// The tools' server, as `--mcp-config` and the Agent SDK's `mcpServers` have it.
+    pub(crate) fn servers(&self) -> Value {
+        let entry = json!({"type": "http", "url": format!("http://{}/mcp", Destination::TOOLS_NAME)});
+        self.tools_server.iter().map(|name| (name.clone(), entry.clone())).collect::<Map<_, _>>().into()
+    }
+
+    /// The tools, by the names the model has for them.
+    pub(crate) fn allowed(&self) -> Vec<String> {
+        let server = self.tools_server.as_deref().unwrap_or_default();
+        self.tools.iter().map(|tool| format!("mcp__{server}__{tool}")).collect()
     }
 
     /// No built-in tools, no settings, no commands, no persistence: only the app's tools, asked for nothing else.
     fn arguments(&self) -> Vec<String> {
-        let server = json!({"mcpServers": {&self.tools_server: {"type": "http", "url": format!("http://{}/mcp", Destination::TOOLS_NAME)}}});
-        let allowed: Vec<String> = self.tools.iter().map(|tool| format!("mcp__{}__{tool}", self.tools_server)).collect();
         let budget = format!("{}.{:06}", self.budget.0 / BUDGET_DIGITS, self.budget.0 % BUDGET_DIGITS);
         let fixed = [
             "--output-format",
@@ -81,8 +106,8 @@ impl ClaudeOptions {
             ("--setting-sources", String::new()),
             ("--tools", String::new()),
             ("--permission-mode", "dontAsk".to_owned()),
-            ("--allowedTools", allowed.join(",")),
-            ("--mcp-config", server.to_string()),
+            ("--allowedTools", self.allowed().join(",")),
+            ("--mcp-config", json!({"mcpServers": self.servers()}).to_string()),
             ("--model", self.model.clone()),
             ("--system-prompt", self.system_prompt.clone()),
             ("--max-turns", self.turns_max.to_string()),
@@ -113,6 +138,9 @@ impl ClaudeOptions {
         environment.insert("CLAUDE_CODE_MAX_OUTPUT_TOKENS".to_owned(), self.output_tokens_max.to_string());
         if self.tell_base_url {
             environment.insert("ANTHROPIC_BASE_URL".to_owned(), format!("http://{}", Destination::MODEL_NAME));
+        }
+        if self.is_script() {
+            environment.extend(script::environment(self));
         }
         environment
     }
@@ -206,7 +234,8 @@ mod tests {
         ClaudeOptions {
             model: "claude-sonnet-5-5".to_owned(),
             system_prompt: "You are a test.".to_owned(),
-            tools_server: "hexmap".to_owned(),
+            runtime: AGENT.to_owned(),
+            tools_server: Some("hexmap".to_owned()),
             tools: vec!["addItem".to_owned(), "getCurrentUser".to_owned()],
             turns_max: 5,
             budget: Microusd(1_000_000),
@@ -240,9 +269,11 @@ mod tests {
     fn what_an_agent_is_started_with_is_in_its_digest() {
         let digest = options().digest();
         assert_eq!(options().digest(), digest);
-        let changes: [fn(&mut ClaudeOptions); 7] = [
+        let changes: [fn(&mut ClaudeOptions); 9] = [
             |o| o.model.push('x'),
             |o| o.system_prompt.push('x'),
+            |o| o.runtime.push('x'),
+            |o| o.tools_server = None,
             |o| o.tools.clear(),
             |o| o.turns_max += 1,
             |o| o.budget.0 += 1,

@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 pub struct AgentSpec {
     /// The sandbox's id.
     pub id: SandboxId,
-    /// Arguments after the program.
+    /// The name of the runtime it is started in: [`crate::AGENT`], or one that the driver was given.
+    pub runtime: String,
+    /// Arguments after the runtime's command.
     pub arguments: Vec<String>,
     /// The whole environment but for what the driver itself must say (home, certificates). Nothing is inherited.
     pub environment: BTreeMap<String, String>,

@@ -20,6 +20,18 @@ pub enum SandboxError {
         /// Which file.
         path: String,
     },
+    /// The runtime for code was replaced or written since it was verified.
+    #[error(
+        "{path} is not what was verified when this gateway started. If you built the runtime anew, restart the gateway; otherwise \
+             find out who wrote it, and run `hexward runtime-build`"
+    )]
+    RuntimeChanged {
+        /// Which file.
+        path: String,
+    },
+    /// Nobody set this runtime up.
+    #[error("this gateway has no runtime called {0}: is its app configured?")]
+    RuntimeMissing(String),
     /// The program that confines is not there.
     #[error("{path}: {reason}. It is built and installed beside the gateway: `cargo build -p jail`")]
     JailMissing {
@@ -84,7 +96,7 @@ impl SandboxError {
 
     const fn answer(&self) -> (&'static str, &'static str) {
         match self {
-            Self::AgentMissing { .. } | Self::AgentChanged { .. } => {
+            Self::AgentMissing { .. } | Self::AgentChanged { .. } | Self::RuntimeChanged { .. } | Self::RuntimeMissing(_) => {
                 ("agent.missing", "The assistant is not installed on this server. The operator has to install it.")
             }
             Self::JailMissing { .. }

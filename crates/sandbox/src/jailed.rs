@@ -3,6 +3,7 @@
 use crate::driver::{AgentSpec, Driver, Life, Listeners, Sandbox};
 use crate::error::SandboxError;
 use crate::profile::Profile;
+use crate::runtime::{AGENT_INSIDE, Runtime, Runtimes};
 use crate::seal::Seal;
 use crate::stock::Stock;
 use crate::supervise::{self, Control};
@@ -19,8 +20,6 @@ use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Where the agent's executable appears inside.
-const AGENT_INSIDE: &str = "/opt/agent/agent";
 const HOME_INSIDE: &str = "/agent";
 const CONFIG_INSIDE: &str = "/agent/.claude";
 const WORK_INSIDE: &str = "/work";
@@ -62,7 +61,7 @@ pub struct JailedPaths {
 pub struct JailedDriver {
     mode: Mode,
     paths: JailedPaths,
-    profile: Profile,
+    runtimes: Runtimes,
     seal: Option<Seal>,
     is_root: bool,
     next_uid: AtomicU32,
@@ -77,13 +76,21 @@ impl JailedDriver {
         let paths = JailedPaths { agent: resolve(paths.agent), jail: resolve(paths.jail), scratch: paths.scratch };
         let stock = Stock::new(paths.jail.clone());
         let is_root = rustix::process::geteuid().is_root();
-        Self { mode, paths, profile, seal: None, is_root, next_uid: AtomicU32::new(0), stock }
+        let runtimes = Runtimes::new(profile);
+        Self { mode, paths, runtimes, seal: None, is_root, next_uid: AtomicU32::new(0), stock }
     }
 
     /// Starts agents only as long as these files are what they were.
     #[must_use]
     pub fn sealed(self, seal: Seal) -> Self {
         Self { seal: Some(seal), ..self }
+    }
+
+    /// Can also start agents in this runtime. Without a sandbox there is nothing to hold it.
+    #[must_use]
+    pub fn with(mut self, name: String, runtime: Runtime) -> Self {
+        self.runtimes.add(name, runtime);
+        self
     }
 
     /// Removes what sandboxes of a killed gateway left behind. Live ones, anybody's, are not touched.
@@ -94,8 +101,9 @@ impl JailedDriver {
     async fn start_jailed(&self, spec: AgentSpec) -> Result<Sandbox, SandboxError> {
         self.check()?;
         let id = spec.id;
+        let runtime = self.runtimes.named(&spec.runtime)?;
         let scratch = self.scratch(&spec)?;
-        let plan = self.plan(spec, scratch.as_ref().map(Scratch::path));
+        let plan = self.plan(runtime, spec, scratch.as_ref().map(Scratch::path));
         let pipe = || std::io::pipe().map_err(SandboxError::io("pipe"));
         let ((agent_in, stdin), (stdout, agent_out), (stderr, agent_err)) = (pipe()?, pipe()?, pipe()?);
         let stdio: Vec<OwnedFd> = vec![agent_in.into(), agent_out.into(), agent_err.into()];
@@ -132,13 +140,13 @@ impl JailedDriver {
         })
     }
 
-    fn plan(&self, spec: AgentSpec, scratch: Option<&Path>) -> Plan {
+    fn plan(&self, runtime: &Runtime, spec: AgentSpec, scratch: Option<&Path>) -> Plan {
         let past = (!spec.past.is_empty()).then(|| transcript::render(&spec.past, &spec.model, Path::new(WORK_INSIDE)));
         let mut plan = Plan {
             id: spec.id.to_string(),
             isolation: Isolation::Full,
-            calls: self.profile.calls(),
-            argv: std::iter::once(AGENT_INSIDE.to_owned()).chain(spec.arguments).collect(),
+            calls: runtime.profile.calls(),
+            argv: runtime.command.iter().cloned().chain(spec.arguments).collect(),
             env: spec.environment,
             cwd: PathBuf::from(WORK_INSIDE),
             hostname: "sandbox".to_owned(),
@@ -146,7 +154,7 @@ impl JailedDriver {
             uid: 1000,
             gid: 1000,
             host_uid: self.is_root.then(|| HOST_UID_FIRST + self.next_uid.fetch_add(1, Ordering::Relaxed) % HOST_UIDS),
-            limits: self.profile.limits().clone(),
+            limits: runtime.profile.limits().clone(),
             extra_ports: spec.extra_ports,
         };
         if let Some(scratch) = scratch {
@@ -160,7 +168,7 @@ impl JailedDriver {
             say_where(&mut plan.env, &scratch.display().to_string(), &scratch.join("ca.pem").display().to_string());
         } else {
             say_where(&mut plan.env, HOME_INSIDE, CA_INSIDE);
-            plan.mounts = self.profile.mounts().to_vec();
+            plan.mounts = runtime.profile.mounts().to_vec();
             plan.mounts.push(Mount::BindRo { source: self.paths.agent.clone(), target: PathBuf::from(AGENT_INSIDE) });
             plan.mounts.extend(ETC.iter().map(|(path, text)| etc(path, text)));
             plan.mounts.push(etc(CA_INSIDE, &spec.trusted_pem));

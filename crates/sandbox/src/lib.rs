@@ -16,6 +16,7 @@ mod lines;
 mod profile;
 mod program;
 mod runtime;
+mod script;
 mod seal;
 mod stock;
 mod supervise;
@@ -23,7 +24,7 @@ mod transcript;
 
 pub use apply::{Applied, apply};
 pub use changes::{Change, Changes, Kind, What, collect};
-pub use claude::{AgentEvent, Claude, ClaudeOptions, TurnResult};
+pub use claude::{AgentEvent, Claude, ClaudeOptions, NATIVE_PACKAGE, TurnResult};
 pub use danger::Dangers;
 pub use driver::{AgentSpec, Driver, Ending, Exit, Life, Listeners, Sandbox};
 pub use error::SandboxError;
@@ -31,6 +32,9 @@ pub use host::memory_available_bytes;
 pub use jailed::{JailedDriver, JailedPaths, Mode};
 pub use profile::{Profile, ProfileError};
 pub use program::{Program, ProgramEnd, ProgramLife, ProgramProfile, ProgramSpec};
-pub use runtime::{CodeRuntime, Link, Programs, Tree};
+pub use runtime::{CodeRuntime, Link, Programs, Runtime, Tree};
 pub use seal::Seal;
 pub use transcript::PastMessage;
+
+/// The runtime that every driver has: the agent's executable alone.
+pub const AGENT: &str = "agent";

@@ -121,6 +121,11 @@ impl Profile {
         Self { mounts, calls, limits }
     }
 
+    /// Mounts something more, after what is there.
+    pub(crate) fn add(&mut self, mount: Mount) {
+        self.mounts.push(mount);
+    }
+
     /// What is mounted.
     #[must_use]
     pub fn mounts(&self) -> &[Mount] {

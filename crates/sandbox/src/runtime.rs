@@ -1,9 +1,64 @@
-//! `profiles/code.toml`: what the fuller runtime's image is assembled from, and how a sandbox sees it.
+//! Runtimes: what an agent's sandbox holds and which command it begins with. The one for code is described by `profiles/code.toml`:
+//! what its image is assembled from, and how a sandbox sees it.
 
+use crate::claude::NATIVE_PACKAGE;
 use crate::profile::{Folder, LimitsFile, Profile, ProfileError};
+use crate::seal::Seal;
+use crate::{AGENT, SandboxError};
 use jail::{Calls, Mount};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// Where the agent's executable appears inside, in every runtime.
+pub(crate) const AGENT_INSIDE: &str = "/opt/agent/agent";
+/// Where an app's own files appear inside.
+const APP_INSIDE: &str = "/app";
+/// Where Node looks for packages after a script's own: it holds the agent's executable under its package's name, so that the Agent
+/// SDK finds the one that is pinned.
+pub(crate) const NODE_PATH_INSIDE: &str = "/opt/agent/node_modules";
+
+/// One way of starting agents. Sandboxes name it; what it is was said before any of them.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    pub(crate) profile: Profile,
+    /// The program, as a path inside, and its first arguments.
+    pub(crate) command: Vec<String>,
+    seal: Option<Seal>,
+}
+
+impl Runtime {
+    /// The agent's executable alone.
+    pub(crate) fn agent(profile: Profile) -> Self {
+        Self { profile, command: vec![AGENT_INSIDE.to_owned()], seal: None }
+    }
+
+    /// Whether what was verified of it still is what it was.
+    pub(crate) fn check(&self) -> Result<(), SandboxError> {
+        let changed = self.seal.as_ref().and_then(Seal::changed);
+        changed.map_or(Ok(()), |path| Err(SandboxError::RuntimeChanged { path: path.display().to_string() }))
+    }
+}
+
+/// The runtimes of a driver, by name.
+#[derive(Clone, Debug)]
+pub(crate) struct Runtimes(BTreeMap<String, Runtime>);
+
+impl Runtimes {
+    pub(crate) fn new(agent: Profile) -> Self {
+        Self(BTreeMap::from([(AGENT.to_owned(), Runtime::agent(agent))]))
+    }
+
+    pub(crate) fn add(&mut self, name: String, runtime: Runtime) {
+        self.0.insert(name, runtime);
+    }
+
+    /// The runtime of a name, which must be what it was when it was verified.
+    pub(crate) fn named(&self, name: &str) -> Result<&Runtime, SandboxError> {
+        let runtime = self.0.get(name).ok_or_else(|| SandboxError::RuntimeMissing(name.to_owned()))?;
+        runtime.check().map(|()| runtime)
+    }
+}
 
 /// The runtime for agents that execute code.
 #[derive(Deserialize)]
@@ -78,5 +133,26 @@ impl CodeRuntime {
                 .map(|name| Mount::Symlink { target: Path::new("/").join(name), points_to: Path::new("usr").join(name) }),
         );
         Ok(Profile::with(mounts, Calls::Code, self.folder, self.limits))
+    }
+
+    /// The runtime of one app: the image with the app's files (a resolved folder) in it, begun with a command of absolute paths
+    /// inside. It is started as long as the seal holds.
+    ///
+    /// # Errors
+    /// [`ProfileError::Library`] when the image is not there.
+    pub fn runtime(
+        self,
+        image: &Path,
+        files: Option<PathBuf>,
+        command: Vec<String>,
+        seal: Option<Seal>,
+    ) -> Result<Runtime, ProfileError> {
+        let mut profile = self.profile(image)?;
+        let found_as = Path::new(NODE_PATH_INSIDE).join(NATIVE_PACKAGE).join("claude");
+        profile.add(Mount::Symlink { target: found_as, points_to: PathBuf::from(AGENT_INSIDE) });
+        if let Some(source) = files {
+            profile.add(Mount::BindRo { source, target: PathBuf::from(APP_INSIDE) });
+        }
+        Ok(Runtime { profile, command, seal })
     }
 }

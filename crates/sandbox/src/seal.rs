@@ -2,7 +2,7 @@
 
 use crate::error::SandboxError;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Files whose content somebody verified, with the identity they had then.
 #[derive(Clone, Debug)]
@@ -32,12 +32,17 @@ impl Seal {
     /// # Errors
     /// [`SandboxError::AgentChanged`] with the first that is not.
     pub fn check(&self) -> Result<(), SandboxError> {
-        let changed = self.0.iter().find(|(path, was)| identity(path).ok() != Some(*was));
-        changed.map_or(Ok(()), |(path, _)| Err(SandboxError::AgentChanged { path: path.display().to_string() }))
+        self.changed().map_or(Ok(()), |path| Err(SandboxError::AgentChanged { path: path.display().to_string() }))
+    }
+
+    /// The first that is not what was verified.
+    #[must_use]
+    pub fn changed(&self) -> Option<&Path> {
+        self.0.iter().find(|(path, was)| identity(path).ok() != Some(*was)).map(|(path, _)| path.as_path())
     }
 }
 
-fn identity(path: &PathBuf) -> std::io::Result<Identity> {
+fn identity(path: &Path) -> std::io::Result<Identity> {
     let meta = std::fs::symlink_metadata(path)?;
     Ok(Identity { device: meta.dev(), inode: meta.ino(), size: meta.size(), changed: (meta.ctime(), meta.ctime_nsec()) })
 }

@@ -1,5 +1,5 @@
-//! Places in a scenario that a request fills: tools by the names the client gave them, and `${tool.field}` by what a
-//! call since the person's last message returned. So a script can name the user it happens to be talking to.
+//! Places in a scenario that a request fills: tools by the names the client gave them, `${tool.field}` by what a call since
+//! the person's last message returned, and `${tool}` by the whole text of it. So a script can name the user it happens to be talking to.
 
 use serde_json::Value;
 
@@ -59,7 +59,7 @@ fn text(template: &str, history: &History<'_>) -> String {
 }
 
 fn result(name: &str, history: &History<'_>) -> Option<String> {
-    let (tool, field) = name.split_once('.')?;
+    let Some((tool, field)) = name.split_once('.') else { return history.result(name).map(|call| call.text.to_owned()) };
     let document = understand::json_in(history.result(tool)?.text)?;
     let found = document.pointer(&format!("/{}", field.replace('.', "/")))?;
     Some(found.as_str().map_or_else(|| found.to_string(), str::to_owned))

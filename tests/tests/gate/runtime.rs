@@ -33,6 +33,7 @@ async fn code_runs_in_the_fuller_runtime_and_none_of_it_is_the_host_s() {
     let paths = JailedPaths { agent: image.join("usr/bin/node"), jail: jail(), scratch: folder.path().join("scratch") };
     let driver = JailedDriver::new(Mode::Native, paths, CodeRuntime::shipped().unwrap().profile(&image).unwrap());
     let spec = AgentSpec {
+        runtime: sandbox::AGENT.to_owned(),
         extra_ports: Vec::new(),
         id: SandboxId::random(),
         arguments: vec!["-e".to_owned(), ORDERS.to_owned()],

@@ -15,11 +15,7 @@ const COMPLAINT_CHARS_MAX: usize = 600;
 const VERSION_CHARS_MAX: usize = 64;
 
 /// The package of this machine's agent.
-pub const PACKAGE: &str = if cfg!(target_arch = "aarch64") {
-    "@anthropic-ai/claude-agent-sdk-linux-arm64"
-} else {
-    "@anthropic-ai/claude-agent-sdk-linux-x64"
-};
+pub const PACKAGE: &str = sandbox::NATIVE_PACKAGE;
 
 /// A version as it may stand in a path and behind `@`: no range, no tag, no address.
 pub fn check_version(version: &str) -> Result<()> {

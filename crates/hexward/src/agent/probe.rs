@@ -95,6 +95,8 @@ fn config(installed: &Installed, fake: &Fake, key: String, state_dir: PathBuf) -
             danger_accept_downgrades: true,
         },
         egress: Egress::default(),
+        apps: Vec::new(),
+        runtime_path: PathBuf::new(),
         public_url: None,
     })
 }

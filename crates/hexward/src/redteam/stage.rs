@@ -121,6 +121,7 @@ impl Stage {
         let ca = SandboxCa::generate()?;
         let environment = BTreeMap::from([("ANTHROPIC_API_KEY".to_owned(), "sk-ant-placeholder".to_owned())]);
         let spec = AgentSpec {
+            runtime: sandbox::AGENT.to_owned(),
             extra_ports: Vec::new(),
             id,
             arguments: Vec::new(),

@@ -50,7 +50,7 @@ impl Network {
         let hosts = Hosts::new(EgressRules::default(), &HashMap::new())?;
         let proxy = Proxy::new(store, Arc::new(SystemClock), upstream, "run".to_owned(), Microusd::dollars(0), hosts);
         let tools = UpstreamConfig { url: NOWHERE.parse()?, credential: unused(), timeout: CLOSE_WAIT, result_bytes_max: 1 };
-        let app = Arc::new(App { manifest: Manifest::parse(MANIFEST)?, upstream: McpUpstream::new(tools)? });
+        let app = Arc::new(App { manifest: Manifest::parse(MANIFEST)?, upstream: Some(McpUpstream::new(tools)?) });
         let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 0, output_tokens_max: 0, budgets: Vec::new() };
         let (events, seen) = mpsc::channel(EVENTS_MAX);
         let run = Arc::new(RunContext::new(RunId::random(), UserId::random(), app, false, limits, events));

@@ -210,14 +210,15 @@ impl Exchange<'_> {
     /// Remembers and tells what the model said.
     async fn saw(&self, seen: Seen) {
         let Caller::Run(run) = self.caller else { return };
-        let prefix = format!("mcp__{}__", run.app.manifest.mcp.name);
-        let short = |name: &str| name.strip_prefix(&prefix).unwrap_or(name).to_owned();
+        let prefix = run.app.manifest.tool_prefix();
+        let own = |name: &str| prefix.as_deref().and_then(|prefix| name.strip_prefix(prefix)).map(str::to_owned);
+        let short = |name: &str| own(name).unwrap_or_else(|| name.to_owned());
         match seen {
             Seen::Text(text) => run.tell(RunEvent::TextDelta { text }).await,
             Seen::ToolStarted { id, name } => run.tell(RunEvent::ToolCallStarted { call_id: id, tool: short(&name) }).await,
             Seen::Tool { id, name, input } => {
-                if let (Some(tool), Some(digest)) = (name.strip_prefix(&prefix), canonical_digest(&input)) {
-                    run.remember_emitted(&id, tool, &input, digest);
+                if let (Some(tool), Some(digest)) = (own(&name), canonical_digest(&input)) {
+                    run.remember_emitted(&id, &tool, &input, digest);
                 }
                 run.tell(RunEvent::ToolCall { call_id: id, tool: short(&name), arguments: input }).await;
             }

@@ -1,0 +1,106 @@
+//! `[[apps]]`: what the agent is for, beside the map that comes with the gateway. Each is a folder with a manifest.
+
+use super::{Environment, Faults};
+use crate::app_files;
+use policy::{Manifest, McpServer, RuntimeKind};
+use sandbox::Mode;
+use secrecy::SecretString;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// The app that is there without being named.
+const BUILTIN: &str = "hexmap";
+
+/// One `[[apps]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AppFile {
+    path: PathBuf,
+    credential_env: Option<String>,
+}
+
+/// A checked app.
+#[derive(Clone)]
+pub struct AppFolder {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Its system prompt; a command of the app's own may do without.
+    pub prompt: String,
+    /// Its own files, resolved.
+    pub files: Option<PathBuf>,
+    /// What the gateway shows its tools' server.
+    pub credential: Option<SecretString>,
+}
+
+/// Reads all apps' folders.
+pub(super) fn read(files: &[AppFile], environment: &Environment, mode: Mode, faults: &mut Faults) -> Vec<AppFolder> {
+    let mut apps: Vec<AppFolder> = Vec::new();
+    for (at, file) in files.iter().enumerate() {
+        let place = format!("apps[{}]", at + 1);
+        match AppFolder::read(&file.path, mode) {
+            Ok(app) if app.manifest.id == BUILTIN || apps.iter().any(|other| other.manifest.id == app.manifest.id) => {
+                faults.add(&place, &format!("there is another app called {:?}: give this one another id", app.manifest.id));
+            }
+            Ok(app) => {
+                let credential = credential(&app.manifest, file.credential_env.as_deref(), environment, &place, faults);
+                apps.push(AppFolder { credential, ..app });
+            }
+            Err(fault) => faults.add(&place, &fault),
+        }
+    }
+    apps
+}
+
+impl AppFolder {
+    /// Reads and checks an app's folder, but for what depends on the runtime's image. The text says what is wrong.
+    ///
+    /// # Errors
+    /// One sentence for the operator.
+    pub fn read(path: &Path, mode: Mode) -> Result<Self, String> {
+        let text = |name: &str| {
+            let path = path.join(name);
+            std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        let manifest = Manifest::parse(&text("app.toml")?).map_err(|error| error.to_string())?;
+        if manifest.mcp.as_ref().is_some_and(|mcp| mcp.server == McpServer::Builtin) {
+            return Err(
+                "mcp.server can't be \"builtin\": only the map's server comes with the gateway. Give an address".to_owned()
+            );
+        }
+        let is_code = manifest.agent.runtime == RuntimeKind::Code;
+        if is_code && mode == Mode::Direct {
+            return Err("agent.runtime = \"code\" needs the sandbox: remove USE_SANDBOX=false, or this app".to_owned());
+        }
+        let prompt = if is_code && !path.join("prompt.md").exists() { String::new() } else { text("prompt.md")? };
+        let files = manifest.agent.files.as_ref().map(|files| app_files::check(&path.join(files))).transpose()?;
+        Ok(Self { manifest, prompt, files, credential: None })
+    }
+}
+
+/// A server elsewhere does nothing without a credential, so there must be one; without a server nothing is shown to anybody.
+fn credential(
+    manifest: &Manifest,
+    env: Option<&str>,
+    environment: &Environment,
+    place: &str,
+    faults: &mut Faults,
+) -> Option<SecretString> {
+    match (&manifest.mcp, env) {
+        (None, None) => None,
+        (None, Some(_)) => {
+            faults.add(place, "credential_env is for an app with an [mcp] server; remove it");
+            None
+        }
+        (Some(_), None) => {
+            faults.add(place, "credential_env must name the variable with the credential for the app's server");
+            None
+        }
+        (Some(_), Some(name)) => {
+            let secret = environment.secret(name);
+            if secret.is_none() {
+                faults.add(name, &format!("is not set, but {place}.credential_env names it"));
+            }
+            secret
+        }
+    }
+}
