@@ -85,6 +85,19 @@ install_node() {
     node_is_new_enough || die "the Node.js in $tools/tools does not run"
 }
 
+# The Agent SDK, by the lock of the example app, for the test that runs that app. Its licence does not let us pass it on.
+install_sdk() {
+    local from=docs/examples/code-agent/agent stamp
+    stamp=$(cat "$from/package-lock.json" "$from/.npmrc" | sha256sum)
+    if [ "$(cat "$tools/sdk/stamp" 2>/dev/null)" = "$stamp" ]; then return; fi
+    say "installing the Agent SDK into $tools/sdk ..."
+    rm -rf "$tools/sdk"
+    mkdir -p "$tools/sdk"
+    cp "$from/package.json" "$from/package-lock.json" "$from/.npmrc" "$tools/sdk/"
+    (cd "$tools/sdk" && npm ci --loglevel=error </dev/null) || die "npm could not install the Agent SDK"
+    echo "$stamp" >"$tools/sdk/stamp"
+}
+
 # The benchmark's peer is only unpacked: installed, it would start as a service on every address of this machine.
 unpack_nginx() {
     if command -v nginx >/dev/null || [ -x "$tools/tools/nginx/usr/sbin/nginx" ]; then return; fi
@@ -107,4 +120,5 @@ log=$tools/setup.log
 if [ ${#missing[@]} -gt 0 ]; then install_packages; fi
 install_rust_tools
 install_node
+if [ "$goal" = test ]; then install_sdk; fi
 if [ "$goal" = bench ]; then unpack_nginx; fi

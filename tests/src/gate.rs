@@ -51,8 +51,8 @@ pub struct Setup {
     pub egress: Egress,
     /// Apps beside the map.
     pub apps: Vec<AppFolder>,
-    /// The runtime for code; none is the one that was built for all tests.
-    pub runtime: Option<PathBuf>,
+    /// The runtime for code; see [`crate::code_runtime`].
+    pub runtime: PathBuf,
 }
 
 impl Default for Setup {
@@ -80,7 +80,7 @@ impl Default for Setup {
             },
             egress: Egress::default(),
             apps: Vec::new(),
-            runtime: None,
+            runtime: PathBuf::new(),
         }
     }
 }
@@ -161,7 +161,7 @@ impl TestGate {
             runs: setup.runs,
             egress: setup.egress,
             apps: setup.apps,
-            runtime_path: setup.runtime.unwrap_or_else(places::runtime_folder),
+            runtime_path: setup.runtime,
             public_url: None,
         };
         let started = Arc::new(Mutex::new(Vec::new()));

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 mod checks;
+mod code_app;
 mod gate;
 mod logs;
 mod person;
@@ -18,6 +19,7 @@ mod watch;
 mod wire;
 
 pub use checks::{Call, Database};
+pub use code_app::{CodeApp, code_runtime};
 pub use gate::{Setup, TestGate};
 pub use logs::contain as logged;
 pub use person::{Person, Stream};

@@ -63,7 +63,12 @@ impl Person {
 
     /// A new conversation.
     pub async fn conversation(&self) -> String {
-        let made = self.post("/api/conversations", &json!({})).await;
+        self.conversation_with(&json!({})).await
+    }
+
+    /// A new conversation with another app than the one that the page shows: `{"app": "..."}`.
+    pub async fn conversation_with(&self, body: &Value) -> String {
+        let made = self.post("/api/conversations", body).await;
         assert_eq!(made.status, 200, "{}", made.text());
         made.json()["id"].as_str().unwrap().to_owned()
     }

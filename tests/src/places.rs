@@ -19,12 +19,6 @@ pub fn agent_folder() -> PathBuf {
     repository().join(".hexward/agent")
 }
 
-/// Where the runtime for code is built.
-#[must_use]
-pub fn runtime_folder() -> PathBuf {
-    repository().join(".hexward/runtime/code")
-}
-
 /// `hexward-jail`, built from this tree.
 ///
 /// # Panics

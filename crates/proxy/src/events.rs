@@ -28,6 +28,8 @@ pub enum RunEvent {
         tool: String,
         /// The arguments.
         arguments: Value,
+        /// Whether it is no tool of the app's server: the agent does it in its sandbox, and no result passes here.
+        inside: bool,
     },
     /// A tool answered, or the call was refused.
     ToolResult {

@@ -321,7 +321,9 @@ fn show(feed: &Feed, event: RunEvent) {
             feed.push(EventBody::State { state: "calling_tool" });
             feed.push(EventBody::ToolCallStarted { call_id, tool });
         }
-        RunEvent::ToolCall { call_id, tool, arguments } => feed.push(EventBody::ToolCall { call_id, tool, arguments }),
+        RunEvent::ToolCall { call_id, tool, arguments, inside } => {
+            feed.push(EventBody::ToolCall { call_id, tool, arguments, inside });
+        }
         RunEvent::ToolResult { call_id, tool, ok, result, denial } => {
             let denial = denial.map(|denial| DenialView { code: denial.code.as_str(), message: denial.message() });
             feed.push(EventBody::ToolResult { call_id, tool, ok, result, denial });

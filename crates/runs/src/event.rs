@@ -59,6 +59,8 @@ pub enum EventBody {
         tool: String,
         /// Its arguments.
         arguments: Value,
+        /// Whether the agent does it in its sandbox: then no result follows.
+        inside: bool,
     },
     /// A tool answered, or was refused.
     ToolResult {

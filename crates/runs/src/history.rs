@@ -32,7 +32,12 @@ impl History {
                     self.text.push_str(text);
                 }
             }
-            RunEvent::ToolCall { call_id, arguments, .. } => {
+            RunEvent::ToolCall { call_id, tool, arguments, inside: true } => {
+                self.flush().await;
+                let content = json!({"call_id": call_id, "tool": tool, "arguments": arguments, "inside": true});
+                self.append(Role::Tool, content.to_string()).await;
+            }
+            RunEvent::ToolCall { call_id, arguments, inside: false, .. } => {
                 self.flush().await;
                 self.arguments.insert(call_id.clone(), arguments.clone());
             }

@@ -50,6 +50,7 @@ impl Past {
     }
 
     /// A call that the model did not make was made by something in a sandbox: it was refused, and is no part of what was said.
+    /// Nor is one that was carried out inside: what came of it was in a sandbox that is gone, and passed nobody.
     fn tool(&mut self, fields: &Map<String, Value>) {
         let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
         let (id, tool) = (field("call_id"), format!("{}{}", self.prefix, field("tool").as_str().unwrap_or_default()));
@@ -57,7 +58,7 @@ impl Past {
             .get("denial")
             .and_then(|denial| denial.get("code"))
             .is_some_and(|code| *code == DenialCode::ToolNotEmitted.as_str());
-        if forged || id.as_str().is_none_or(str::is_empty) {
+        if forged || field("inside") == Value::Bool(true) || id.as_str().is_none_or(str::is_empty) {
             return;
         }
         let input = if field("arguments").is_object() { field("arguments") } else { json!({}) };
@@ -108,6 +109,7 @@ mod tests {
                 json!({"call_id": "t9", "tool": "forged", "arguments": null, "ok": false, "result": "no", "denial": {"code": "tool.not_emitted"}}),
             ),
             row("tool", json!({"call_id": "t2", "tool": "add", "arguments": null, "ok": false, "result": "taken"})),
+            row("tool", json!({"call_id": "t3", "tool": "Bash", "arguments": {"command": "ls"}, "inside": true})),
             row("assistant", json!({"text": "it is taken"})),
             row("user", json!({"text": "then another"})),
         ];

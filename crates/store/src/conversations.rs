@@ -93,6 +93,14 @@ impl Store {
         .await
     }
 
+    /// The app of the user's conversation; none if they have no such conversation.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn app_of_conversation(&self, user: UserId, id: ConversationId) -> Result<Option<String>, StoreError> {
+        self.read(move |tx| app_of(tx, user, id)).await
+    }
+
     /// Adds what was said at the end of a conversation.
     ///
     /// # Errors

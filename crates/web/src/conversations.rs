@@ -5,7 +5,8 @@ use crate::answer::Refusal;
 use crate::body::StrictJson;
 use crate::session::Signed;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use policy::{ConversationId, UserMessage};
 use serde::Deserialize;
@@ -15,6 +16,20 @@ use serde_json::{Map, Value, json};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nothing {}
+
+/// `{"app": "hexmap"}`; without it, the app that the page shows.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewConversation {
+    app: Option<String>,
+}
+
+/// `?app=hexmap`; as above.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listed {
+    app: Option<String>,
+}
 
 /// `{"text": "...", "writes": false}`
 #[derive(Deserialize)]
@@ -30,8 +45,13 @@ pub(crate) fn id_of<T: std::str::FromStr>(text: &str) -> Result<T, Refusal> {
 }
 
 /// `GET /api/conversations`
-pub(crate) async fn list(State(web): State<Shared>, Signed(user): Signed) -> Result<Json<Value>, Refusal> {
-    let lines = web.store.conversations_of(user, &web.settings.app).await?;
+pub(crate) async fn list(
+    State(web): State<Shared>,
+    Signed(user): Signed,
+    listed: Result<Query<Listed>, QueryRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let Ok(Query(Listed { app })) = listed else { return Err(Refusal::not_found()) };
+    let lines = web.store.conversations_of(user, app_named(&web, app.as_deref())?).await?;
     let shown =
         lines.iter().map(|line| json!({"id": line.id, "title": line.title, "updated_at_ms": line.updated_at.as_millis()}));
     Ok(Json(shown.collect()))
@@ -41,10 +61,17 @@ pub(crate) async fn list(State(web): State<Shared>, Signed(user): Signed) -> Res
 pub(crate) async fn create(
     State(web): State<Shared>,
     Signed(user): Signed,
-    _: StrictJson<Nothing>,
+    StrictJson(new): StrictJson<NewConversation>,
 ) -> Result<Json<Value>, Refusal> {
-    let id = web.store.create_conversation(user, &web.settings.app, web.clock.now()).await?;
+    let app = app_named(&web, new.app.as_deref())?;
+    let id = web.store.create_conversation(user, app, web.clock.now()).await?;
     Ok(Json(json!({"id": id})))
+}
+
+/// One of the gateway's apps.
+fn app_named<'a>(web: &'a Shared, wanted: Option<&'a str>) -> Result<&'a str, Refusal> {
+    let app = wanted.unwrap_or(&web.settings.app);
+    web.runs.app(app).map(|_| app).ok_or(Refusal::not_found())
 }
 
 /// `GET /api/conversations/{id}`
@@ -74,6 +101,8 @@ pub(crate) async fn send(
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     let message =
         UserMessage::parse(&new.text).map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.code(), error.sentence()))?;
-    let run = web.runs.start(user, &web.settings.app, id_of(&id)?, message, new.writes).await?;
+    let id = id_of(&id)?;
+    let app = web.store.app_of_conversation(user, id).await?.ok_or(Refusal::not_found())?;
+    let run = web.runs.start(user, &app, id, message, new.writes).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"run_id": run}))))
 }

@@ -5,6 +5,7 @@
 mod agent;
 mod callers;
 mod chat;
+mod code;
 mod doors;
 mod egress;
 mod failures;

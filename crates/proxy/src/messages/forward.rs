@@ -217,10 +217,12 @@ impl Exchange<'_> {
             Seen::Text(text) => run.tell(RunEvent::TextDelta { text }).await,
             Seen::ToolStarted { id, name } => run.tell(RunEvent::ToolCallStarted { call_id: id, tool: short(&name) }).await,
             Seen::Tool { id, name, input } => {
-                if let (Some(tool), Some(digest)) = (own(&name), canonical_digest(&input)) {
-                    run.remember_emitted(&id, &tool, &input, digest);
+                let own = own(&name);
+                if let (Some(tool), Some(digest)) = (&own, canonical_digest(&input)) {
+                    run.remember_emitted(&id, tool, &input, digest);
                 }
-                run.tell(RunEvent::ToolCall { call_id: id, tool: short(&name), arguments: input }).await;
+                let inside = own.is_none();
+                run.tell(RunEvent::ToolCall { call_id: id, tool: own.unwrap_or(name), arguments: input, inside }).await;
             }
             Seen::Error(_) => {}
         }
