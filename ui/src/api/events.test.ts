@@ -8,7 +8,7 @@ describe("parseRunEvent", () => {
       { seq: 2, type: "state", state: "calling_tool" },
       { seq: 3, type: "text_delta", text: "hi" },
       { seq: 4, type: "tool_call_started", call_id: "t", tool: "addItem" },
-      { seq: 5, type: "tool_call", call_id: "t", tool: "addItem", arguments: { title: "A" } },
+      { seq: 5, type: "tool_call", call_id: "t", tool: "addItem", arguments: { title: "A" }, inside: false },
       { seq: 6, type: "tool_result", call_id: "t", tool: "addItem", ok: true, result: "{}", denial: null },
       { seq: 7, type: "model_call", model: "m", input_tokens: 1, output_tokens: 2, cost_microusd: 3 },
       { seq: 8, type: "denied", code: "egress.host", message: "no", wanted: "x:443" },
@@ -34,6 +34,7 @@ describe("parseRunEvent", () => {
 
   it("never takes a wrong type for a good outcome", () => {
     expect(parseRunEvent('{"seq":1,"type":"tool_result","call_id":"t","tool":"x","ok":"true"}')).toMatchObject({ ok: false });
+    expect(parseRunEvent('{"seq":1,"type":"tool_call","call_id":"t","tool":"x","inside":1}')).toMatchObject({ inside: false });
     expect(parseRunEvent('{"seq":1,"type":"run_ended","outcome":"splendid"}')).toMatchObject({
       outcome: "failed",
       cost_microusd: 0,

@@ -21,7 +21,7 @@ export function parseRunEvent(data: string): RunEvent | null {
     case "tool_call_started":
       return { seq, type: "tool_call_started", ...call };
     case "tool_call":
-      return { seq, type: "tool_call", ...call, arguments: fields["arguments"] };
+      return { seq, type: "tool_call", ...call, arguments: fields["arguments"], inside: fields["inside"] === true };
     case "tool_result":
       return {
         seq,

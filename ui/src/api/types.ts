@@ -30,7 +30,9 @@ export type StoredMessage =
       ok: boolean;
       result: string;
       denial: Denial | null;
-    };
+    }
+  /** A call that the agent carried out in its sandbox: what came of it did not pass the gateway. */
+  | { role: "tool"; call_id: string; tool: string; arguments: unknown; inside: true };
 
 export interface Conversation {
   id: string;
@@ -46,7 +48,7 @@ export type RunEvent = { seq: number } & (
   | { type: "state"; state: RunState }
   | { type: "text_delta"; text: string }
   | { type: "tool_call_started"; call_id: string; tool: string }
-  | { type: "tool_call"; call_id: string; tool: string; arguments: unknown }
+  | { type: "tool_call"; call_id: string; tool: string; arguments: unknown; inside: boolean }
   | { type: "tool_result"; call_id: string; tool: string; ok: boolean; result: string; denial: Denial | null }
   | { type: "model_call"; model: string; input_tokens: number; output_tokens: number; cost_microusd: number }
   | { type: "denied"; code: string; message: string; wanted: string }

@@ -39,7 +39,7 @@ const STORY: Unnumbered[] = [
   { type: "text_delta", text: "I will " },
   { type: "text_delta", text: "add it." },
   { type: "tool_call_started", ...CALL },
-  { type: "tool_call", ...CALL, arguments: { title: "Aurora" } },
+  { type: "tool_call", ...CALL, arguments: { title: "Aurora" }, inside: false },
   { type: "tool_result", ...CALL, ok: true, result: "{}", denial: null },
   { type: "model_call", model: "m", input_tokens: 10, output_tokens: 4, cost_microusd: 20 },
   { type: "text_delta", text: "Done." },
@@ -112,8 +112,8 @@ describe("reduce", () => {
     const { entries } = after(
       numbered([
         STARTED,
-        { type: "tool_call", ...CALL, arguments: 1 },
-        { type: "tool_call", ...other, arguments: 2 },
+        { type: "tool_call", ...CALL, arguments: 1, inside: false },
+        { type: "tool_call", ...other, arguments: 2, inside: false },
         { type: "tool_result", ...CALL, ok: false, result: "taken", denial: null },
         { type: "tool_result", ...other, ok: false, result: "", denial: { code: "tool.writes_off", message: "off" } },
       ]),
@@ -130,9 +130,18 @@ describe("reduce", () => {
     expect(entries.at(-1)).toMatchObject({ kind: "tool", outcome: "ok", arguments: undefined });
   });
 
+  it("says of a call inside the sandbox that nobody saw its result, live and later", () => {
+    const { entries } = after(
+      numbered([STARTED, { type: "tool_call", ...CALL, arguments: { command: "ls" }, inside: true }, { ...ENDED, outcome: "finished" } as Unnumbered]),
+    );
+    expect(entries.at(-2)).toMatchObject({ kind: "tool", outcome: "inside", result: "" });
+    const stored = fromStored([{ role: "tool", ...CALL, arguments: { command: "ls" }, inside: true }]);
+    expect(stored.entries[0]).toMatchObject({ kind: "tool", outcome: "inside", result: "", denial: null });
+  });
+
   it("doesn't claim to know how a call ended that was cut off", () => {
     const { entries } = after(
-      numbered([STARTED, { type: "tool_call", ...CALL, arguments: {} }, { ...ENDED, outcome: "stopped" } as Unnumbered]),
+      numbered([STARTED, { type: "tool_call", ...CALL, arguments: {}, inside: false }, { ...ENDED, outcome: "stopped" } as Unnumbered]),
     );
     expect(entries.at(-2)).toMatchObject({ kind: "tool", outcome: "interrupted" });
     expect(entries.at(-1)).toMatchObject({ kind: "end", outcome: "stopped" });

@@ -13,7 +13,7 @@ export interface ToolEntry {
   callId: string;
   tool: string;
   arguments: unknown;
-  outcome: "running" | "ok" | "failed" | "denied" | "interrupted";
+  outcome: "running" | "ok" | "failed" | "denied" | "interrupted" | "inside";
   result: string;
   denial: Denial | null;
 }
@@ -120,9 +120,9 @@ function storedEntry(message: StoredMessage): Entry {
         callId: message.call_id,
         tool: message.tool,
         arguments: message.arguments,
-        outcome: outcomeOf(message),
-        result: message.result,
-        denial: message.denial,
+        ...("inside" in message
+          ? { outcome: "inside", result: "", denial: null }
+          : { outcome: outcomeOf(message), result: message.result, denial: message.denial }),
       };
   }
 }
@@ -172,7 +172,7 @@ function applyCall(call: ToolEntry, event: CallEvent): ToolEntry {
     case "tool_call_started":
       return call;
     case "tool_call":
-      return { ...call, arguments: event.arguments };
+      return { ...call, arguments: event.arguments, outcome: event.inside ? "inside" : call.outcome };
     case "tool_result":
       return { ...call, outcome: outcomeOf(event), result: event.result, denial: event.denial };
   }
