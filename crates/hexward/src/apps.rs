@@ -2,6 +2,7 @@
 
 use crate::config::{AppFolder, Config};
 use crate::gateway::{TOOL_RESULT_BYTES_MAX, TOOL_WAIT};
+use crate::runtime;
 use anyhow::{Context, Result, bail};
 use policy::{McpServer, RuntimeKind};
 use proxy::App;
@@ -32,14 +33,13 @@ pub fn connect(folder: AppFolder) -> Result<RunApp> {
 
 /// The driver with a runtime for each app that brings a command.
 pub fn with_runtimes(mut driver: JailedDriver, config: &Config) -> Result<JailedDriver> {
-    for folder in config.apps.iter().filter(|folder| folder.manifest.agent.runtime == RuntimeKind::Code) {
-        let id = &folder.manifest.id;
-        let image = &config.runtime_path;
-        if !image.join("usr").is_dir() {
-            bail!("app {id} needs the runtime for code, and {} is not there: run `hexward runtime-build`", image.display());
-        }
-        let command = command(folder, image).with_context(|| format!("app {id}: agent.command"))?;
-        let runtime = CodeRuntime::shipped()?.runtime(image, folder.files.clone(), command, None)?;
+    let image = &config.runtime_path;
+    let with_code: Vec<_> = config.apps.iter().filter(|folder| folder.manifest.agent.runtime == RuntimeKind::Code).collect();
+    let Some(first) = with_code.first() else { return Ok(driver) };
+    let seal = runtime::verify(image).with_context(|| format!("app {}: agent.runtime", first.manifest.id))?;
+    for folder in with_code {
+        let command = command(folder, image).with_context(|| format!("app {}: agent.command", folder.manifest.id))?;
+        let runtime = CodeRuntime::shipped()?.runtime(image, folder.files.clone(), command, Some(seal.clone()))?;
         driver = driver.with(folder.manifest.runtime(), runtime);
     }
     Ok(driver)

@@ -12,6 +12,7 @@ mod demo;
 mod fake_command;
 pub mod gateway;
 mod once;
+mod pinned;
 mod redteam;
 mod run;
 mod runtime;

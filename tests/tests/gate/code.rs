@@ -1,8 +1,14 @@
 //! The example app `docs/examples/code-agent`: a Node script on the Agent SDK's `query()`, with a shell, in a real sandbox.
 
-use gate_tests::{CodeApp, Person, Setup, TestGate, code_runtime};
+use gate_tests::{CodeApp, Person, Setup, TestGate, agent, code_runtime, hexward};
 use serde_json::{Value, json};
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// A model that has one command run, then says what came out of it.
 fn runs(name: &'static str, command: &str) -> (&'static str, String) {
@@ -116,5 +122,125 @@ async fn a_script_that_was_not_there_is_told_what_was_said() {
     let asked = gate.provider_saw().pop().unwrap();
     let asked = String::from_utf8_lossy(&asked.body);
     assert!(asked.contains("The word is Aurora") && asked.contains("It printed: forty-two"), "{asked}");
+    gate.finish().await;
+}
+
+/// `hexward demo --once` with a configuration, as its operator types it; as an ordinary user, if wanted.
+fn demo(folder: &Path, configuration: &str, user: Option<u32>, environment: &[(&str, &str)]) -> (bool, String) {
+    let file = folder.join("hexward.toml");
+    std::fs::write(&file, configuration).unwrap();
+    let mut command = Command::new(folder.join("hexward"));
+    for name in ["hexward", "hexward-jail"] {
+        let _ = std::fs::remove_file(folder.join(name));
+        std::fs::copy(hexward().with_file_name(name), folder.join(name)).unwrap();
+    }
+    let state = folder.join("state");
+    command.args(["demo", "--app", "code-agent", "--scenario", "run-code", "--once", "Which versions?", "--state-dir"]);
+    // Root's installation may be root's alone.
+    let own = folder.join("agent");
+    std::fs::hard_link(agent().canonicalize().unwrap(), &own).or_else(|_| std::fs::copy(agent(), &own).map(drop)).unwrap();
+    command.arg(&state).arg("--config").arg(&file).arg("--agent").arg(own);
+    command.env_clear().envs(environment.iter().copied()).env("PATH", "/usr/bin:/bin").current_dir(folder);
+    if let Some(user) = user {
+        std::fs::create_dir_all(&state).unwrap();
+        std::fs::set_permissions(&state, Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(&state, Some(user), Some(user)).unwrap();
+        command.uid(user).gid(user);
+    }
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), text)
+}
+
+fn open_folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+fn configuration(app: &Path, runtime: &Path) -> String {
+    format!("[agent]\nruntime = '{}'\n[[apps]]\npath = '{}'\n", runtime.display(), app.display())
+}
+
+#[test]
+fn one_command_shows_it_to_anybody() {
+    const NOBODY: u32 = 65534;
+    let (app, own) = (CodeApp::new(), std::fs::metadata("/proc/self").unwrap().uid());
+    // Without root there is only one to be.
+    let users = if own == 0 { vec![None, Some(NOBODY)] } else { vec![None] };
+    for user in users {
+        let folder = open_folder();
+        let (ok, text) = demo(folder.path(), &configuration(app.path(), &code_runtime()), user, &[]);
+        assert!(ok && text.contains("rinted: git versi"), "{user:?}: {text}");
+    }
+}
+
+#[test]
+fn an_app_that_can_t_run_is_refused_with_what_to_do() {
+    let app = CodeApp::new();
+    let refused = |runtime: &Path, environment: &[(&str, &str)]| {
+        let folder = open_folder();
+        let (ok, text) = demo(folder.path(), &configuration(app.path(), runtime), None, environment);
+        assert!(!ok, "{text}");
+        text
+    };
+    let empty = open_folder();
+    let missing = refused(&empty.path().join("none"), &[]);
+    assert!(missing.contains("app code-agent") && missing.contains("run `hexward runtime-build`"), "{missing}");
+
+    let image = empty.path().join("image");
+    let built = Command::new(hexward()).args(["runtime-build", "--folder"]).arg(&image).status().unwrap();
+    assert!(built.success());
+    std::fs::write(image.join("usr/bin/extra"), "").unwrap();
+    assert!(refused(&image, &[]).contains("usr/bin/extra is in the runtime for code, but not in its lock"));
+    std::fs::remove_file(image.join("usr/bin/extra")).unwrap();
+    std::fs::write(image.join("usr/bin/git"), "#!/bin/sh\n").unwrap();
+    assert!(refused(&image, &[]).contains("usr/bin/git was changed after it was installed"));
+
+    let good = code_runtime();
+    assert!(refused(&good, &[("USE_SANDBOX", "false")]).contains("needs the sandbox"));
+    let manifest = app.path().join("app.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    for (command, said) in [("'ruby'", "/usr/bin/ruby is not a program"), ("'/app/agent.mjs'", "/app/agent.mjs is not a program")]
+    {
+        std::fs::write(&manifest, text.replace("\"node\"", command)).unwrap();
+        assert!(refused(&good, &[]).contains(said), "{said}");
+    }
+    std::fs::write(&manifest, text.replace("files = \"agent\"", "files = \"elsewhere\"")).unwrap();
+    assert!(refused(&good, &[]).contains("elsewhere"));
+    std::fs::write(&manifest, &text).unwrap();
+
+    let link = app.path().join("agent/link");
+    for target in ["/etc/passwd", "../../app.toml", "../app.toml"] {
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        assert!(refused(&good, &[]).contains("is a symbolic link to"), "{target}");
+        std::fs::remove_file(&link).unwrap();
+    }
+    let native = app.path().join("agent/node_modules/@anthropic-ai/claude-agent-sdk-linux-x64");
+    std::fs::create_dir(&native).unwrap();
+    assert!(refused(&good, &[]).contains("npm ci --omit=optional"));
+    std::fs::remove_dir(&native).unwrap();
+    for (mode, said) in [(0o666, "can be changed by others"), (0o600, "can't be read by a sandbox's user")] {
+        std::fs::set_permissions(app.path().join("agent/agent.mjs"), Permissions::from_mode(mode)).unwrap();
+        assert!(refused(&good, &[]).contains(said), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_is_changed_under_a_running_gateway_is_not_used() {
+    let (app, folder) = (CodeApp::new(), open_folder());
+    let image = folder.path().join("code");
+    let built = Command::new(hexward()).args(["runtime-build", "--folder"]).arg(&image).status().unwrap();
+    assert!(built.success());
+    let gate = TestGate::start(Setup { runtime: image.clone(), ..setup(&app, vec![runs("work", "echo well")]) }).await;
+    let ada = gate.person().await;
+    assert!(said(&ada.run(&conversation(&ada).await, "[[scenario:work]]", false).await).contains("well"));
+    std::fs::write(image.join("usr/bin/extra"), "#!/bin/sh\n").unwrap();
+    let events = ada.run(&conversation(&ada).await, "[[scenario:work]]", false).await;
+    let end = events.last().unwrap();
+    assert_eq!((&end["outcome"], &end["code"]), (&json!("failed"), &json!("agent.missing")), "{events:?}");
+    // The map needs none of it.
+    let events = ada.run(&ada.conversation().await, "What is on my map?", false).await;
+    assert_eq!(events.last().unwrap()["outcome"], "finished", "{events:?}");
     gate.finish().await;
 }

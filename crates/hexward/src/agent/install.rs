@@ -2,6 +2,7 @@
 
 use super::lock::Lock;
 use super::{EXECUTABLE, Installed, KNOWN, LOCK, fetch, image, say};
+use crate::pinned::write_lock;
 use crate::secrets;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -158,16 +159,6 @@ fn compare_with_known(known: &str, version: &str, digest: &str) -> Result<String
             "the executable's SHA-256 is {digest}, but {version} is known to have {expected}: the package was tampered with or damaged"
         ),
     }
-}
-
-fn write_lock(path: &Path, lock: &Lock) -> Result<()> {
-    let text = toml::to_string(lock).context("the lock can't be written")?;
-    let write = || {
-        let mut file = File::create(path)?;
-        std::io::Write::write_all(&mut file, text.as_bytes())?;
-        file.sync_all()
-    };
-    write().with_context(|| format!("{} can't be written", path.display()))
 }
 
 fn make_open(folder: &Path) -> Result<()> {

@@ -1,5 +1,9 @@
 //! `hexward runtime-build`: assembles the fuller runtime's image from copies of the host's programs and what they need.
 
+mod lock;
+
+pub(crate) use lock::verify;
+
 use crate::arguments::RuntimeArgs;
 use anyhow::{Context, Result, bail};
 use sandbox::{CodeRuntime, Profile, Tree};
@@ -29,7 +33,8 @@ pub fn build(args: &RuntimeArgs) -> Result<ExitCode> {
     }
     let (new, old) = (args.folder.with_extension("new"), args.folder.with_extension("old"));
     remove(&new)?;
-    let made = fill(&new, &files, &runtime);
+    make_open(args.folder.parent().unwrap_or(Path::new(".")))?;
+    let made = fill(&new, &files, &runtime).and_then(|()| lock::write(&new));
     if let Err(error) = made {
         remove(&new)?;
         return Err(error);
@@ -40,7 +45,12 @@ pub fn build(args: &RuntimeArgs) -> Result<ExitCode> {
     }
     std::fs::rename(&new, &args.folder).with_context(|| format!("{} can't be put in place", args.folder.display()))?;
     remove(&old)?;
-    writeln!(std::io::stdout(), "the runtime is in {}: {} files, {size_mb} MiB", args.folder.display(), files.len())?;
+    writeln!(
+        std::io::stdout(),
+        "the runtime is in {}: {} files, {size_mb} MiB; a gateway that runs must be restarted",
+        args.folder.display(),
+        files.len()
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -159,6 +169,19 @@ fn fill(image: &Path, files: &Files, runtime: &CodeRuntime) -> Result<()> {
     for folder in folders {
         std::fs::set_permissions(&folder, Permissions::from_mode(FOLDER_MODE))
             .with_context(|| format!("{}", folder.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes a folder and those above it that are missing, so that a gateway of another user finds what is in it.
+fn make_open(folder: &Path) -> Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists() && *folder != Path::new("")).collect();
+    for folder in missing.into_iter().rev() {
+        let open = || {
+            std::fs::create_dir(folder)?;
+            std::fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE))
+        };
+        open().with_context(|| format!("{} can't be made", folder.display()))?;
     }
     Ok(())
 }
