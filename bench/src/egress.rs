@@ -170,7 +170,7 @@ async fn open(places: &Places, rules: EgressRules) -> Result<Door> {
         timeout: Duration::from_secs(1),
         result_bytes_max: SMALL_BYTES,
     })?;
-    let app = Arc::new(App { manifest: Manifest::parse(MANIFEST)?, upstream });
+    let app = Arc::new(App { manifest: Manifest::parse(MANIFEST)?, upstream: Some(upstream) });
     let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 1, output_tokens_max: 1, budgets: Vec::new() };
     // Nobody listens to its news, so none is kept.
     let (events, _) = tokio::sync::mpsc::channel(1);

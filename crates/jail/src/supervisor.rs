@@ -55,7 +55,8 @@ pub fn serve(control: &UnixStream, authority: &Authority<'_>) -> Result<(), Cont
         Ok(None) => gateway.refuse(prepared.sandbox.fail()),
         Err(ControlError::Closed) => {
             prepared.sandbox.end();
-            Ok(())
+            // Whoever closed only its own half hears that this was the end.
+            gateway.say_last(&Reply::Exited(KILLED))
         }
         Err(ControlError::Failed(failure)) => {
             prepared.sandbox.end();
@@ -116,6 +117,14 @@ impl Gateway<'_> {
 
     fn reply(&self, reply: &Reply, fds: Vec<OwnedFd>) -> Result<(), ControlError> {
         Outbox::new(reply, fds)?.flush(self.control).map(|_all| ())
+    }
+
+    /// To a gateway that may have turned away already, which is its right.
+    fn say_last(&self, reply: &Reply) -> Result<(), ControlError> {
+        match self.reply(reply, Vec::new()) {
+            Err(ControlError::Closed) => Ok(()),
+            said => said,
+        }
     }
 
     /// What to do after the socket has become readable: true to end the sandbox.
@@ -205,7 +214,7 @@ impl Sandbox {
             Event::Init(FromInit::Failed(failure)) => Some(Reply::Failed(failure)),
             Event::Init(FromInit::Exited(_)) | Event::InitGone => Some(Reply::Failed(self.died_early())),
             Event::TooSlow => Some(Reply::Failed(failure(Step::Supervise, "the sandbox was not built in time"))),
-            Event::GatewayEnds => None,
+            Event::GatewayEnds => Some(Reply::Exited(KILLED)),
         };
         self.finish(gateway, outcome)
     }
@@ -273,13 +282,9 @@ impl Sandbox {
     /// Ends every process, says the last word, and removes the rest.
     fn finish(mut self, gateway: &Gateway<'_>, last: Option<Reply>) -> Result<(), ControlError> {
         self.kill();
-        let said = last.map_or(Ok(()), |reply| gateway.reply(&reply, Vec::new()));
+        let said = last.map_or(Ok(()), |reply| gateway.say_last(&reply));
         self.cgroups.remove();
-        match said {
-            // The gateway has already turned away, which is its right.
-            Err(ControlError::Closed) | Ok(()) => Ok(()),
-            Err(error) => Err(error),
-        }
+        said
     }
 
     /// Ends what failed before its plan came, and says why.

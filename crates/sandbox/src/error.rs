@@ -43,6 +43,9 @@ pub enum SandboxError {
     /// The sandbox could not be built as planned.
     #[error("sandbox: {0}")]
     Build(#[from] jail::Failure),
+    /// It was asked for more than its kind may have; the fault is the gateway's.
+    #[error("sandbox: {0}")]
+    Plan(#[from] jail::PlanFault),
     /// Speaking with the program that confines.
     #[error("sandbox: {0}")]
     Control(#[from] jail::ControlError),
@@ -101,6 +104,7 @@ impl SandboxError {
             }
             Self::JailMissing { .. }
             | Self::Build(_)
+            | Self::Plan(_)
             | Self::Control(_)
             | Self::Io { .. }
             | Self::Slow(_)

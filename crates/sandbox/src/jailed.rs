@@ -2,14 +2,16 @@
 
 use crate::driver::{AgentSpec, Driver, Life, Listeners, Sandbox};
 use crate::error::SandboxError;
+use crate::jailer::Jailer;
 use crate::profile::Profile;
-use crate::runtime::{AGENT_INSIDE, Runtime, Runtimes};
+use crate::runtime::{Runtime, Runtimes};
 use crate::seal::Seal;
 use crate::stock::Stock;
-use crate::supervise::{self, Control};
-use crate::transcript;
+use crate::supervise::Control;
+use crate::{AGENT, template, transcript};
 use futures_util::future::BoxFuture;
-use jail::{Calls, Isolation, Limits, Mount, Plan, Ready};
+use jail::{Calls, HOST_UID_FIRST, HOST_UIDS, Helper, Isolation, Limits, Order, Plan, Ready, Template};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -19,23 +21,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-const HOME_INSIDE: &str = "/agent";
-const CONFIG_INSIDE: &str = "/agent/.claude";
-const WORK_INSIDE: &str = "/work";
-const CA_INSIDE: &str = "/etc/ssl/certs/ca-certificates.crt";
-/// Users of sandboxes on the host: one each, not the gateway's, taken in turn.
-const HOST_UID_FIRST: u32 = 2_000_000;
-const HOST_UIDS: u32 = 60_000;
-
-/// What the sandbox finds in `/etc`. Every address leads to the gateway, so the name server's is any.
-const ETC: &[(&str, &str)] = &[
-    ("/etc/passwd", "root:x:0:0:root:/:/nonexistent\nagent:x:1000:1000:agent:/agent:/nonexistent\n"),
-    ("/etc/group", "root:x:0:\nagent:x:1000:\n"),
-    ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
-    ("/etc/resolv.conf", "nameserver 198.18.0.53\noptions timeout:2 attempts:2\n"),
-    ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
-];
 
 /// How much is confined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +47,21 @@ pub struct JailedDriver {
     mode: Mode,
     paths: JailedPaths,
     runtimes: Runtimes,
+    /// What each runtime's sandboxes are, by its name.
+    templates: BTreeMap<String, Template>,
     seal: Option<Seal>,
     is_root: bool,
     next_uid: AtomicU32,
+    jailer: Jailer,
     stock: Arc<Stock>,
+}
+
+/// What goes to the supervisor, with the agent's streams.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Asked {
+    Plan(Plan),
+    Order(Order),
 }
 
 impl JailedDriver {
@@ -74,10 +70,25 @@ impl JailedDriver {
     pub fn new(mode: Mode, paths: JailedPaths, profile: Profile) -> Self {
         let resolve = |path: PathBuf| path.canonicalize().unwrap_or(path);
         let paths = JailedPaths { agent: resolve(paths.agent), jail: resolve(paths.jail), scratch: paths.scratch };
-        let stock = Stock::new(paths.jail.clone());
+        let jailer = Jailer::Program(paths.jail.clone());
+        let stock = Stock::new(jailer.clone());
         let is_root = rustix::process::geteuid().is_root();
         let runtimes = Runtimes::new(profile);
-        Self { mode, paths, runtimes, seal: None, is_root, next_uid: AtomicU32::new(0), stock }
+        let templates = runtimes.iter().map(|(name, runtime)| (name.clone(), template::of(runtime, &paths.agent))).collect();
+        Self { mode, paths, runtimes, templates, seal: None, is_root, next_uid: AtomicU32::new(0), jailer, stock }
+    }
+
+    /// What each kind of its sandboxes is, for a helper to be started with.
+    #[must_use]
+    pub const fn templates(&self) -> &BTreeMap<String, Template> {
+        &self.templates
+    }
+
+    /// Leaves the making of sandboxes to a helper that has these templates, and with it the check of what only it can see.
+    #[must_use]
+    pub fn helped(self, helper: Arc<Helper>) -> Self {
+        let jailer = Jailer::Helper(helper);
+        Self { stock: Stock::new(jailer.clone()), jailer, ..self }
     }
 
     /// Starts agents only as long as these files are what they were.
@@ -89,32 +100,33 @@ impl JailedDriver {
     /// Can also start agents in this runtime. Without a sandbox there is nothing to hold it.
     #[must_use]
     pub fn with(mut self, name: String, runtime: Runtime) -> Self {
+        self.templates.insert(name.clone(), template::of(&runtime, &self.paths.agent));
         self.runtimes.add(name, runtime);
         self
     }
 
     /// Removes what sandboxes of a killed gateway left behind. Live ones, anybody's, are not touched.
     pub async fn sweep(&self) {
-        supervise::sweep(&self.paths.jail).await;
+        self.jailer.sweep().await;
     }
 
     async fn start_jailed(&self, spec: AgentSpec) -> Result<Sandbox, SandboxError> {
         self.check()?;
         let id = spec.id;
-        let runtime = self.runtimes.named(&spec.runtime)?;
+        self.runtimes.check(&spec.runtime)?;
         let scratch = self.scratch(&spec)?;
-        let plan = self.plan(runtime, spec, scratch.as_ref().map(Scratch::path));
+        let asked = self.asked(spec, scratch.as_ref().map(Scratch::path))?;
         let pipe = || std::io::pipe().map_err(SandboxError::io("pipe"));
         let ((agent_in, stdin), (stdout, agent_out), (stderr, agent_err)) = (pipe()?, pipe()?, pipe()?);
         let stdio: Vec<OwnedFd> = vec![agent_in.into(), agent_out.into(), agent_err.into()];
         let mut control = self.stock.take()?;
-        let begun = begin(&mut control, &plan, stdio).await;
+        let begun = begin(&mut control, &asked, stdio).await;
         self.stock.refill();
         let (ready, listeners) = match begun {
             Ok(begun) => begun,
             Err(error) => {
                 // Its last word comes before its last work.
-                control.end(&self.paths.jail).await;
+                control.end(&self.jailer).await;
                 return Err(error);
             }
         };
@@ -123,7 +135,7 @@ impl JailedDriver {
         let stderr = pipe::Receiver::from_owned_fd(stderr.into()).map_err(SandboxError::io("pipe"))?;
         let (exit, exited) = watch::channel(None);
         let (kill, gone) = (CancellationToken::new(), CancellationToken::new());
-        let watched = control.watch(self.paths.jail.clone(), stderr, exit, kill.clone(), gone.clone());
+        let watched = control.watch(self.jailer.clone(), stderr, exit, kill.clone(), gone.clone());
         tokio::spawn(async move {
             watched.await;
             drop(scratch);
@@ -140,45 +152,41 @@ impl JailedDriver {
         })
     }
 
-    fn plan(&self, runtime: &Runtime, spec: AgentSpec, scratch: Option<&Path>) -> Plan {
-        let past = (!spec.past.is_empty()).then(|| transcript::render(&spec.past, &spec.model, Path::new(WORK_INSIDE)));
-        let mut plan = Plan {
+    /// What the supervisor is asked for: an order where a helper has the templates, otherwise the plan that it makes.
+    fn asked(&self, spec: AgentSpec, scratch: Option<&Path>) -> Result<Asked, SandboxError> {
+        if let Some(scratch) = scratch {
+            return Ok(Asked::Plan(self.direct_plan(spec, scratch)));
+        }
+        let (order, name) = (template::order(&spec), spec.runtime);
+        if let Jailer::Helper(_) = self.jailer {
+            return Ok(Asked::Order(order));
+        }
+        let template = self.templates.get(&name).ok_or(SandboxError::RuntimeMissing(name))?;
+        let host_uid = self.is_root.then(|| HOST_UID_FIRST + self.next_uid.fetch_add(1, Ordering::Relaxed) % HOST_UIDS);
+        Ok(Asked::Plan(template.plan(order, host_uid)?))
+    }
+
+    fn direct_plan(&self, spec: AgentSpec, scratch: &Path) -> Plan {
+        let mut env = spec.environment;
+        let (home, ca) = (scratch.display().to_string(), scratch.join("ca.pem").display().to_string());
+        env.extend(template::places(&home, &home, &ca));
+        let limits = self.templates.get(AGENT).map(|template| template.limits.clone()).unwrap_or_default();
+        Plan {
             id: spec.id.to_string(),
-            isolation: Isolation::Full,
-            calls: runtime.profile.calls(),
-            argv: runtime.command.iter().cloned().chain(spec.arguments).collect(),
-            env: spec.environment,
-            cwd: PathBuf::from(WORK_INSIDE),
+            isolation: Isolation::NetworkOnly,
+            // The developer's own programs are there too.
+            calls: Calls::Code,
+            argv: std::iter::once(self.paths.agent.display().to_string()).chain(spec.arguments).collect(),
+            env,
+            cwd: scratch.to_owned(),
             hostname: "sandbox".to_owned(),
             mounts: Vec::new(),
             uid: 1000,
             gid: 1000,
-            host_uid: self.is_root.then(|| HOST_UID_FIRST + self.next_uid.fetch_add(1, Ordering::Relaxed) % HOST_UIDS),
-            limits: runtime.profile.limits().clone(),
+            host_uid: None,
+            limits: Limits { cpu_percent: None, ..limits },
             extra_ports: spec.extra_ports,
-        };
-        if let Some(scratch) = scratch {
-            plan.isolation = Isolation::NetworkOnly;
-            // The developer's own programs are there too.
-            plan.calls = Calls::Code;
-            plan.argv.splice(..1, [self.paths.agent.display().to_string()]);
-            plan.cwd = scratch.to_owned();
-            plan.host_uid = None;
-            plan.limits = Limits { cpu_percent: None, ..plan.limits };
-            say_where(&mut plan.env, &scratch.display().to_string(), &scratch.join("ca.pem").display().to_string());
-        } else {
-            say_where(&mut plan.env, HOME_INSIDE, CA_INSIDE);
-            plan.mounts = runtime.profile.mounts().to_vec();
-            plan.mounts.push(Mount::BindRo { source: self.paths.agent.clone(), target: PathBuf::from(AGENT_INSIDE) });
-            plan.mounts.extend(ETC.iter().map(|(path, text)| etc(path, text)));
-            plan.mounts.push(etc(CA_INSIDE, &spec.trusted_pem));
-            plan.mounts.extend(past.map(|content| Mount::File {
-                target: transcript::path(Path::new(CONFIG_INSIDE), Path::new(WORK_INSIDE)),
-                content,
-                mode: 0o600,
-            }));
         }
-        plan
     }
 
     /// In direct mode the agent's home and the certificate it trusts need a place on the host; it goes with the sandbox.
@@ -197,8 +205,8 @@ impl JailedDriver {
     }
 }
 
-async fn begin(control: &mut Control, plan: &Plan, stdio: Vec<OwnedFd>) -> Result<(Ready, Listeners), SandboxError> {
-    control.begin(plan, stdio).await?;
+async fn begin(control: &mut Control, asked: &Asked, stdio: Vec<OwnedFd>) -> Result<(Ready, Listeners), SandboxError> {
+    control.begin(asked, stdio).await?;
     control.ready().await
 }
 
@@ -229,23 +237,6 @@ impl Drop for Scratch {
             tracing::warn!(%error, "a sandbox's folder could not be removed");
         }
     }
-}
-
-/// Home, working folders and certificates: what depends on how the sandbox is built.
-fn say_where(env: &mut BTreeMap<String, String>, home: &str, ca: &str) {
-    for (name, value) in [
-        ("HOME", home.to_owned()),
-        ("CLAUDE_CONFIG_DIR", format!("{home}/.claude")),
-        ("TMPDIR", if ca == CA_INSIDE { "/tmp".to_owned() } else { home.to_owned() }),
-        ("NODE_EXTRA_CA_CERTS", ca.to_owned()),
-        ("SSL_CERT_FILE", ca.to_owned()),
-    ] {
-        env.insert(name.to_owned(), value);
-    }
-}
-
-fn etc(target: &str, content: &str) -> Mount {
-    Mount::File { target: PathBuf::from(target), content: content.to_owned(), mode: 0o444 }
 }
 
 impl Driver for JailedDriver {

@@ -12,6 +12,7 @@ mod driver;
 mod error;
 mod host;
 mod jailed;
+mod jailer;
 mod lines;
 mod profile;
 mod program;
@@ -20,6 +21,7 @@ mod script;
 mod seal;
 mod stock;
 mod supervise;
+mod template;
 mod transcript;
 
 pub use apply::{Applied, apply};

@@ -4,6 +4,7 @@
 use crate::danger::Dangers;
 use crate::driver::Listeners;
 use crate::error::SandboxError;
+use crate::jailer::Jailer;
 use crate::profile::Folder;
 use crate::supervise::Control;
 use jail::{Calls, Isolation, Limits, Mount, Plan};
@@ -86,6 +87,7 @@ pub struct Program {
     /// What it changes in the project. Read it when the program has ended.
     pub upper: OwnedFd,
     control: Control,
+    jailer: Jailer,
 }
 
 /// How a program ended.
@@ -173,22 +175,23 @@ impl ProgramProfile {
     /// [`SandboxError`]: no sandbox could be built, or the program can't be executed in it.
     pub async fn start(&self, jail: &Path, spec: ProgramSpec) -> Result<Program, SandboxError> {
         let plan = self.plan(&spec);
-        let mut control = Control::prepare(jail)?;
+        let jailer = Jailer::Program(jail.to_owned());
+        let mut control = jailer.prepare()?;
         control.begin(&plan, spec.stdio.into()).await?;
         let (ready, listeners) = control.ready().await?;
         let upper = control.take_upper().ok_or_else(|| SandboxError::Ended("its changes can't be seen".to_owned()))?;
-        Ok(Program { listeners, downgrades: ready.downgrades, upper, control })
+        Ok(Program { listeners, downgrades: ready.downgrades, upper, control, jailer })
     }
 }
 
 /// What [`Program::start`] leaves to wait for.
-pub struct ProgramLife(Control);
+pub struct ProgramLife(Control, Jailer);
 
 impl Program {
     /// Takes it apart: what it changes, and its life.
     #[must_use]
     pub fn split(self) -> (Listeners, OwnedFd, ProgramLife) {
-        (self.listeners, self.upper, ProgramLife(self.control))
+        (self.listeners, self.upper, ProgramLife(self.control, self.jailer))
     }
 }
 
@@ -201,14 +204,14 @@ impl ProgramLife {
         let signal = tokio::select! {
             reply = self.0.exited() => {
                 let end = reply?;
-                self.0.close().await?;
+                self.0.end(&self.1).await;
                 let signal = end.signal.and_then(|signal| u8::try_from(signal).ok()).unwrap_or(0);
                 let code = end.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(128_u8.saturating_add(signal));
                 return Ok(ProgramEnd { code, oom_killed: end.oom_killed });
             }
             signal = stopped => signal,
         };
-        self.0.close().await?;
+        self.0.end(&self.1).await;
         Ok(ProgramEnd { code: 128_u8.saturating_add(signal), oom_killed: false })
     }
 }

@@ -53,10 +53,13 @@ impl Runtimes {
         self.0.insert(name, runtime);
     }
 
-    /// The runtime of a name, which must be what it was when it was verified.
-    pub(crate) fn named(&self, name: &str) -> Result<&Runtime, SandboxError> {
-        let runtime = self.0.get(name).ok_or_else(|| SandboxError::RuntimeMissing(name.to_owned()))?;
-        runtime.check().map(|()| runtime)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Runtime)> {
+        self.0.iter()
+    }
+
+    /// Whether there is a runtime of this name, and it is what it was when it was verified.
+    pub(crate) fn check(&self, name: &str) -> Result<(), SandboxError> {
+        self.0.get(name).ok_or_else(|| SandboxError::RuntimeMissing(name.to_owned()))?.check()
     }
 }
 

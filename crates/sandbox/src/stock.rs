@@ -4,9 +4,9 @@
 //! Invariant: what is taken is not put back; a sandbox holds one agent in its life.
 
 use crate::error::SandboxError;
+use crate::jailer::Jailer;
 use crate::supervise::Control;
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ const PREPARED_MAX: usize = 2;
 /// How old a prepared sandbox may become, so that what the host changed meanwhile counts.
 const AGE_MAX: Duration = Duration::from_secs(60);
 
-/// Prepared sandboxes of one program.
+/// Prepared sandboxes of one jailer.
 pub(crate) struct Stock {
-    program: PathBuf,
+    jailer: Jailer,
     shelf: Mutex<Shelf>,
 }
 
@@ -30,8 +30,8 @@ struct Shelf {
 
 impl Stock {
     /// Empty, until the first [`Stock::refill`].
-    pub(crate) fn new(program: PathBuf) -> Arc<Self> {
-        Arc::new(Self { program, shelf: Mutex::default() })
+    pub(crate) fn new(jailer: Jailer) -> Arc<Self> {
+        Arc::new(Self { jailer, shelf: Mutex::default() })
     }
 
     /// A sandbox that waits for its plan: a prepared one, or a new one.
@@ -42,7 +42,7 @@ impl Stock {
             }
             self.retire(control);
         }
-        Control::prepare(&self.program)
+        self.jailer.prepare()
     }
 
     /// Prepares what is missing, in the background. Called when a start is over, so as not to take processors from it.
@@ -54,7 +54,7 @@ impl Stock {
         // Starting a program holds its thread up.
         tokio::task::spawn_blocking(move || {
             while stock.with(|shelf| shelf.prepared.len()) < PREPARED_MAX {
-                match Control::prepare(&stock.program) {
+                match stock.jailer.prepare() {
                     Ok(control) => stock.shelve(control),
                     Err(error) => {
                         // Whoever starts next tries for himself, and hears of it.
@@ -89,8 +89,8 @@ impl Stock {
     }
 
     fn retire(&self, control: Control) {
-        let program = self.program.clone();
-        tokio::spawn(async move { control.end(&program).await });
+        let jailer = self.jailer.clone();
+        tokio::spawn(async move { control.end(&jailer).await });
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Shelf) -> T) -> T {

@@ -2,11 +2,14 @@
 
 use crate::driver::{Exit, Listeners};
 use crate::error::SandboxError;
-use jail::{ControlError, End, Filled, Inbox, Outbox, Plan, Ready, Reply};
+use crate::jailer::Jailer;
+use jail::{ControlError, End, Filled, Inbox, Outbox, Ready, Reply};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::Shutdown;
+use serde::Serialize;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
@@ -22,13 +25,21 @@ const STDERR_BYTES_KEPT: usize = 4096;
 pub(crate) struct Control {
     socket: UnixStream,
     inbox: Inbox,
-    child: Child,
+    guard: Guard,
     upper: Option<OwnedFd>,
+}
+
+/// The supervisor, as far as it is known here.
+enum Guard {
+    /// Our own child.
+    Child(Child),
+    /// A helper's. Its last word, and then the end of the socket, are all that is heard of it.
+    Helpers { said_last: bool },
 }
 
 impl Control {
     /// Starts the program that confines. It prepares what does not depend on a plan, and waits for one.
-    pub(crate) fn prepare(program: &Path) -> Result<Self, SandboxError> {
+    pub(crate) fn spawn(program: &Path) -> Result<Self, SandboxError> {
         let (ours, theirs) = jail::control_pair().map_err(SandboxError::io("control socket"))?;
         let missing =
             |error: std::io::Error| SandboxError::JailMissing { path: program.display().to_string(), reason: error.to_string() };
@@ -37,9 +48,18 @@ impl Control {
             let mut command = Command::from(jail::command(program, theirs));
             command.spawn().map_err(missing)?
         };
-        ours.set_nonblocking(true).map_err(SandboxError::io("control socket"))?;
-        let socket = UnixStream::from_std(ours).map_err(SandboxError::io("control socket"))?;
-        Ok(Self { socket, inbox: Inbox::default(), child, upper: None })
+        Self::new(ours, Guard::Child(child))
+    }
+
+    /// A supervisor that a helper made.
+    pub(crate) fn connected(socket: std::os::unix::net::UnixStream) -> Result<Self, SandboxError> {
+        Self::new(socket, Guard::Helpers { said_last: false })
+    }
+
+    fn new(socket: std::os::unix::net::UnixStream, guard: Guard) -> Result<Self, SandboxError> {
+        socket.set_nonblocking(true).map_err(SandboxError::io("control socket"))?;
+        let socket = UnixStream::from_std(socket).map_err(SandboxError::io("control socket"))?;
+        Ok(Self { socket, inbox: Inbox::default(), guard, upper: None })
     }
 
     /// Whether it has neither ended nor said anything, which before a plan could only be bad news.
@@ -48,10 +68,10 @@ impl Control {
         poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&now)) == Ok(0)
     }
 
-    /// Hands it the plan with the agent's streams.
-    pub(crate) async fn begin(&self, plan: &Plan, stdio: Vec<OwnedFd>) -> Result<(), SandboxError> {
-        let mut plan = Outbox::new(plan, stdio)?;
-        while !ready_to(&self.socket, Interest::WRITABLE, || plan.flush(&self.socket)).await? {}
+    /// Hands it the plan, or a helper's the order, with the agent's streams.
+    pub(crate) async fn begin(&self, asked: &impl Serialize, stdio: Vec<OwnedFd>) -> Result<(), SandboxError> {
+        let mut asked = Outbox::new(asked, stdio)?;
+        while !ready_to(&self.socket, Interest::WRITABLE, || asked.flush(&self.socket)).await? {}
         Ok(())
     }
 
@@ -84,17 +104,13 @@ impl Control {
         }
     }
 
-    /// The order to end, and the wait until nothing is left.
-    pub(crate) async fn close(self) -> Result<(), SandboxError> {
-        let Self { socket, mut child, .. } = self;
-        drop(socket);
-        child.wait().await.map(|_| ()).map_err(SandboxError::io("supervisor"))
-    }
-
     /// The next reply. Cancel-safe: what was received stays in the inbox.
     async fn reply(&mut self) -> Result<Reply, ControlError> {
         loop {
             if let Some(reply) = self.inbox.take()? {
+                if let (Guard::Helpers { said_last }, Reply::Exited(_) | Reply::Failed(_)) = (&mut self.guard, &reply) {
+                    *said_last = true;
+                }
                 return Ok(reply);
             }
             let Self { socket, inbox, .. } = self;
@@ -107,7 +123,7 @@ impl Control {
     /// Waits for the agent's end or the order to kill, then until nothing is left.
     pub(crate) async fn watch(
         mut self,
-        program: PathBuf,
+        jailer: Jailer,
         stderr: pipe::Receiver,
         exit: watch::Sender<Option<Exit>>,
         kill: CancellationToken,
@@ -123,7 +139,7 @@ impl Control {
             },
             () = kill.cancelled() => "it was stopped".to_owned(),
         };
-        self.end(&program).await;
+        self.end(&jailer).await;
         let stderr_tail = tail.await.unwrap_or_default();
         let _ = exit.send(Some(Exit { reason, stderr_tail }));
     }
@@ -131,32 +147,28 @@ impl Control {
 
 impl Control {
     /// Ends the sandbox, prepared or running, and waits until nothing of it is left.
-    pub(crate) async fn end(self, program: &Path) {
-        let Self { socket, mut child, .. } = self;
-        // Closing the socket is the order to end; the program bounds the time it takes.
+    pub(crate) async fn end(mut self, jailer: &Jailer) {
+        // Closing the socket, or our half of it, is the order to end; the supervisor bounds the time it takes.
+        if let Guard::Helpers { .. } = self.guard {
+            let _gone = rustix::net::shutdown(&self.socket, Shutdown::Write);
+            while self.reply().await.is_ok() {}
+        }
+        let Self { socket, guard, .. } = self;
         drop(socket);
-        match child.wait().await {
-            // Killed itself, it could not clean up after its sandbox.
-            Ok(status) if status.signal().is_some() => sweep(program).await,
-            Ok(_) => {}
-            Err(error) => tracing::error!(%error, "a sandbox's supervisor could not be waited for"),
+        // Killed itself, it could not clean up after its sandbox.
+        let killed = match guard {
+            Guard::Helpers { said_last } => !said_last,
+            Guard::Child(mut child) => match child.wait().await {
+                Ok(status) => status.signal().is_some(),
+                Err(error) => {
+                    tracing::error!(%error, "a sandbox's supervisor could not be waited for");
+                    false
+                }
+            },
+        };
+        if killed {
+            jailer.sweep().await;
         }
-    }
-}
-
-/// Removes what killed supervisors left behind; sandboxes that are guarded are not touched.
-pub(crate) async fn sweep(program: &Path) {
-    let swept = tokio::process::Command::from(jail::sweep_command(program)).output().await;
-    match swept {
-        Ok(output) if output.status.success() => {
-            let ids = String::from_utf8_lossy(&output.stdout);
-            for id in ids.lines() {
-                tracing::warn!(sandbox = id, "removed what was left of a sandbox");
-            }
-        }
-        Ok(output) => tracing::warn!(status = %output.status, "what old sandboxes left could not be removed"),
-        // A missing program is said clearly as soon as an agent is to be started.
-        Err(error) => tracing::debug!(%error, "the jail could not be asked to sweep"),
     }
 }
 

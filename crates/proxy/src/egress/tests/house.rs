@@ -167,7 +167,7 @@ fn run() -> (Arc<RunContext>, Arc<Mutex<Vec<Denial>>>) {
         result_bytes_max: 1000,
     };
     let upstream = McpUpstream::new(config).expect("an upstream");
-    let app = Arc::new(App { manifest: Manifest::parse(MANIFEST).expect("a manifest"), upstream });
+    let app = Arc::new(App { manifest: Manifest::parse(MANIFEST).expect("a manifest"), upstream: Some(upstream) });
     let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 2, output_tokens_max: 1, budgets: Vec::new() };
     let (sender, mut events) = tokio::sync::mpsc::channel(8);
     let denials: Arc<Mutex<Vec<Denial>>> = Arc::default();
