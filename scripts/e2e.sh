@@ -7,6 +7,8 @@ topic=e2e
 use_node
 ready_secs=60
 work=$(mktemp -d)
+# A gateway that root starts becomes somebody else, who must be able to pass.
+chmod 755 "$work"
 gateway=
 
 finish() {

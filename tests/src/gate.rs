@@ -147,6 +147,8 @@ impl TestGate {
         });
         let config = Config {
             gateway: "gate-test".to_owned(),
+            user: String::new(),
+            production: false,
             people: SocketAddr::from(([127, 0, 0, 1], 0)),
             callers,
             mode: setup.mode,

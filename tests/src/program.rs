@@ -7,6 +7,7 @@ use crate::places;
 use crate::processes::{Process, descendants};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -27,9 +28,14 @@ pub struct ProgramSetup {
 }
 
 impl ProgramSetup {
-    /// A gateway in `folder` that asks `upstream` for answers, on free ports, with secrets of its own.
+    /// A gateway in `folder` that asks `upstream` for answers, on free ports, with secrets of its own. Others may pass the
+    /// folder, because a gateway that root starts becomes somebody else.
+    ///
+    /// # Panics
+    /// When the folder is not the caller's.
     #[must_use]
     pub fn new(folder: &Path, upstream: &str, api_key: &str) -> Self {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
         let config = format!(
             "[listen]\npeople = \"127.0.0.1:0\"\ncallers = \"127.0.0.1:0\"\n[model]\nupstream = \"{upstream}\"\n[agent]\npath = \"{}\"\n",
             places::agent().display()

@@ -56,6 +56,8 @@ enum Deployment {
 struct GatewayFile {
     /// Must differ between gateways that share a database. Empty: one is made once and kept in the state folder.
     name: String,
+    /// Whom a gateway that root started becomes: a name or a number.
+    user: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -121,6 +123,10 @@ impl Default for RunsFile {
 pub struct Config {
     /// This gateway's name in the database; empty for the one kept in the state folder.
     pub gateway: String,
+    /// Whom a gateway that root started becomes; empty for its own user.
+    pub user: String,
+    /// Whether strangers are let in.
+    pub production: bool,
     /// Where people connect.
     pub people: SocketAddr,
     /// Where remote callers connect, if they may.
@@ -230,6 +236,8 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     let (Some(api_key), Some(auth_secret), true) = (api_key, auth_secret, faults.is_empty()) else { return Err(faults) };
     Ok(Config {
         gateway: file.gateway.name,
+        user: file.gateway.user,
+        production,
         people: file.listen.people,
         callers,
         mode,

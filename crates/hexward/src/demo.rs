@@ -2,10 +2,12 @@
 
 use crate::config::{self, Config, Defaults, Environment};
 use crate::gateway::{self, Gateway};
-use crate::{DemoArgs, once, secrets, serve};
+use crate::step_down::step_down;
+use crate::{DemoArgs, in_threads, once, secrets, serve};
 use anyhow::{Context, Result, bail};
 use fake::{Fake, FakeConfig};
 use policy::Microusd;
+use sandbox::JailedDriver;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,28 +21,40 @@ pub const AGENT_FOLDER: &str = ".hexward/agent";
 pub const RUNTIME_FOLDER: &str = ".hexward/runtime/code";
 
 /// Runs the demo, or one message of it.
-pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
-    let (fake, config) = prepare(&args).await?;
+pub fn demo(args: &DemoArgs) -> Result<ExitCode> {
     if let Some(address) = args.listen.filter(|address| !address.ip().is_loopback()) {
         bail!("the demo listens on loopback only, not on {address}; use `hexward serve` for anything else");
     }
-    let gateway_config = Config { people: args.listen.unwrap_or(config.people), ..config };
-    let code = match &args.once {
-        Some(text) => {
-            let mut gateway_config = gateway_config;
-            // One message claims one agent, and waits for its start either way.
-            gateway_config.runs.warm_agents_max = 0;
-            let gateway = Gateway::start(gateway_config).await?;
-            let code = once::once(&gateway, &args.app, text, args.writes).await;
-            gateway.shutdown().await;
-            code
+    let (mut config, scripted) = prepare(args)?;
+    let driver = step_down(&config)?;
+    // Only now: what is in the state folder is touched by whom it belongs to.
+    if let Some(secret) = secrets::missing(&environment()?, &config.state_dir)? {
+        config.auth_secret = secret;
+    }
+    in_threads(async {
+        let fake = match scripted {
+            Some(scripted) => Some(Fake::start(scripted).await?),
+            None => None,
+        };
+        if let Some(fake) = &fake {
+            config.upstream = fake.url();
         }
-        None => {
-            serve::run(gateway_config, serve::Page { ready: "hexward demo ready", model: model(&args), writes_default: true })
-                .await
-        }
+        let code = start(args, config, driver).await;
+        drop(fake);
+        code
+    })
+}
+
+async fn start(args: &DemoArgs, mut config: Config, driver: JailedDriver) -> Result<ExitCode> {
+    let Some(text) = &args.once else {
+        let page = serve::Page { ready: "hexward demo ready", model: model(args), writes_default: true };
+        return serve::run(config, driver, page).await;
     };
-    drop(fake);
+    // One message claims one agent, and waits for its start either way.
+    config.runs.warm_agents_max = 0;
+    let gateway = Gateway::start(config, driver).await?;
+    let code = once::once(&gateway, &args.app, text, args.writes).await;
+    gateway.shutdown().await;
     code
 }
 
@@ -48,32 +62,29 @@ const fn model(args: &DemoArgs) -> &'static str {
     if args.real { "real" } else { "scripted" }
 }
 
-async fn prepare(args: &DemoArgs) -> Result<(Option<Fake>, Config)> {
-    let environment = secrets::complete(environment()?, &args.common.state_dir)?;
+/// The configuration, and the scripted model's where there is one. Nothing is started or written yet.
+fn prepare(args: &DemoArgs) -> Result<(Config, Option<FakeConfig>)> {
+    // A demo makes its own secret; until it may, this one stands in its place.
+    let environment = environment()?.or("AUTH_SECRET", secrets::random_hex()?);
     // DATABASE_URL is likely the host application's own: a demo that was not told so keeps its hands off it.
     let environment = if args.database_from_env { environment } else { environment.with("DATABASE_URL", None) };
-    let (fake, environment, upstream) = if args.real {
-        (None, environment, None)
+    let (scripted, environment) = if args.real {
+        (None, environment)
     } else {
         let key = format!("sk-ant-demo-{}", secrets::random_hex()?);
-        let config = FakeConfig { scenario: args.scenario.clone(), ..FakeConfig::new(key.clone()) };
-        let fake = Fake::start(config).await?;
-        let url = fake.url();
         // The scripted model has a key of its own; the operator's real one is not touched, nor needed.
-        let environment = environment.with("ANTHROPIC_API_KEY", Some(key)).with("ANTHROPIC_API_KEY_ORIGINAL", None);
-        (Some(fake), environment, Some(url))
+        let environment = environment.with("ANTHROPIC_API_KEY", Some(key.clone())).with("ANTHROPIC_API_KEY_ORIGINAL", None);
+        (Some(FakeConfig { scenario: args.scenario.clone(), ..FakeConfig::new(key) }), environment)
     };
     let mut config = config::load(args.common.config.as_deref(), &environment, defaults(args.common.state_dir.clone())?)?;
-    if let Some(upstream) = upstream {
-        config.upstream = upstream;
-    }
     if let Some(agent) = &args.common.agent {
         config.agent_path.clone_from(agent);
     }
     if args.no_base_url {
         config.runs.tell_base_url = false;
     }
-    Ok((fake, capped(config)))
+    config.people = args.listen.unwrap_or(config.people);
+    Ok((capped(config), scripted))
 }
 
 /// A demo stays on this machine and within its caps, whatever the configuration says.

@@ -52,8 +52,7 @@ impl Gateway {
     ///
     /// # Errors
     /// What could not be started and what to do; then nothing runs.
-    pub async fn start(config: Config) -> Result<Self> {
-        let driver = driver(&config)?;
+    pub async fn start(config: Config, driver: JailedDriver) -> Result<Self> {
         driver.sweep().await;
         Self::start_with(config, Arc::new(driver)).await
     }

@@ -18,6 +18,7 @@ mod run;
 mod runtime;
 mod secrets;
 mod serve;
+mod step_down;
 
 pub use agent::CURRENT_EXECUTABLE;
 pub use arguments::Cli;
@@ -27,18 +28,23 @@ use anyhow::Result;
 use arguments::Command;
 use std::process::ExitCode;
 
-/// Carries out a command.
+/// Carries out a command. The caller has one thread: rights are given up before there are more.
 ///
 /// # Errors
 /// What happened, whose fault it is and what to do, one cause after the other.
-pub async fn run(cli: Cli) -> Result<ExitCode> {
+pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Command::Serve(args) => serve::serve(args).await,
-        Command::Demo(args) => demo::demo(args).await,
-        Command::Run(args) => run::run(args).await,
-        Command::Agent(args) => agent::command(args).await,
+        Command::Serve(args) => serve::serve(args),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Run(args) => in_threads(run::run(args)),
+        Command::Agent(args) => in_threads(agent::command(args)),
         Command::Runtime(args) => runtime::build(&args),
-        Command::Fake(args) => fake_command::serve(args).await,
-        Command::Redteam(args) => redteam::redteam(args).await,
+        Command::Fake(args) => in_threads(fake_command::serve(args)),
+        Command::Redteam(args) => in_threads(redteam::redteam(args)),
     }
+}
+
+/// Starts the threads that everything else runs on.
+fn in_threads<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }

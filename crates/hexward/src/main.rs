@@ -16,11 +16,7 @@ fn main() -> ExitCode {
     // What this program writes is its own: databases and secrets are made readable for nobody else.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     raise_file_limit();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error.into()),
-    };
-    match runtime.block_on(hexward::run(cli)) {
+    match hexward::run(cli) {
         Ok(code) => code,
         Err(error) => fail(&error),
     }

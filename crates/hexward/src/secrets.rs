@@ -3,6 +3,7 @@
 use crate::config::Environment;
 use anyhow::{Context, Result, bail};
 use data_encoding::HEXLOWER;
+use secrecy::SecretString;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -71,7 +72,7 @@ pub fn generated(folder: &Path) -> Result<String> {
     Ok(secret)
 }
 
-/// Adds generated secrets where the operator set none.
-pub fn complete(environment: Environment, folder: &Path) -> Result<Environment> {
-    Ok(environment.or("AUTH_SECRET", generated(folder)?))
+/// The secret that the operator did not set, made or found.
+pub fn missing(environment: &Environment, folder: &Path) -> Result<Option<SecretString>> {
+    if environment.secret("AUTH_SECRET").is_some() { Ok(None) } else { Ok(Some(generated(folder)?.into())) }
 }

@@ -2,9 +2,10 @@
 
 use crate::config::{self, Config};
 use crate::gateway::{self, Gateway};
-use crate::{ServeArgs, demo};
+use crate::step_down::step_down;
+use crate::{ServeArgs, demo, in_threads};
 use anyhow::Result;
-use sandbox::Mode;
+use sandbox::{JailedDriver, Mode};
 use std::io::Write;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,17 +23,18 @@ pub struct Page {
 }
 
 /// Runs the gateway as configured.
-pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
+pub fn serve(args: ServeArgs) -> Result<ExitCode> {
     let environment = demo::environment()?;
     let mut config = config::load(args.common.config.as_deref(), &environment, demo::defaults(args.common.state_dir)?)?;
     if let Some(agent) = args.common.agent {
         config.agent_path = agent;
     }
-    run(config, Page { ready: "hexward ready", model: "real", writes_default: false }).await
+    let driver = step_down(&config)?;
+    in_threads(run(config, driver, Page { ready: "hexward ready", model: "real", writes_default: false }))
 }
 
 /// Starts the gateway and the door for people, and ends both in order on SIGINT or SIGTERM.
-pub async fn run(config: Config, page: Page) -> Result<ExitCode> {
+pub async fn run(config: Config, driver: JailedDriver, page: Page) -> Result<ExitCode> {
     let stop_signal = stop_signal()?;
     let listener = gateway::bind(config.people, "listen.people").await?;
     let settings = PageSettings {
@@ -47,7 +49,7 @@ pub async fn run(config: Config, page: Page) -> Result<ExitCode> {
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "people connect without TLS: put a TLS terminator in front and let nobody else reach this address");
     }
-    let gateway = Gateway::start(config).await?;
+    let gateway = Gateway::start(config, driver).await?;
     demo::check(&gateway)?;
     let parts = WebParts { store: gateway.store.clone(), clock: gateway.clock.clone(), runs: gateway.runs.clone(), settings };
     let stop = CancellationToken::new();

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -18,10 +19,14 @@ use crate::wire::{ControlError, HelperWord};
 
 /// Reading templates and removing what a former life left takes far less.
 const START_WAIT: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
+/// Every sandbox is gone when a helper is no longer needed; whoever still holds one waits for it elsewhere.
+const END_WAIT: Duration = Duration::from_secs(10);
+const END_STEP: Duration = Duration::from_millis(2);
 /// A helper only forks between two messages.
 const ASK_WAIT: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
-/// A privileged helper under way. Dropping it ends it, once every sandbox that it made is gone, and waits for that.
+/// A privileged helper under way. Dropping it ends it, once every sandbox that it made is
+/// gone, and waits for that, for a while.
 #[derive(Debug)]
 pub struct Helper {
     socket: Option<OwnedFd>,
@@ -127,8 +132,14 @@ fn wait(fd: impl AsFd + AsRawFd, flags: PollFlags, most: &Timespec) -> Result<()
 impl Drop for Helper {
     fn drop(&mut self) {
         self.socket.take();
-        if let Err(error) = self.child.wait() {
-            eprintln!("hexward-jail could not be waited for: {error}");
+        let deadline = Instant::now() + END_WAIT;
+        loop {
+            match self.child.try_wait() {
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(END_STEP),
+                Ok(Some(_)) => return,
+                Ok(None) => return eprintln!("hexward-jail: a helper still waits for a sandbox whose control socket is open"),
+                Err(error) => return eprintln!("hexward-jail could not be waited for: {error}"),
+            }
         }
     }
 }

@@ -49,6 +49,9 @@ pub enum SandboxError {
     /// Speaking with the program that confines.
     #[error("sandbox: {0}")]
     Control(#[from] jail::ControlError),
+    /// The process that root left behind to make sandboxes ended.
+    #[error("the privileged helper is gone, and no more sandboxes can be made: restart the gateway, and find out what ended it")]
+    HelperGone,
     /// A pipe or process of ours.
     #[error("sandbox: {operation}: {source}")]
     Io {
@@ -105,6 +108,7 @@ impl SandboxError {
             Self::JailMissing { .. }
             | Self::Build(_)
             | Self::Plan(_)
+            | Self::HelperGone
             | Self::Control(_)
             | Self::Io { .. }
             | Self::Slow(_)

@@ -10,7 +10,7 @@ use crate::stock::Stock;
 use crate::supervise::Control;
 use crate::{AGENT, template, transcript};
 use futures_util::future::BoxFuture;
-use jail::{Calls, HOST_UID_FIRST, HOST_UIDS, Helper, Isolation, Limits, Order, Plan, Ready, Template};
+use jail::{Calls, HOST_UID_FIRST, HOST_UIDS, Isolation, Limits, Order, Plan, Ready, Template};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -78,17 +78,14 @@ impl JailedDriver {
         Self { mode, paths, runtimes, templates, seal: None, is_root, next_uid: AtomicU32::new(0), jailer, stock }
     }
 
-    /// What each kind of its sandboxes is, for a helper to be started with.
-    #[must_use]
-    pub const fn templates(&self) -> &BTreeMap<String, Template> {
-        &self.templates
-    }
-
-    /// Leaves the making of sandboxes to a helper that has these templates, and with it the check of what only it can see.
-    #[must_use]
-    pub fn helped(self, helper: Arc<Helper>) -> Self {
-        let jailer = Jailer::Helper(helper);
-        Self { stock: Stock::new(jailer.clone()), jailer, ..self }
+    /// Leaves the making of sandboxes to a helper with the rights that this process has now, and at most so many at the same
+    /// time to it. From here on this process needs none. Runtimes are added before.
+    ///
+    /// # Errors
+    /// If the helper does not start.
+    pub fn with_helper(self, most: usize) -> Result<Self, SandboxError> {
+        let jailer = Jailer::Helper(Arc::new(template::helper(&self.paths.jail, &self.templates, most)?));
+        Ok(Self { stock: Stock::new(jailer.clone()), jailer, ..self })
     }
 
     /// Starts agents only as long as these files are what they were.
@@ -260,7 +257,7 @@ impl Driver for JailedDriver {
         if let Some(reason) = executable(&self.paths.agent) {
             return Err(SandboxError::AgentMissing { path: self.paths.agent.display().to_string(), reason });
         }
-        if let Some(reason) = executable(&self.paths.jail) {
+        if let (Jailer::Program(_), Some(reason)) = (&self.jailer, executable(&self.paths.jail)) {
             return Err(SandboxError::JailMissing { path: self.paths.jail.display().to_string(), reason });
         }
         self.seal.as_ref().map_or(Ok(()), Seal::check)

@@ -21,7 +21,13 @@ impl Jailer {
     pub(crate) fn prepare(&self) -> Result<Control, SandboxError> {
         match self {
             Self::Program(program) => Control::spawn(program),
-            Self::Helper(helper) => Control::connected(helper.sandbox()?),
+            Self::Helper(helper) => {
+                let made = helper.sandbox();
+                if let Err(jail::ControlError::Closed) = made {
+                    return Err(SandboxError::HelperGone);
+                }
+                Control::connected(made?)
+            }
         }
     }
 

@@ -38,5 +38,9 @@ pub use runtime::{CodeRuntime, Link, Programs, Runtime, Tree};
 pub use seal::Seal;
 pub use transcript::PastMessage;
 
+/// Users of the host that belong to sandboxes, as far as root makes them: agents, programs of `hexward run`, and 100 000 above
+/// each its sandbox's first process.
+pub const HOST_USERS: std::ops::Range<u32> = jail::HOST_UID_FIRST..jail::HOST_UID_FIRST + 200_000;
+
 /// The runtime that every driver has: the agent's executable alone.
 pub const AGENT: &str = "agent";

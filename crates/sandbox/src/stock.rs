@@ -17,8 +17,9 @@ const AGE_MAX: Duration = Duration::from_secs(60);
 
 /// Prepared sandboxes of one jailer.
 pub(crate) struct Stock {
-    jailer: Jailer,
+    /// Dropped first: a helper that goes with its jailer waits for these.
     shelf: Mutex<Shelf>,
+    jailer: Jailer,
 }
 
 #[derive(Default)]

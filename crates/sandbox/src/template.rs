@@ -2,9 +2,10 @@
 //! and the [`Order`] that names it.
 
 use crate::driver::AgentSpec;
+use crate::error::SandboxError;
 use crate::runtime::{AGENT_INSIDE, Runtime};
 use crate::transcript;
-use jail::{Mount, Order, Slot, Template};
+use jail::{ControlError, Helper, Mount, Order, Slot, Template};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -79,6 +80,24 @@ pub(crate) fn of(runtime: &Runtime, agent: &Path) -> Template {
         gid: 1000,
         limits: runtime.profile.limits().clone(),
     }
+}
+
+/// A helper that knows these templates. It reads them from files that only the user of now, and so the helper's, can write;
+/// they are not needed afterwards.
+pub(crate) fn helper(jail: &Path, templates: &BTreeMap<String, Template>, most: usize) -> Result<Helper, SandboxError> {
+    let io = || SandboxError::io("the helper's templates");
+    let folder = tempfile::Builder::new().prefix("hexward-templates-").tempdir().map_err(io())?;
+    for (name, template) in templates {
+        let text = serde_json::to_vec_pretty(template).map_err(std::io::Error::other).map_err(io())?;
+        std::fs::write(folder.path().join(format!("{name}.json")), text).map_err(io())?;
+    }
+    let real = folder.path().canonicalize().map_err(io())?;
+    Helper::start(jail, &real, most).map_err(|error| match error {
+        ControlError::Io(error) => SandboxError::JailMissing { path: jail.display().to_string(), reason: error.to_string() },
+        error @ (ControlError::TooLong | ControlError::Malformed(_) | ControlError::Closed | ControlError::Failed(_)) => {
+            error.into()
+        }
+    })
 }
 
 /// One agent's sandbox.

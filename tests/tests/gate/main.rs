@@ -17,6 +17,7 @@ mod life;
 mod model;
 mod people;
 mod pool;
+mod privileges;
 mod redteam;
 mod runtime;
 mod stopping;

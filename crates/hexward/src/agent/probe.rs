@@ -3,7 +3,7 @@
 
 use super::Installed;
 use crate::config::{Config, Egress};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, driver};
 use crate::{demo, secrets};
 use anyhow::{Context, Result, bail};
 use fake::{Exchange, Fake, FakeConfig};
@@ -52,7 +52,9 @@ pub async fn probe(installed: &Installed) -> Result<Vec<Check>> {
     let key = format!("sk-ant-probe-{}", secrets::random_hex()?);
     let fake = Fake::start(FakeConfig::for_tests(key.clone())).await?;
     let folder = Scratch(installed.folder.join(format!("probe-{}", uuid::Uuid::now_v7())));
-    let gateway = Gateway::start(config(installed, &fake, key, folder.0.clone())?).await?;
+    let config = config(installed, &fake, key, folder.0.clone())?;
+    let driver = driver(&config)?;
+    let gateway = Gateway::start(config, driver).await?;
     let checks = ask_all(&gateway, &fake).await;
     gateway.shutdown().await;
     checks
@@ -73,6 +75,8 @@ fn config(installed: &Installed, fake: &Fake, key: String, state_dir: PathBuf) -
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     Ok(Config {
         gateway: "agent-probe".to_owned(),
+        user: String::new(),
+        production: false,
         people: any_port,
         callers: None,
         mode: Mode::Native,
