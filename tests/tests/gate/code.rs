@@ -1,14 +1,20 @@
 //! The example app `docs/examples/code-agent`: a Node script on the Agent SDK's `query()`, with a shell, in a real sandbox.
 
-use gate_tests::{CodeApp, Person, Setup, TestGate, agent, code_runtime, hexward};
+use gate_tests::{CodeApp, Person, Setup, TestGate, agent, code_runtime, eventually, hexward};
+use hexward::clock::SystemClock;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
+use store::Store;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 /// A model that has one command run, then says what came out of it.
 fn runs(name: &'static str, command: &str) -> (&'static str, String) {
@@ -37,7 +43,7 @@ fn said(events: &[Value]) -> String {
 
 const WORK: &str = r#"
 git --version && python3 -c 'print("python", 6*7)' && node -p '"node " + 6*7'
-echo "print('from a file')" > /work/job.py && python3 /work/job.py
+echo "print('from a file')" > job.py && python3 job.py
 pwd; id -u; ls /
 "#;
 
@@ -72,7 +78,7 @@ async fn a_script_on_the_agent_sdk_executes_code_and_only_in_its_own_sandbox() {
     let canary = app.path().join("canary");
     std::fs::write(&canary, "of the host").unwrap();
     let harm = HARM.replace("CANARY", &canary.display().to_string());
-    let look = "ls -A /work; cat /work/job.py 2>&1 || echo nothing";
+    let look = "ls -A /work; cat job.py 2>&1 || echo nothing";
     let gate = TestGate::start(setup(&app, vec![runs("work", WORK), runs("harm", &harm), runs("look", look)])).await;
     let (ada, bob) = (gate.person().await, gate.person().await);
     let hers = conversation(&ada).await;
@@ -243,4 +249,46 @@ async fn a_runtime_that_is_changed_under_a_running_gateway_is_not_used() {
     let events = ada.run(&ada.conversation().await, "What is on my map?", false).await;
     assert_eq!(events.last().unwrap()["outcome"], "finished", "{events:?}");
     gate.finish().await;
+}
+
+/// The map's server as a foreign one would be: at an address, with a credential of its own.
+async fn foreign_server(folder: &Path, credential: &str) -> (String, CancellationToken) {
+    let store = Store::open(&format!("sqlite:{}", folder.join("foreign.db").display()), &[&hexmap::SCHEMA]).await.unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}{}", listener.local_addr().unwrap(), hexmap::PATH);
+    let config = hexmap::ServerConfig { credential: credential.to_owned(), hosts: Vec::new(), clock: Arc::new(SystemClock) };
+    let stop = CancellationToken::new();
+    tokio::spawn(hexmap::serve(listener, store, config, stop.clone()));
+    (url, stop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_uses_its_app_s_tools_as_any_agent_does() {
+    let app = CodeApp::new();
+    let (url, stop) = foreign_server(app.path(), &"0123456789abcdef".repeat(4)).await;
+    let manifest = app.path().join("app.toml");
+    let tools = format!(
+        "[mcp]\nname = 'tiles'\nserver = '{url}'\n[tools.getCurrentUser]\neffect = 'read'\n[tools.getItemsForRootItem]\neffect = 'read'\n[tools.addItem]\neffect = 'write'\n"
+    );
+    std::fs::write(&manifest, std::fs::read_to_string(&manifest).unwrap() + &tools).unwrap();
+    let mut folder = app.read();
+    folder.credential = Some(SecretString::from("0123456789abcdef".repeat(4)));
+    let mut setup = Setup { apps: vec![folder], runtime: code_runtime(), ..Setup::default() };
+    setup.runs.warm_agents_max = 4;
+    let gate = TestGate::start(setup).await;
+    eventually("scripts are ready ahead of need, too", Duration::from_secs(60), async || gate.gateway.runs.agents_ready() == 4)
+        .await;
+    let ada = gate.person().await;
+    let hers = conversation(&ada).await;
+    let events = ada.run(&hers, "Create a tile called Aurora to the north-east", true).await;
+    assert_eq!(events.last().unwrap()["outcome"], "finished", "{events:?}");
+    let done: Vec<_> = events.iter().filter(|event| event["type"] == "tool_result").collect();
+    assert!(done.iter().any(|event| event["tool"] == "addItem" && event["ok"] == true), "{events:?}");
+    assert!(events.iter().all(|event| event["inside"] != true), "these are the app's, not the agent's own: {events:?}");
+    assert!(ada.tiles().await.is_empty(), "the map that comes with the gateway is another app");
+    // With changes off there is no such tool, whatever the script would allow.
+    let events = ada.run(&hers, "Create a tile called Borealis to the west", false).await;
+    assert!(!events.iter().any(|event| event["tool"] == "addItem"), "{events:?}");
+    gate.finish().await;
+    stop.cancel();
 }

@@ -101,3 +101,40 @@ fn three_layers_of_environment() {
     let fault = load_environment(folder.path(), std::iter::empty()).err().expect("a fault").to_string();
     assert!(fault.contains(".env") && !fault.contains("quoted"), "a line that can't be understood may hold a secret: {fault}");
 }
+
+#[test]
+fn apps_are_folders_that_are_checked_with_their_credentials() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifest = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(&path).expect("made");
+        std::fs::write(path.join("app.toml"), text).expect("written");
+        std::fs::write(path.join("prompt.md"), "You help.").expect("written");
+        path.display().to_string()
+    };
+    let text = "id = 'helper'\ntitle = 'H'\ngreeting = 'g'\n[agent]\nmodel = 'claude-sonnet-5-5'\n";
+    let server = "[mcp]\nname = 'h'\nserver = 'https://tools.example/mcp'\n[tools.look]\neffect = 'read'\n";
+    let (plain, remote) = (manifest("plain", text), manifest("remote", &format!("{text}{server}")));
+    let apps = |paths: &[&str]| paths.iter().map(|path| format!("[[apps]]\npath = '{path}'\n")).collect::<String>();
+    let config = loaded(&apps(&[&plain]), &[]).expect("usable");
+    assert_eq!(
+        config.apps.iter().map(|app| (app.manifest.id.as_str(), app.prompt.as_str())).collect::<Vec<_>>(),
+        [("helper", "You help.")]
+    );
+    let with_credential = format!("{}credential_env = 'HELPER_TOKEN'\n", apps(&[&remote]));
+    let config = loaded(&with_credential, &[("HELPER_TOKEN", "a-token")]).expect("usable");
+    assert!(config.apps.iter().all(|app| app.credential.is_some()));
+
+    assert!(fault(&with_credential, &[]).contains("HELPER_TOKEN: is not set"));
+    assert!(fault(&apps(&[&remote]), &[]).contains("apps[1]: credential_env must name"));
+    assert!(fault(&format!("{}credential_env = 'X'\n", apps(&[&plain])), &[]).contains("is for an app with an [mcp] server"));
+    assert!(fault(&apps(&[&plain, &plain]), &[]).contains("apps[2]: there is another app called \"helper\""));
+    let map = manifest("map", &text.replace("helper", "hexmap"));
+    assert!(fault(&apps(&[&map]), &[]).contains("another app called \"hexmap\""));
+    let builtin = manifest("builtin", &format!("{text}{}", server.replace("https://tools.example/mcp", "builtin")));
+    assert!(fault(&apps(&[&builtin]), &[]).contains("only the map's server comes with the gateway"));
+    let both = fault(&apps(&["/nowhere/at/all", &map]), &[]);
+    assert!(both.contains("apps[1]: /nowhere/at/all/app.toml") && both.contains("apps[2]"), "all at once: {both}");
+    std::fs::remove_file(folder.path().join("plain/prompt.md")).expect("removed");
+    assert!(fault(&apps(&[&plain]), &[]).contains("prompt.md"));
+}
