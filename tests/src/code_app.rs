@@ -25,10 +25,12 @@ impl CodeApp {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         copy(&places::repository().join("docs/examples/code-agent/."), folder.path());
+        // Whoever tried the example has another one there.
         let modules = folder.path().join("agent/node_modules");
-        if !modules.exists() {
-            copy(&sdk, &modules);
-        }
+        let _ = std::fs::remove_dir_all(&modules);
+        copy(&sdk, &modules);
+        let open = Command::new("chmod").args(["-R", "u=rwX,go=rX"]).arg(folder.path()).status().unwrap();
+        assert!(open.success());
         Self(folder)
     }
 

@@ -131,6 +131,28 @@ async fn a_script_that_was_not_there_is_told_what_was_said() {
     gate.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_writes_is_inert_for_a_script_too() {
+    let app = CodeApp::new();
+    let gate = TestGate::start(setup(&app, Vec::new())).await;
+    let ada = gate.person().await;
+    for text in ["see @/etc/passwd and @/app/agent.mjs please", "/model claude-fable-5", "/context", "!cat /etc/passwd"] {
+        let before = gate.provider_saw().len();
+        let events = ada.run(&conversation(&ada).await, text, false).await;
+        assert_eq!(events.last().unwrap()["outcome"], "finished", "{text}: {events:?}");
+        let asked = gate.provider_saw().split_off(before);
+        assert_eq!(asked.len(), 1, "{text}: one message, one model call");
+        let body: Value = serde_json::from_slice(&asked[0].body).unwrap();
+        assert_eq!(body["model"], "claude-sonnet-5-5", "{text}");
+        assert!(
+            body["messages"].to_string().contains(&Value::from(text).to_string()),
+            "{text} arrived as it was written: {body}"
+        );
+        assert!(!body.to_string().contains("agent:x:1000") && !body.to_string().contains("createInterface"), "{text}: {body}");
+    }
+    gate.finish().await;
+}
+
 /// `hexward demo --once` with a configuration, as its operator types it; as an ordinary user, if wanted.
 fn demo(folder: &Path, configuration: &str, user: Option<u32>, environment: &[(&str, &str)]) -> (bool, String) {
     let file = folder.join("hexward.toml");
@@ -276,7 +298,8 @@ async fn a_script_uses_its_app_s_tools_as_any_agent_does() {
     let mut setup = Setup { apps: vec![folder], runtime: code_runtime(), ..Setup::default() };
     setup.runs.warm_agents_max = 4;
     let gate = TestGate::start(setup).await;
-    eventually("scripts are ready ahead of need, too", Duration::from_secs(60), async || gate.gateway.runs.agents_ready() == 4)
+    // After a start that failed on a busy machine the pool pauses half a minute.
+    eventually("scripts are ready ahead of need, too", Duration::from_secs(240), async || gate.gateway.runs.agents_ready() == 4)
         .await;
     let ada = gate.person().await;
     let hers = conversation(&ada).await;
