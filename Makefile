@@ -4,7 +4,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 REAL ?= 0
 ARGS ?=
 
-.PHONY: help demo test test-e2e redteam bench setup setup-test ui build fmt lint clean
+.PHONY: help demo test test-e2e redteam bench soak setup setup-test ui build fmt lint clean
 
 help:
 	@echo "make demo          set up, build and start everything on this machine, with a scripted model"
@@ -12,6 +12,7 @@ help:
 	@echo "make test          all checks and tests, as in CI"
 	@echo "make redteam       attack a sandbox of this machine in every way we know, and say what held"
 	@echo "make bench         measure; the table goes to target/bench"
+	@echo "make soak          10,000 sandboxes made, killed and ended; fails if anything is left of them"
 	@echo "make setup | ui | build | fmt | lint | test-e2e | clean"
 
 demo: build
@@ -51,6 +52,11 @@ bench: setup ui
 	@cargo build --release --locked -p hexward -p jail -p bench
 	@target/release/hexward agent install
 	@exec target/release/bench $(ARGS)
+
+# Peaceful and violent ends of sandboxes, counted; a few minutes, part of `make bench` too.
+soak: setup ui
+	@cargo build --release --locked -p hexward -p jail -p bench
+	@exec target/release/bench soak
 
 fmt:
 	@cargo fmt --all

@@ -17,6 +17,7 @@ mod proxying;
 mod report;
 mod running;
 mod sandboxes;
+mod soak;
 mod statistics;
 
 use anyhow::{Context, Result, bail};
@@ -34,7 +35,11 @@ const MEASURES: &[(&str, Measure)] = &[
     ("egress", egress::measure),
     ("store", durability::measure),
     ("run", running::measure),
+    ("soak", |places, report| soak::measure(places, report, soak::CYCLES)),
 ];
+
+/// Only when asked for by name.
+const ASKED: &[(&str, Measure)] = &[("soak-short", |places, report| soak::measure(places, report, soak::CYCLES_SHORT))];
 
 fn main() -> ExitCode {
     match run() {
@@ -50,15 +55,23 @@ fn main() -> ExitCode {
 /// Measures everything, or the named parts; says whether all of it worked.
 fn run() -> Result<bool> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = wanted.iter().find(|name| !MEASURES.iter().any(|(known, _)| known == name)) {
-        let known: Vec<&str> = MEASURES.iter().map(|(name, _)| *name).collect();
+    if let [word, jail, probe, folder] = wanted.as_slice()
+        && word == soak::HALF
+    {
+        return soak::half(jail.into(), probe.into(), folder.as_ref()).map(|()| true);
+    }
+    let named = || MEASURES.iter().chain(ASKED);
+    if let Some(unknown) = wanted.iter().find(|name| !named().any(|(known, _)| known == name)) {
+        let known: Vec<&str> = named().map(|(name, _)| *name).collect();
         bail!("there is no measure {unknown:?}; there are: {}", known.join(", "));
     }
     let places = Places::prepare()?;
     let mut report = Report::default();
     machine::describe(&places, &mut report);
     let mut complete = true;
-    for (name, measure) in MEASURES.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|asked| asked == name)) {
+    let by_default = if wanted.is_empty() { MEASURES } else { &[] };
+    let asked = named().filter(|(name, _)| wanted.iter().any(|asked| asked == name));
+    for (name, measure) in by_default.iter().chain(asked) {
         eprintln!("bench: {name} ...");
         if let Err(error) = measure(&places, &mut report).with_context(|| format!("{name} could not be measured")) {
             eprintln!("bench: {error:#}");

@@ -138,7 +138,7 @@ fn tell(All { prepared: ours, cold, bwrap: theirs }: &All, report: &mut Report) 
 }
 
 /// A static program, so that what is measured is the sandbox and not a dynamic linker.
-fn first_byte(places: &Places) -> Result<PathBuf> {
+pub fn first_byte(places: &Places) -> Result<PathBuf> {
     let (source, program) = (places.work.join("first_byte.c"), places.work.join("first_byte"));
     std::fs::write(&source, include_str!("first_byte.c"))?;
     let status = Command::new("cc").args(["-static", "-O1", "-o"]).arg(&program).arg(&source).status();
