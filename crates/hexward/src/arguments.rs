@@ -18,7 +18,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Runs everything on loopback with a scripted model: no key, no network.
     Demo(DemoArgs),
-    /// Runs any program in a sandbox over the current folder, without network, and applies its changes only when told to.
+    /// Runs any program in a sandbox over the current folder, with no network but what is allowed, and applies its changes only
+    /// when told to.
     Run(RunArgs),
     /// Installs, upgrades and checks the agent.
     Agent(AgentArgs),
@@ -97,6 +98,17 @@ pub(crate) struct RunArgs {
     /// Passes a variable of your environment on. All others but TERM, LANG and PATH stay outside.
     #[arg(long, value_name = "NAME")]
     pub(crate) env: Vec<String>,
+    /// Lets it reach a host: HOST (TLS, port 443), HOST:80 (plain HTTP), HOST:PORT (TLS), http://HOST:PORT. All else is refused.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) allow: Vec<String>,
+    /// Allows HOST and puts the secret of your variable NAME into each request's HEADER, behind PREFIX if there is one. The
+    /// program sees a placeholder in NAME: GITHUB_TOKEN=api.github.com:authorization:Bearer.
+    #[arg(long, value_name = "NAME=HOST[:PORT]:HEADER[:PREFIX]")]
+    pub(crate) key: Vec<String>,
+    /// Accepts that an allowed host's name leads to this machine or to a private network, whose services trust who comes from
+    /// there. Metadata services stay refused.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) danger_allow_private: Vec<String>,
     /// The program and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,

@@ -18,6 +18,19 @@ use std::path::{Path, PathBuf};
 const HOST_UID_FIRST: u32 = 2_060_000;
 const HOST_UIDS: u32 = 40_000;
 const CA_INSIDE: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Where programs look for the authorities that they trust, each in its own words.
+const CA_VARIABLES: &[&str] = &[
+    // OpenSSL and what is built on it (Python, Ruby), Go, rustls with the platform's roots.
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "CARGO_HTTP_CAINFO",
+    "DENO_CERT",
+    "AWS_CA_BUNDLE",
+];
 /// Where a project appears whose own path has blanks in it.
 const PROJECT_INSIDE: &str = "/project";
 const HOME_INSIDE: &str = "/home/agent";
@@ -74,6 +87,8 @@ pub struct ProgramSpec {
     pub project: PathBuf,
     /// The certificate to be trusted, as PEM.
     pub trusted_pem: String,
+    /// TCP ports beside 80 and 443 that have listeners.
+    pub extra_ports: Vec<u16>,
     /// Standard input, output and error.
     pub stdio: [OwnedFd; 3],
 }
@@ -84,6 +99,8 @@ pub struct Program {
     pub listeners: Listeners,
     /// Rules that this host could not enforce.
     pub downgrades: Vec<String>,
+    /// A process in its network, as the host counts: the one that outlives the others there.
+    pub network_pid: u32,
     /// What it changes in the project. Read it when the program has ended.
     pub upper: OwnedFd,
     control: Control,
@@ -114,6 +131,12 @@ impl ProgramProfile {
     #[must_use]
     pub fn shows(&self, path: &Path) -> bool {
         self.file.system.iter().any(|shown| path.starts_with(&shown.path))
+    }
+
+    /// Variables that are the sandbox's own, whatever else is passed on.
+    #[must_use]
+    pub fn sets(name: &str) -> bool {
+        name == "HOME" || CA_VARIABLES.contains(&name)
     }
 
     /// Where the project appears inside: at its own place, if that can be written down in a list of mounts.
@@ -148,9 +171,7 @@ impl ProgramProfile {
         let LimitsFile { memory_mb, pids, files_open } = self.file.limits;
         let mut env = spec.environment.clone();
         env.insert("HOME".to_owned(), HOME_INSIDE.to_owned());
-        for name in ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
-            env.insert(name.to_owned(), CA_INSIDE.to_owned());
-        }
+        env.extend(CA_VARIABLES.iter().map(|&name| (name.to_owned(), CA_INSIDE.to_owned())));
         let is_root = rustix::process::geteuid().is_root();
         Plan {
             id: spec.id.to_string(),
@@ -165,7 +186,7 @@ impl ProgramProfile {
             gid: 1000,
             host_uid: is_root.then(|| HOST_UID_FIRST + std::process::id() % HOST_UIDS),
             limits: Limits { memory_bytes: memory_mb << 20, pids, cpu_percent: None, files_open, file_size_bytes: None },
-            extra_ports: Vec::new(),
+            extra_ports: spec.extra_ports.clone(),
         }
     }
 
@@ -180,7 +201,7 @@ impl ProgramProfile {
         control.begin(&plan, spec.stdio.into()).await?;
         let (ready, listeners) = control.ready().await?;
         let upper = control.take_upper().ok_or_else(|| SandboxError::Ended("its changes can't be seen".to_owned()))?;
-        Ok(Program { listeners, downgrades: ready.downgrades, upper, control, jailer })
+        Ok(Program { listeners, downgrades: ready.downgrades, network_pid: ready.init_pid, upper, control, jailer })
     }
 }
 

@@ -2,6 +2,7 @@
 //! were looked at.
 
 mod ending;
+mod hosts;
 mod network;
 mod place;
 mod streams;
@@ -43,7 +44,11 @@ async fn confined(args: &RunArgs) -> Result<u8> {
     let (profile, developer) = (ProgramProfile::shipped()?, Developer::here());
     let project = developer.project(&profile)?;
     let argv = developer.argv(&args.command, &profile, &project)?;
-    let environment = developer.environment(&args.env, &profile, &project);
+    let allowed = hosts::read(args, &developer)?;
+    let mut environment = developer.environment(&args.env, &profile, &project);
+    allowed.keeps_secrets_from(&argv, &environment)?;
+    environment.extend(allowed.placeholders);
+    words::warn(&allowed.dangerous);
     let project_fd = open_folder(&project)?;
     let jail = std::env::current_exe().context("this program's own path is not known")?.with_file_name("hexward-jail");
     let ca = SandboxCa::generate()?;
@@ -56,14 +61,16 @@ async fn confined(args: &RunArgs) -> Result<u8> {
         environment,
         project: project.clone(),
         trusted_pem: ca.certificate_pem().to_owned(),
+        extra_ports: allowed.hosts.extra_ports(),
         stdio: streams.inside()?,
     };
     // From here on a signal ends the command in an orderly way, whenever it comes; before there is nothing to end.
     let stopped = stopped()?;
     let program = profile.start(&jail, spec).await.map_err(refusal)?;
     let downgrades = program.downgrades.clone();
+    let refused_ports = network::refused_ports(program.network_pid);
     let (listeners, upper, life) = program.split();
-    let network = network::Network::serve(id, ca, listeners).await?;
+    let network = network::Network::serve(id, ca, allowed.hosts, listeners, refused_ports).await?;
     let session = streams.begin()?;
     let ended = life.end(stopped).await;
     session.end().await;

@@ -1,15 +1,15 @@
-//! The network of one command: captured as every sandbox's is, and everything refused.
+//! The network of one command: captured as every sandbox's is, and everything refused but the hosts that its developer allowed.
 
 use crate::clock::SystemClock;
 use crate::secrets;
 use anyhow::{Context, Result};
-use policy::{Denial, EgressRules, Manifest, Microusd, RunId, SandboxId, Timestamp, UserId};
-use proxy::egress::{Hosts, SandboxCa, serve_sandbox};
+use policy::{Denial, Manifest, Microusd, RunId, SandboxId, Timestamp, UserId};
+use proxy::egress::{Hosts, RefusedPorts, SandboxCa, serve_sandbox};
 use proxy::mcp::upstream::{McpUpstream, UpstreamConfig};
 use proxy::messages::ModelUpstream;
 use proxy::{App, Gate, Proxy, RunContext, RunEvent, RunLimits};
 use secrecy::SecretString;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,17 +37,36 @@ pub struct Network {
     stop: CancellationToken,
     served: JoinHandle<std::io::Result<()>>,
     denied: JoinHandle<Denied>,
+    refused_ports: Option<RefusedPorts>,
     _scratch: Scratch,
+}
+
+/// The counters of a sandbox's network, which outlive it.
+pub fn refused_ports(pid: u32) -> Option<RefusedPorts> {
+    match RefusedPorts::of(pid) {
+        Ok(counters) => Some(counters),
+        // A command that is over already.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => {
+            eprintln!("hexward run: connections to closed ports will not be counted: {error}");
+            None
+        }
+    }
 }
 
 impl Network {
     /// Answers on a sandbox's listeners until the end.
-    pub async fn serve(id: SandboxId, ca: SandboxCa, listeners: sandbox::Listeners) -> Result<Self> {
+    pub async fn serve(
+        id: SandboxId,
+        ca: SandboxCa,
+        hosts: Hosts,
+        listeners: sandbox::Listeners,
+        refused_ports: Option<RefusedPorts>,
+    ) -> Result<Self> {
         let scratch = Scratch::new()?;
         let store = Store::open(&format!("sqlite:{}", scratch.0.join("run.db").display()), &[&CORE]).await?;
         let unused = || SecretString::from("unused");
         let upstream = ModelUpstream::new(NOWHERE, unused())?;
-        let hosts = Hosts::new(EgressRules::default(), &HashMap::new())?;
         let proxy = Proxy::new(store, Arc::new(SystemClock), upstream, "run".to_owned(), Microusd::dollars(0), hosts);
         let tools = UpstreamConfig { url: NOWHERE.parse()?, credential: unused(), timeout: CLOSE_WAIT, result_bytes_max: 1 };
         let app = Arc::new(App { manifest: Manifest::parse(MANIFEST)?, upstream: Some(McpUpstream::new(tools)?) });
@@ -60,7 +79,7 @@ impl Network {
         let sandbox::Listeners { http, tls, dns_udp, dns_tcp, extra } = listeners;
         let listeners = proxy::egress::Listeners { http, tls, dns_udp, dns_tcp, extra, refused_ports: None };
         let served = tokio::spawn(serve_sandbox(Arc::new(proxy), gate, Arc::new(ca), listeners, stop.clone()));
-        Ok(Self { run, stop, served, denied: tokio::spawn(listen(seen)), _scratch: scratch })
+        Ok(Self { run, stop, served, denied: tokio::spawn(listen(seen)), refused_ports, _scratch: scratch })
     }
 
     /// Stops, and says what was refused.
@@ -68,7 +87,11 @@ impl Network {
         self.stop.cancel();
         self.run.close(CLOSE_WAIT).await;
         let _served = self.served.await;
-        self.denied.await.unwrap_or_default()
+        let mut denied = self.denied.await.unwrap_or_default();
+        let refused = self.refused_ports.and_then(|ports| ports.read().ok()).unwrap_or_default();
+        let closed = [("connections to ports that are not allowed", refused.tcp), ("datagrams", refused.udp)];
+        denied.extend(closed.into_iter().filter(|(_, times)| *times > 0).map(|(what, times)| (what.to_owned(), times)));
+        denied
     }
 }
 

@@ -39,8 +39,14 @@ impl Developer {
         Self { variables: text.collect() }
     }
 
-    fn variable(&self, name: &str) -> Option<&str> {
+    /// A variable that says something.
+    pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Whether every command gets this variable, or the sandbox's own value for it.
+    pub fn passes_on(name: &str) -> bool {
+        name == "PATH" || PASSED_ON.contains(&name) || ProgramProfile::sets(name)
     }
 
     /// The current folder, if it can be a project.

@@ -59,6 +59,15 @@ pub fn print(lines: impl ExactSizeIterator<Item = String>) {
     }
 }
 
+/// What was accepted with a flag that says it is dangerous.
+pub fn warn(private_hosts: &[String]) {
+    for host in private_hosts {
+        eprintln!(
+            "hexward run: DANGER: {host} may lead to this machine or to a private network, and the command can ask what listens there"
+        );
+    }
+}
+
 /// What the sandbox refused, and what it could not enforce.
 pub fn summary(downgrades: &[String], denied: &Denied, oom_killed: bool) {
     for downgrade in downgrades {

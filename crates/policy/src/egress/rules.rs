@@ -50,6 +50,8 @@ pub enum PathPattern {
     Exact(String),
     /// All that begin so; ends with a slash.
     Below(String),
+    /// Every path, also one that can be read in two ways: where all are allowed, there is no other to be reached by that.
+    Every,
 }
 
 /// Why a rule can't be taken.
@@ -108,9 +110,19 @@ impl PathPattern {
 
     fn allows(&self, path: &str) -> bool {
         match self {
-            Self::Exact(exact) => path == exact,
-            Self::Below(start) => path.starts_with(start.as_str()),
+            Self::Exact(exact) => path == exact && is_plain_path(path),
+            Self::Below(start) => path.starts_with(start.as_str()) && is_plain_path(path),
+            Self::Every => path.starts_with('/'),
         }
+    }
+}
+
+impl EgressRule {
+    /// Everything that can be asked of a host on one port, without a credential, at an address of the internet.
+    #[must_use]
+    pub fn whole_host(host: HostName, port: u16, scheme: Scheme) -> Self {
+        let methods = METHODS.iter().map(|&method| method.to_owned()).collect();
+        Self { host, port, scheme, methods, paths: vec![PathPattern::Every], credential: None, danger_allow_private: false }
     }
 }
 
@@ -163,6 +175,18 @@ impl EgressRules {
     /// # Errors
     /// The number of the rule that can't be taken, and why.
     pub fn new(rules: Vec<EgressRule>) -> Result<Self, (usize, RuleError)> {
+        let provider = |rule: &EgressRule| rule.host.as_str() == Destination::PROVIDER_NAME;
+        if let Some(at) = rules.iter().position(provider) {
+            return Err((at, RuleError::Reserved));
+        }
+        Self::without_model(rules)
+    }
+
+    /// The same where no model is behind the provider's name: it may be a host like any other.
+    ///
+    /// # Errors
+    /// The number of the rule that can't be taken, and why.
+    pub fn without_model(rules: Vec<EgressRule>) -> Result<Self, (usize, RuleError)> {
         let mut hosts: Vec<HostName> = Vec::new();
         for (at, rule) in rules.iter().enumerate() {
             check(rule).map_err(|error| (at, error))?;
@@ -216,6 +240,12 @@ impl EgressRules {
         self.rules.iter().find(|rule| rule.host == *host && rule.port == port).map(|rule| rule.danger_allow_private)
     }
 
+    /// Whether any rule is for TLS.
+    #[must_use]
+    pub fn use_tls(&self) -> bool {
+        self.rules.iter().any(|rule| rule.scheme == Scheme::Https)
+    }
+
     /// Where credentials go.
     #[must_use]
     pub fn credential_slots(&self) -> Vec<&CredentialSlot> {
@@ -231,9 +261,6 @@ impl EgressRules {
         if !self.names(asked.host, asked.port, asked.scheme) {
             return Err(Denial::new(DenialCode::EgressHost, &wanted()));
         }
-        if !is_plain_path(asked.path) {
-            return Err(Denial::new(DenialCode::EgressRule, &wanted()));
-        }
         let fits = |rule: &&EgressRule| {
             rule.host == *asked.host
                 && rule.port == asked.port
@@ -246,7 +273,7 @@ impl EgressRules {
 }
 
 fn check(rule: &EgressRule) -> Result<(), RuleError> {
-    if super::classify(&rule.host).is_some() || rule.host.as_str().ends_with(Destination::OWN_SUFFIX) {
+    if rule.host.as_str().ends_with(Destination::OWN_SUFFIX) {
         return Err(RuleError::Reserved);
     }
     if [0, 53].contains(&rule.port) {
@@ -341,6 +368,24 @@ mod tests {
         let rules = EgressRules::default();
         assert_eq!(decide(&rules, Scheme::Https, "example.com", 443, "GET", "/"), Some(DenialCode::EgressHost));
         assert!(rules.address_of(&name("example.com")).is_none() && rules.extra_ports().is_empty());
+    }
+
+    #[test]
+    fn a_whole_host_is_every_path_of_it_and_nothing_else() {
+        let whole = |host: &str| EgressRule::whole_host(name(host), 443, Scheme::Https);
+        let rules = EgressRules::without_model(vec![whole("a.example"), whole("api.anthropic.com")]).expect("good rules");
+        for (method, path) in [("GET", "/"), ("PUT", "/@types%2fnode"), ("DELETE", "/a//b"), ("OPTIONS", "/x/../y")] {
+            assert_eq!(decide(&rules, Scheme::Https, "a.example", 443, method, path), None, "{method} {path}");
+        }
+        for (method, path) in [("CONNECT", "/"), ("TRACE", "/"), ("GET", "*"), ("GET", "")] {
+            let refused = decide(&rules, Scheme::Https, "a.example", 443, method, path);
+            assert_eq!(refused, Some(DenialCode::EgressRule), "{method} {path}");
+        }
+        assert_eq!(decide(&rules, Scheme::Https, "a.example", 8443, "GET", "/"), Some(DenialCode::EgressHost));
+        assert_eq!(decide(&rules, Scheme::Https, "api.anthropic.com", 443, "GET", "/v1/files"), None);
+        for own in ["model.hexward.internal", "tools.hexward.internal"] {
+            assert_eq!(EgressRules::without_model(vec![whole(own)]).err(), Some((0, RuleError::Reserved)), "{own}");
+        }
     }
 
     #[test]

@@ -24,6 +24,11 @@ pub enum HostsError {
     /// A header that is no credential's place.
     #[error("{0:?} can't be the header of a credential")]
     Header(String),
+    /// Nobody could prove that it is the host.
+    #[error(
+        "no certificate authorities were found on this machine: install its ca-certificates, or name a file in SSL_CERT_FILE"
+    )]
+    NoRoots,
     /// TLS could not be set up.
     #[error("TLS for allowed hosts: {0}")]
     Tls(#[from] rustls::Error),
@@ -67,6 +72,9 @@ impl Hosts {
     pub fn new(rules: EgressRules, secrets: &HashMap<String, SecretString>) -> Result<Self, HostsError> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() && rules.use_tls() {
+            return Err(HostsError::NoRoots);
+        }
         Self::with_roots(rules, secrets, roots)
     }
 

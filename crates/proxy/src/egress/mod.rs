@@ -25,7 +25,7 @@ mod tests;
 pub use ca::SandboxCa;
 pub use door::Door;
 pub use hosts::{Hosts, HostsError, SECRET_BYTES_MIN};
-pub use refused::RefusedPorts;
+pub use refused::{Refused, RefusedPorts};
 
 use crate::{Gate, Proxy, accept};
 use policy::AuditEvent;
@@ -92,7 +92,7 @@ pub async fn serve_sandbox(
 async fn write_down(door: &Door, refused_ports: &RefusedPorts) {
     let sandbox = door.gate.sandbox;
     match refused_ports.read() {
-        Ok(refused) if refused != refused::Refused::default() => {
+        Ok(refused) if refused != Refused::default() => {
             door.proxy.record(AuditEvent::PortsRefused { sandbox, tcp: refused.tcp, udp: refused.udp }).await;
         }
         Ok(_) => {}

@@ -15,11 +15,11 @@ pub struct RefusedPorts {
 
 /// What was refused without anybody being asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Refused {
+pub struct Refused {
     /// TCP connections that were never established.
-    pub(super) tcp: u64,
+    pub tcp: u64,
     /// Datagrams to ports that nobody has.
-    pub(super) udp: u64,
+    pub udp: u64,
 }
 
 impl RefusedPorts {
@@ -33,7 +33,11 @@ impl RefusedPorts {
         Ok(Self { v4: open("snmp")?, v6: open("snmp6").ok() })
     }
 
-    pub(super) fn read(&self) -> std::io::Result<Refused> {
+    /// How often so far, also when the process is gone.
+    ///
+    /// # Errors
+    /// An I/O error when the counters can't be read.
+    pub fn read(&self) -> std::io::Result<Refused> {
         let (v4, v6) = (text(&self.v4)?, self.v6.as_ref().map(text).transpose()?.unwrap_or_default());
         Ok(counted(&v4, &v6))
     }

@@ -52,11 +52,12 @@ pub(super) fn destination(
         return no(StatusCode::MISDIRECTED_REQUEST, DenialCode::EgressHost, &format!("{wanted} over TLS for {server_name}"));
     }
     let standard_port = [80, 443].contains(&way.dialled.port());
-    let own = classify(&name).filter(|_| standard_port);
+    let named = rules.names(&name, way.dialled.port(), way.scheme);
+    // A rule can name the provider only where no model is behind that name.
+    let own = classify(&name).filter(|_| standard_port && !named);
     // The provider's own name may have been resolved anywhere: its addresses are compiled into programs.
     let any_address = name.as_str() == Destination::PROVIDER_NAME && own.is_some();
-    let known = own.is_some() || rules.names(&name, way.dialled.port(), way.scheme);
-    if !known {
+    if own.is_none() && !named {
         return no(StatusCode::FORBIDDEN, DenialCode::EgressHost, &wanted);
     }
     let address = rules.address_of(&name).map(std::net::IpAddr::V4);
@@ -195,6 +196,21 @@ mod tests {
         }
         assert_eq!(plain("160.79.104.10:80", "api.anthropic.com"), Ok(To::Own(Destination::Model)));
         assert_eq!(plain("160.79.104.10:5000", "api.anthropic.com"), Err((403, "egress.host")));
+    }
+
+    #[test]
+    fn the_provider_is_a_host_where_a_rule_may_name_it() {
+        let whole = EgressRule::whole_host(name("api.anthropic.com"), 443, Scheme::Https);
+        let rules = EgressRules::without_model(vec![whole]).expect("rules");
+        let led = |dialled: &str, sni: Option<&str>, path: &str| {
+            let (uri, headers) = (path.parse().expect("a path"), headers(&[("host", "api.anthropic.com")]));
+            destination(&way(dialled, sni), &Method::GET, Version::HTTP_11, &uri, &headers, &rules)
+                .map_err(|(status, denial)| (status.as_u16(), denial.code.as_str()))
+        };
+        let (provider, sni) = (name("api.anthropic.com"), Some("api.anthropic.com"));
+        assert_eq!(led("198.18.0.12:443", sni, "/v1/files"), Ok(To::Host(provider)));
+        assert_eq!(led("160.79.104.10:443", sni, "/v1/files"), Err((421, "egress.host")), "an address of its own choice");
+        assert_eq!(led("198.18.0.12:80", None, "/v1/files"), Ok(To::Own(Destination::Model)), "only what the rule names");
     }
 
     #[test]
