@@ -43,6 +43,7 @@ test-e2e: setup-test ui
 
 # Attacks need neither the agent nor a key: the attacker takes the agent's place.
 redteam: setup ui
+	@case " $(ARGS) " in *" bwrap "*|*" srt "*|*=bwrap*|*=srt*) scripts/setup.sh peers ;; esac
 	@cargo build --release --locked -p hexward -p jail
 	@exec target/release/hexward redteam sandbox $(ARGS)
 

@@ -2,7 +2,7 @@
 # Brings a Debian-like machine with Rust to where Hexward can be built and run. Does only what is missing, so it is quick
 # when nothing is.
 #
-#   scripts/setup.sh [demo|test|bench]
+#   scripts/setup.sh [demo|test|bench|peers]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 topic=setup
@@ -40,7 +40,12 @@ collect() {
         bench)
             need bubblewrap command -v bwrap
             ;;
-        *) die "scripts/setup.sh demo|test|bench, not '$goal'" ;;
+        peers)
+            need bubblewrap command -v bwrap
+            need socat command -v socat
+            need ripgrep command -v rg
+            ;;
+        *) die "scripts/setup.sh demo|test|bench|peers, not '$goal'" ;;
     esac
 }
 
@@ -98,6 +103,17 @@ install_sdk() {
     echo "$stamp" >"$tools/sdk/stamp"
 }
 
+# Anthropic's sandbox-runtime, to be attacked beside our own sandbox. The newest version for Node.js 20.
+srt_version=0.0.78
+
+install_srt() {
+    local package="$tools/tools/srt/node_modules/@anthropic-ai/sandbox-runtime"
+    if [ -f "$package/package.json" ] && grep -q "\"version\": \"$srt_version\"" "$package/package.json"; then return; fi
+    say "installing sandbox-runtime $srt_version into $tools/tools/srt ..."
+    mkdir -p "$tools/tools/srt"
+    npm_install "$tools/tools/srt" "@anthropic-ai/sandbox-runtime@$srt_version" || die "npm could not install sandbox-runtime"
+}
+
 # The benchmark's peer is only unpacked: installed, it would start as a service on every address of this machine.
 unpack_nginx() {
     if command -v nginx >/dev/null || [ -x "$tools/tools/nginx/usr/sbin/nginx" ]; then return; fi
@@ -122,3 +138,4 @@ install_rust_tools
 install_node
 if [ "$goal" = test ]; then install_sdk; fi
 if [ "$goal" = bench ]; then unpack_nginx; fi
+if [ "$goal" = peers ]; then install_srt; fi

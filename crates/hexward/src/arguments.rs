@@ -191,6 +191,9 @@ pub(crate) struct SandboxSuiteArgs {
     /// What confines the attacks; another sandbox than our own gets those from inside only.
     #[arg(long, value_enum, default_value_t = Under::Native)]
     pub(crate) under: Under,
+    /// The command-line program of sandbox-runtime, for `--under srt`; `scripts/setup.sh peers` puts it there.
+    #[arg(long, value_name = "FILE", default_value = crate::SANDBOX_RUNTIME)]
+    pub(crate) srt: PathBuf,
     /// One group of attacks only.
     #[arg(long, value_name = "NAME")]
     pub(crate) group: Option<String>,
@@ -209,4 +212,6 @@ pub(crate) enum Under {
     Native,
     /// Bubblewrap with everything unshared and the same files.
     Bwrap,
+    /// Anthropic's sandbox-runtime with the strictest settings that it works with.
+    Srt,
 }

@@ -20,6 +20,8 @@ mod secrets;
 mod serve;
 mod step_down;
 
+pub(crate) use redteam::SANDBOX_RUNTIME;
+
 pub use agent::CURRENT_EXECUTABLE;
 pub use arguments::Cli;
 pub(crate) use arguments::{DemoArgs, FakeArgs, RunArgs, ServeArgs};

@@ -1,7 +1,7 @@
 //! What an agent gone bad would try, as a table of small attacks that `hexward redteam` runs inside a real sandbox.
 //!
 //! `hexward-probe --list` prints the table. Otherwise each line of standard input names a group, with what the outside
-//! knows (`{"group": "files", "facts": {...}}`); each of its probes runs in a process of its own and answers with one
+//! knows (`{"group": "files", "facts": {...}}`, and `"after"` an id to go on behind it); each of its probes runs in a process of its own and answers with one
 //! line, and the group ends with `{"done": "files"}`. A probe passes when its attack had no effect.
 
 #![expect(unsafe_code, reason = "attacks are made of bare system calls")]
@@ -11,7 +11,10 @@ mod calls;
 mod files;
 mod floods;
 mod gateway;
+mod hosts;
 mod http;
+mod http2;
+mod https;
 mod identity;
 mod kit;
 mod names;
@@ -41,6 +44,9 @@ const GROUPS: &[(&str, &[Probe])] = &[
     ("http", http::PROBES),
     ("requests", requests::PROBES),
     ("tls", tls::PROBES),
+    ("https", https::PROBES),
+    ("http2", http2::PROBES),
+    ("hosts", hosts::PROBES),
     ("names", names::PROBES),
     ("neighbour", neighbour::PROBES),
     ("gateway", gateway::PROBES),
@@ -77,7 +83,10 @@ fn serve() {
             "sit" => neighbour::sit(),
             named => {
                 let probes = GROUPS.iter().find(|(name, _)| *name == named).map_or(&[][..], |(_, probes)| probes);
-                for probe in probes {
+                // A sandbox that a probe ended is replaced, and the new one goes on behind it.
+                let after = order.get("after").and_then(Value::as_str);
+                let begin = after.and_then(|after| probes.iter().position(|probe| probe.id == after)).map_or(0, |at| at + 1);
+                for probe in probes.iter().skip(begin) {
                     say(&run::apart(probe, &facts));
                 }
             }

@@ -29,7 +29,7 @@ pub fn exchange(address: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
     answer(&mut stream)
 }
 
-pub fn answer(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+pub fn answer(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     let (mut bytes, mut buffer) = (Vec::new(), [0; 8192]);
     while bytes.len() < ANSWER_BYTES_MAX {
         match stream.read(&mut buffer) {

@@ -89,3 +89,21 @@ fn a_sandbox_in_which_nothing_happens_does_not_pass() {
         .unwrap();
     assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
+
+/// Other sandboxes are asked too, and one that is not installed is no sandbox that holds everything.
+#[test]
+fn another_sandbox_is_attacked_or_said_to_be_missing() {
+    let ask = |under: &str| {
+        let mut command = Command::new(hexward());
+        command.args(["redteam", "sandbox", "--json", "--under", under, "--group", "destroy"]);
+        command
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let output = ask("bwrap").current_dir(folder.path()).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(report["passed"].as_u64(), Some(1), "{report}");
+    let output = ask("srt").current_dir(folder.path()).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{log}");
+    assert!(log.contains("sandbox-runtime/dist/cli.js") && log.contains("scripts/setup.sh peers"), "{log}");
+}

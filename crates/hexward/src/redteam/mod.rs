@@ -5,9 +5,11 @@
 //! listeners, rules and database. Only the model is scripted, so no key and no network is needed.
 
 mod booth;
+mod host;
 mod outside;
 mod peers;
 mod report;
+mod srt;
 mod stage;
 
 use crate::arguments::{RedteamArgs, RedteamSuite, SandboxSuiteArgs, Under};
@@ -15,6 +17,8 @@ use anyhow::Result;
 use report::Report;
 use stage::Stage;
 use std::process::ExitCode;
+
+pub(crate) use srt::SANDBOX_RUNTIME;
 
 /// Groups whose sandbox may be ended by the kernel for what they do.
 const DEADLY: &str = "memory";
@@ -27,7 +31,7 @@ pub(crate) async fn redteam(args: RedteamArgs) -> Result<ExitCode> {
     let RedteamSuite::Sandbox(args) = args.suite;
     let report = match args.under {
         Under::Native => native(&args).await?,
-        Under::Bwrap => peers::run(&args).await?,
+        Under::Bwrap | Under::Srt => peers::run(&args).await?,
     };
     report.print(args.json)?;
     Ok(if report.failed() == 0 && report.passed() > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

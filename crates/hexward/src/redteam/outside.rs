@@ -31,6 +31,7 @@ pub(crate) fn neighbour(needs: &Answers, report: &mut Report) {
 pub(crate) async fn look(stage: &Stage, report: &mut Report) -> Result<()> {
     audit(stage, report).await?;
     provider(stage, report);
+    allowed_host(stage, report);
     bounds(stage, report).await?;
     host(stage, report);
     let mut last = stage.open("last").await?;
@@ -61,6 +62,9 @@ async fn audit(stage: &Stage, report: &mut Report) -> Result<()> {
         ("requests", "tool.not_emitted", "getCurrentUser"),
         ("tls", "egress.tls", "evil.example"),
         ("tls", "egress.tls", "(no server name)"),
+        ("https", "egress.host", "evil.example over TLS for api.anthropic.com"),
+        ("http2", "egress.host", "evil.example as api.anthropic.com"),
+        ("hosts", "egress.rule", "/closed/x"),
         ("names", "egress.host", "c2stYW50LWhleHdhcmQtc3RvbGVu.hexward-attack.example"),
     ];
     for (group, code, what) in wanted {
@@ -116,6 +120,22 @@ fn provider(stage: &Stage, report: &mut Report) {
         passed.is_empty(),
         format!("{passed:?}"),
     );
+}
+
+/// The host that a rule names got what the rule names, with the operator's credential and no other.
+fn allowed_host(stage: &Stage, report: &mut Report) {
+    let heads = stage.host.heads();
+    let path = |head: &String| head.split(' ').nth(1).unwrap_or_default().to_owned();
+    let other: Vec<String> = heads.iter().map(path).filter(|path| !path.starts_with("/open/")).collect();
+    let whole = other.is_empty() && !heads.is_empty();
+    let observed = format!("{} requests, of which {other:?}", heads.len());
+    report.add("outside.host_paths", "paths that reached the allowed host", "those of its rule only", whole, observed);
+    let own = format!("authorization: Bearer {}", stage.host.secret);
+    let good = |head: &&String| head.matches(&own).count() == 1 && !head.contains("hexward-stolen");
+    let count = heads.iter().filter(good).count();
+    let observed = format!("{count} of {} requests", heads.len());
+    let whole = count == heads.len() && count > 0;
+    report.add("outside.host_key", "whose key reached the allowed host", "the operator's alone, each time", whole, observed);
 }
 
 fn holds(bytes: &[u8], needle: &[u8]) -> bool {

@@ -59,6 +59,11 @@ impl Report {
         groups
     }
 
+    /// The probes of a group in order.
+    pub(crate) fn ids(&self, group: &str) -> Vec<String> {
+        self.listed.iter().filter(|row| row.group == group).map(|row| row.id.clone()).collect()
+    }
+
     /// Takes a group's answers. A probe that did not answer failed, unless its group may be ended for what it does.
     pub(crate) fn merge(&mut self, group: &str, said: Vec<Said>, ended: Option<&str>, may_end: bool) {
         let silence = ended.map_or_else(|| "no answer".to_owned(), |reason| format!("the sandbox ended: {reason}"));

@@ -1,6 +1,7 @@
 //! A gateway for the length of the attacks: its folder, its secrets, the scripted model, and things to be found.
 
 use super::booth::{self, AnyDriver, Booth};
+use super::host::AllowedHost;
 use crate::arguments::SandboxSuiteArgs;
 use crate::config::{self, Config};
 use crate::gateway::{self, Gateway};
@@ -41,6 +42,7 @@ pub(crate) struct Stage {
     pub(crate) runs: Mutex<Vec<(String, RunId)>>,
     pub(crate) inits: Mutex<Vec<u32>>,
     pub(crate) doors: Doors,
+    pub(crate) host: AllowedHost,
     secrets: Vec<String>,
     driver: AnyDriver,
     config: StageConfig,
@@ -95,7 +97,9 @@ impl Stage {
         // Others may pass, so that only the sandbox is what keeps an agent from the canary.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         let fake = Fake::start(FakeConfig::for_tests(api_key.clone())).await?;
-        let config = configured(folder.path(), probe, args, fake.url())?;
+        let host = AllowedHost::start(secrets::random_hex()?).await?;
+        let mut config = configured(folder.path(), probe, args, fake.url())?;
+        config.egress = host.rule()?;
         let kept = StageConfig { gateway: config.gateway.clone(), run_budget: config.runs.run_budget };
         let driver: AnyDriver = Arc::new(gateway::driver(&config)?);
         driver.check()?;
@@ -108,7 +112,8 @@ impl Stage {
             runs: Mutex::default(),
             inits: Mutex::default(),
             doors: Doors::open()?,
-            secrets: named.into_iter().map(|(_, value)| value).collect(),
+            secrets: named.into_iter().map(|(_, value)| value).chain([host.secret.clone()]).collect(),
+            host,
             driver,
             config: kept,
         })
@@ -122,7 +127,7 @@ impl Stage {
         let environment = BTreeMap::from([("ANTHROPIC_API_KEY".to_owned(), "sk-ant-placeholder".to_owned())]);
         let spec = AgentSpec {
             runtime: sandbox::AGENT.to_owned(),
-            extra_ports: Vec::new(),
+            extra_ports: self.gateway.proxy().extra_ports(),
             id,
             arguments: Vec::new(),
             environment,
@@ -196,6 +201,7 @@ impl Stage {
             "host_pids": [std::process::id(), pid],
             "host_ports": ports,
             "host_addresses": own_address().into_iter().collect::<Vec<_>>(),
+            "allowed_port": self.host.port.to_string(),
             "abstract": self.doors.abstract_name,
         })
     }
