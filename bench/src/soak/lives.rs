@@ -85,6 +85,7 @@ impl Drivers {
         let ends = life.is_multiple_of(ENDING_EVERY);
         let mut sandbox = driver
             .start(AgentSpec {
+                runtime: sandbox::AGENT.to_owned(),
                 id: SandboxId::random(),
                 arguments: ends.then(|| "end".to_owned()).into_iter().collect(),
                 environment: BTreeMap::new(),
