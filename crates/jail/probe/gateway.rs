@@ -2,10 +2,13 @@
 
 use crate::kit::{Facts, Probe, Seen, all, call, each, probe, refused, seen};
 use crate::net::closed;
+use libc::c_long;
 use std::fs;
+use std::os::unix::net::UnixStream;
 
 const REFUSED: &str = "refused: any errno";
 const NOBODY: &str = "nobody listens";
+const NO_PROCESS: &str = "no such process";
 
 pub const PROBES: &[Probe] = &[
     probe("gateway.loopback", "connect to the gateway's ports on the loopback", NOBODY, |facts| ports(facts, "127.0.0.1")),
@@ -34,6 +37,23 @@ pub const PROBES: &[Probe] = &[
         let pids = facts.numbers("host_pids");
         all(pids.iter().map(|pid| (pid.to_string(), refused(call(libc::SYS_kill, &[-pid, 0])))).collect())
     }),
+    probe("gateway.guards_signal", "signal the supervisor and the privileged helper above it", NO_PROCESS, |facts| {
+        each_guard(facts, |pid| refused(call(libc::SYS_kill, &[pid, c_long::from(libc::SIGKILL)])))
+    }),
+    probe("gateway.guards_trace", "trace them, open them, read their memory", NO_PROCESS, |facts| {
+        each_guard(facts, |pid| {
+            all(vec![
+                ("trace".to_owned(), refused(call(libc::SYS_ptrace, &[c_long::from(libc::PTRACE_ATTACH), pid]))),
+                ("open".to_owned(), refused(call(libc::SYS_pidfd_open, &[pid, 0]))),
+                ("memory".to_owned(), refused(fs::read(format!("/proc/{pid}/mem")))),
+                ("arguments".to_owned(), refused(fs::read(format!("/proc/{pid}/cmdline")))),
+            ])
+        })
+    }),
+    probe("gateway.guards_socket", "ask them for a sandbox, over a socket by name", "nobody answers", |_| {
+        let names = ["/run/hexward.sock", "/run/hexward/helper.sock", "/var/run/hexward-jail.sock", "/tmp/hexward-jail.sock"];
+        each(&names, |name| refused(UnixStream::connect(name)))
+    }),
     probe("gateway.control_socket", "find the supervisor's control socket among its descriptors", "no socket", |_| {
         let links =
             fs::read_dir("/proc/self/fd").into_iter().flatten().flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
@@ -56,6 +76,12 @@ pub const PROBES: &[Probe] = &[
         seen(listening == 0, format!("{} rows, {listening} of the host's listeners", table.lines().count().saturating_sub(1)))
     }),
 ];
+
+/// Each process above the sandbox, by its number on the host.
+fn each_guard(facts: &Facts, attack: impl Fn(i64) -> Seen) -> Seen {
+    let pids = facts.numbers("guard_pids");
+    all(pids.iter().map(|pid| (pid.to_string(), attack(*pid))).collect())
+}
 
 fn ports(facts: &Facts, host: &str) -> Seen {
     let ports = facts.numbers("host_ports");

@@ -31,6 +31,8 @@ const CANARY: &str = "a file of the host that nobody inside may see\n";
 const EVENTS_QUEUED_MAX: usize = 256;
 /// One run's attacks are over long before.
 const RUN_SECS_MAX: i64 = 600;
+/// At the same time.
+const SANDBOXES_MAX: usize = 64;
 
 /// What is there to be attacked.
 pub(crate) struct Stage {
@@ -101,7 +103,10 @@ impl Stage {
         let mut config = configured(folder.path(), probe, args, fake.url())?;
         config.egress = host.rule()?;
         let kept = StageConfig { gateway: config.gateway.clone(), run_budget: config.runs.run_budget };
-        let driver: AnyDriver = Arc::new(gateway::driver(&config)?);
+        let driver = gateway::driver(&config)?;
+        // With root its sandboxes are made as a gateway's are that gave root up: by a helper, from templates.
+        let driver = if rustix::process::geteuid().is_root() { driver.with_helper(SANDBOXES_MAX)? } else { driver };
+        let driver: AnyDriver = Arc::new(driver);
         driver.check()?;
         let gateway = Gateway::start_with(config, Arc::clone(&driver)).await?;
         Ok(Self {
@@ -199,6 +204,7 @@ impl Stage {
             "program": std::env::current_exe().unwrap_or_default(),
             "secrets_backwards": self.secrets.iter().map(|secret| secret.chars().rev().collect::<String>()).collect::<Vec<_>>(),
             "host_pids": [std::process::id(), pid],
+            "guard_pids": guards(pid),
             "host_ports": ports,
             "host_addresses": own_address().into_iter().collect::<Vec<_>>(),
             "allowed_port": self.host.port.to_string(),
@@ -268,4 +274,15 @@ fn configured(folder: &Path, probe: &Path, args: &SandboxSuiteArgs, upstream: St
         "redteam".clone_into(&mut config.gateway);
     }
     Ok(config)
+}
+
+/// The processes above a sandbox's first: its supervisor and, with root, the helper.
+fn guards(first: u32) -> Vec<u32> {
+    let parent = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse::<u32>().ok()
+    };
+    let supervisor = parent(first);
+    let helper = supervisor.and_then(parent).filter(|pid| *pid != std::process::id());
+    supervisor.into_iter().chain(helper).collect()
 }
