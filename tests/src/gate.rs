@@ -10,7 +10,7 @@ use hexward::gateway::{Gateway, driver};
 use parking_lot::Mutex;
 use policy::Microusd;
 use proxy::messages::CallerSecret;
-use runs::RunSettings;
+use runs::{AgentLimits, RunSettings};
 use sandbox::Mode;
 use secrecy::SecretString;
 use std::net::SocketAddr;
@@ -76,6 +76,7 @@ impl Default for Setup {
                 idle_agents_max: 32,
                 warm_agents_max: 0,
                 tell_base_url: true,
+                limits: AgentLimits::default(),
                 danger_accept_downgrades: true,
             },
             egress: Egress::default(),

@@ -5,6 +5,7 @@ mod apps;
 mod egress;
 mod environment;
 mod faults;
+mod limits;
 
 pub use apps::AppFolder;
 pub use egress::Egress;
@@ -36,6 +37,7 @@ struct File {
     model: ModelFile,
     budget: BudgetFile,
     runs: RunsFile,
+    limits: limits::LimitsFile,
     egress: Vec<egress::EgressFile>,
     apps: Vec<apps::AppFile>,
 }
@@ -232,6 +234,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         warm_agents_max: limits.warm_agents_max,
         danger_accept_downgrades: !production,
         tell_base_url: file.agent.base_url.unwrap_or(true),
+        limits: limits::read(&file.limits, &mut faults),
     };
     let (Some(api_key), Some(auth_secret), true) = (api_key, auth_secret, faults.is_empty()) else { return Err(faults) };
     Ok(Config {

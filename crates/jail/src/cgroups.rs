@@ -19,6 +19,7 @@ use rustix::io::Errno;
 
 use crate::failure::{Because, failure};
 use crate::namespaces::Power;
+use crate::usage;
 
 const FOLDER: &str = "hexward";
 /// Version 1 counts what sockets keep apart from other memory, so it comes on top: an eighth of that, and no more than a
@@ -28,6 +29,7 @@ const SOCKETS_BYTES_MAX: u64 = 32 << 20;
 const SOCKETS_LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
 
 const CPU_PERIOD_US: u64 = 100_000;
+const UNCOUNTED_CPU: &str = "the processor time of a run is not limited: no control group counts it (cpuacct, or version 2)";
 
 /// The kernel lets go of a dead group's last member a moment after its death is reported.
 const REMOVAL_MAX: Duration = Duration::from_secs(2);
@@ -69,6 +71,7 @@ impl Cgroups {
                         "the memory limit is not enforced, neither for programs nor for sockets: no control group could be made: {failure}"
                     ),
                     "the process limit is RLIMIT_NPROC, not a control group".into(),
+                    UNCOUNTED_CPU.into(),
                 ],
             }),
         }
@@ -79,7 +82,11 @@ impl Cgroups {
             Self { version: tree.version, folders: Vec::new(), doors: Vec::new(), locks: Vec::new(), downgrades: Vec::new() };
         let filled = groups.fill(tree, name);
         match filled {
-            Ok(()) => Ok(groups),
+            Ok(()) => {
+                let uncounted = usage::cpu_us(&groups.folders).is_none();
+                groups.downgrades.extend(uncounted.then(|| UNCOUNTED_CPU.to_owned()));
+                Ok(groups)
+            }
             Err(failure) => {
                 groups.remove();
                 Err(failure)
@@ -193,18 +200,6 @@ impl Cgroups {
         &self.folders
     }
 
-    /// Whether the kernel killed a member for want of memory.
-    pub fn oom_killed(&self) -> bool {
-        let name = match self.version {
-            Version::One => "memory.oom_control",
-            Version::Two => "memory.events",
-        };
-        self.folders
-            .iter()
-            .filter_map(|folder| fs::read_to_string(folder.join(name)).ok())
-            .any(|text| text.lines().filter_map(|line| line.strip_prefix("oom_kill ")).any(|count| count.trim() != "0"))
-    }
-
     /// Lets frozen members go on, without which version 1 would never let them die.
     pub fn thaw(&self) {
         let (name, value) = match self.version {
@@ -286,7 +281,7 @@ impl Tree {
         let one = |controller| v1_folder(&mounts, &own, controller);
         if let (Some(memory), Some(pids)) = (one("memory"), one("pids")) {
             let mut parents = Vec::new();
-            for base in [Some(memory), Some(pids), one("cpu"), one("freezer")].into_iter().flatten() {
+            for base in [Some(memory), Some(pids), one("cpu"), one("cpuacct"), one("freezer")].into_iter().flatten() {
                 let parent = base.join(FOLDER);
                 if !parents.contains(&parent) {
                     ensure_folder(&parent)?;

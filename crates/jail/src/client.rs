@@ -168,7 +168,7 @@ impl Jail {
                 Ok((ready, listeners))
             }
             Reply::Failed(failure) => Err(ControlError::Failed(failure)),
-            Reply::Exited(_) => Err(ControlError::Closed),
+            Reply::Exited(_) | Reply::Usage(_) => Err(ControlError::Closed),
         }
     }
 

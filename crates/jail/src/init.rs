@@ -5,7 +5,7 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use jail::{AgentStdio, End, Failure, Filled, Inbox, Isolation, Plan, Step};
+use jail::{AgentStdio, End, Failure, Filled, Inbox, Isolation, Plan, Step, Usage};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus, getegid, geteuid, getgroups, wait};
@@ -16,7 +16,7 @@ use crate::agent::{self, FromAgent, GoOn, Identity};
 use crate::cgroups::Cgroups;
 use crate::channel::Channel;
 use crate::failure::{Because, failure};
-use crate::mounts::{self, Owner, Parts};
+use crate::mounts::{self, Built, Owner, Parts};
 use crate::namespaces::{self, Power};
 use crate::privileges;
 use crate::sys::{self, Forked};
@@ -27,10 +27,12 @@ const NOBODY: u32 = 65534;
 /// From the sandbox's first process to the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromInit {
-    /// Followed by the descriptor of the upper layer, if there is one.
+    /// Followed by the descriptor of the upper layer, if there is one, and one for each of `folders`.
     Started {
         downgrades: Vec<String>,
         upper: bool,
+        /// The folders that the agent may write to, by name.
+        folders: Vec<String>,
     },
     Failed(Failure),
     Exited(End),
@@ -81,9 +83,9 @@ fn start_agent(start: &Start<'_>, prepared: Prepared) -> Result<Option<Pid>, Fai
     let Prepared { host_proc, parts } = prepared;
     sethostname(plan.hostname.as_bytes()).because(Step::Namespace, || "the host name can't be set".into())?;
     let users = Users::of(&plan, start.power)?;
-    let (mut downgrades, upper) = match plan.isolation {
+    let Built { mut downgrades, upper, folders } = match plan.isolation {
         Isolation::Full => mounts::build(&plan, parts, users.owner, &host_proc, start.power)?,
-        Isolation::NetworkOnly => (mounts::cover_proc(parts)?, None),
+        Isolation::NetworkOnly => Built { downgrades: mounts::cover_proc(parts)?, upper: None, folders: Vec::new() },
     };
     downgrades.extend(users.kept_groups());
     let (agent, channel) = fork_agent(&plan, users.identity, stdio, &host_proc)?;
@@ -92,8 +94,10 @@ fn start_agent(start: &Start<'_>, prepared: Prepared) -> Result<Option<Pid>, Fai
     drop(host_proc);
     give_up(&plan, start.power)?;
     release(&channel)?;
-    start.supervisor.send(&FromInit::Started { downgrades, upper: upper.is_some() })?;
-    upper.map_or(Ok(()), |upper| start.supervisor.send_fd(upper.as_fd()))?;
+    let names = folders.iter().map(|(name, _)| name.clone()).collect();
+    start.supervisor.send(&FromInit::Started { downgrades, upper: upper.is_some(), folders: names })?;
+    let descriptors = upper.iter().chain(folders.iter().map(|(_, folder)| folder));
+    descriptors.map(AsFd::as_fd).try_for_each(|descriptor| start.supervisor.send_fd(descriptor))?;
     Ok(Some(agent))
 }
 
@@ -235,5 +239,6 @@ fn stay(agent: Pid, supervisor: &Channel) -> ! {
 }
 
 fn end_of(status: WaitStatus) -> End {
-    End { code: status.exit_status(), signal: status.terminating_signal(), oom_killed: false }
+    // What the kernel counted is the supervisor's to say.
+    End { code: status.exit_status(), signal: status.terminating_signal(), oom_killed: false, usage: Usage::default() }
 }

@@ -22,4 +22,6 @@ pub use client::{AgentStdio, Jail, Listeners, Prepared, command, control_pair, s
 pub use helping::Helper;
 pub use order::{Order, Slot, Template};
 pub use plan::{Calls, HOST_UID_FIRST, HOST_UIDS, Isolation, Limits, Mount, Plan, PlanFault};
-pub use wire::{ControlError, End, FRAME_BYTES_MAX, Failure, Filled, HelperWord, Inbox, Outbox, Ready, Reply, Request, Step};
+pub use wire::{
+    ControlError, End, FRAME_BYTES_MAX, Failure, Filled, HelperWord, Inbox, Outbox, Ready, Reply, Request, Step, Usage,
+};

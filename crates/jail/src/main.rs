@@ -27,6 +27,7 @@ mod sources;
 mod supervisor;
 #[expect(unsafe_code, reason = "the kernel's calls without a safe wrapper stand here and nowhere else")]
 mod sys;
+mod usage;
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;

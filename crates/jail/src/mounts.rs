@@ -22,6 +22,7 @@ use crate::namespaces::Power;
 use crate::overlay::{self, Room};
 use crate::sources::{NODEV, NOSUID, RO, clone_device, clone_source, clone_tree, new_proc, new_tmpfs};
 use crate::sys;
+use crate::usage::Folder;
 
 pub const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 const DEVICE_LINKS: [(&str, &str); 4] =
@@ -96,8 +97,15 @@ impl Tree {
     }
 }
 
-/// Sentences about what the host could not enforce, and the upper layer of an overlay.
-pub type Built = (Vec<String>, Option<OwnedFd>);
+/// What came of a plan's file tree.
+pub struct Built {
+    /// Sentences about what the host could not enforce.
+    pub downgrades: Vec<String>,
+    /// The upper layer of an overlay.
+    pub upper: Option<OwnedFd>,
+    /// What the agent may write to, for whoever looks from outside how full it is.
+    pub folders: Vec<Folder>,
+}
 
 /// Replaces the file tree by the plan's. `host_proc` is the host's `/proc`, which outlives it.
 pub fn build(plan: &Plan, parts: Parts, owner: Owner, host_proc: &OwnedFd, power: Power) -> Result<Built, Failure> {
@@ -105,24 +113,30 @@ pub fn build(plan: &Plan, parts: Parts, owner: Owner, host_proc: &OwnedFd, power
     let source = |mount: &Mount| clone_source(mount, owner, host_proc, power);
     let sources = plan.mounts.iter().map(source).collect::<Result<Vec<_>, _>>()?;
     root.scaffold()?;
-    let mut upper = None;
+    let (mut upper, mut folders) = (None, Vec::new());
     for (mount, source) in plan.mounts.iter().zip(sources) {
         match (mount, source) {
             (Mount::Overlay { target, size_bytes, inodes, .. }, Some(lower)) => {
                 let made = overlay::make(&root, &lower, Room { size_bytes: *size_bytes, inodes: *inodes }, owner, power)?;
                 root.attach(&made.mount, &root.folder(target)?, &target.to_string_lossy())?;
+                let again = made.upper.try_clone().because(Step::Mount, || "the room for changes can't be watched".into())?;
+                folders.push((target.display().to_string(), again));
                 upper = Some(made.upper);
             }
-            (mount, source) => root.place(mount, source, owner)?,
+            (mount, source) => {
+                let made = root.place(mount, source, owner)?;
+                folders.extend(made.map(|folder| (mount.target().display().to_string(), folder)));
+            }
         }
     }
     root.attach(&proc_mount, &root.folder(Path::new("/proc"))?, "/proc")?;
     root.place_devices(&devices)?;
     own(&shm, owner).because(Step::Mount, || "/dev/shm can't be given to the agent".into())?;
     root.attach(&shm, &root.folder(Path::new("/dev/shm"))?, "/dev/shm")?;
+    folders.push(("/dev/shm".to_owned(), shm));
     root.enter()?;
     mount_check::verify(plan, host_proc)?;
-    Ok((parts.downgrades, upper))
+    Ok(Built { downgrades: parts.downgrades, upper, folders })
 }
 
 /// Covers `/proc` with one that matches the new process numbers, for a sandbox that keeps the host's file tree.
@@ -151,30 +165,33 @@ impl Root {
             .because(Step::Mount, || "the sandbox's root could not be mounted".into())
     }
 
-    /// Everything but an overlay, which is made of more than a source.
-    fn place(&self, mount: &Mount, source: Option<OwnedFd>, owner: Owner) -> Result<(), Failure> {
+    /// Everything but an overlay, which is made of more than a source. Returns a writable folder.
+    fn place(&self, mount: &Mount, source: Option<OwnedFd>, owner: Owner) -> Result<Option<OwnedFd>, Failure> {
         let target = mount.target();
         let shown = target.to_string_lossy();
         match (mount, source) {
             (Mount::BindRo { .. }, Some(source)) => {
                 let is_folder = fstat(&source).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR);
                 let at = if is_folder { self.folder(target)? } else { self.empty_file(target)? };
-                self.attach(&source, &at, &shown)
+                self.attach(&source, &at, &shown)?;
             }
             (Mount::BindRo { source, .. } | Mount::Overlay { lower: source, .. }, _) => {
-                Err(failure(Step::Mount, format!("{} was not opened", source.display())))
+                return Err(failure(Step::Mount, format!("{} was not opened", source.display())));
             }
             (Mount::Tmpfs { size_bytes, inodes, mode, .. }, _) => {
                 let made = new_tmpfs(*size_bytes, *inodes, *mode, owner)
                     .because(Step::Mount, || format!("tmpfs {shown} could not be made"))?;
-                self.attach(&made, &self.folder(target)?, &shown)
+                self.attach(&made, &self.folder(target)?, &shown)?;
+                return Ok(Some(made));
             }
-            (Mount::File { content, mode, .. }, _) => self.write_file(target, content, *mode),
+            (Mount::File { content, mode, .. }, _) => self.write_file(target, content, *mode)?,
             (Mount::Symlink { points_to, .. }, _) => {
                 let (parent, name) = self.parent(target)?;
-                symlinkat(points_to, &parent, name).because(Step::Mount, || format!("symbolic link {shown} could not be made"))
+                symlinkat(points_to, &parent, name)
+                    .because(Step::Mount, || format!("symbolic link {shown} could not be made"))?;
             }
         }
+        Ok(None)
     }
 
     /// `/dev` without what is mounted in it.

@@ -114,7 +114,8 @@ pub fn limit_resources(limits: &Limits) -> Result<(), Failure> {
     let bounds = [
         (Resource::Core, Some(0)),
         (Resource::Nofile, Some(limits.files_open)),
-        (Resource::Nproc, Some(u64::from(limits.pids))),
+        // One more than the control group's, so that where there is one it is what refuses, and counts.
+        (Resource::Nproc, Some(u64::from(limits.pids).saturating_add(1))),
         (Resource::Fsize, limits.file_size_bytes),
     ];
     for (resource, bound) in bounds {

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use jail::{AgentStdio, ControlError, End, Failure, Filled, Inbox, Outbox, Plan, Ready, Reply, Request, Step};
+use jail::{AgentStdio, ControlError, End, Failure, Filled, Inbox, Outbox, Plan, Ready, Reply, Request, Step, Usage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
@@ -24,6 +24,7 @@ use crate::namespaces::Power;
 use crate::net::{self, Network};
 use crate::privileges;
 use crate::sys;
+use crate::usage::{self, Folder};
 
 /// How long a prepared sandbox waits for its plan. A gateway ends it sooner; this is for one that hangs.
 const PLAN_WAIT: Timespec = Timespec { tv_sec: 180, tv_nsec: 0 };
@@ -32,7 +33,8 @@ const SETUP_WAIT: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 
 const ERRAND_WAIT: Duration = Duration::from_secs(20);
 
-const KILLED: End = End { code: None, signal: Some(libc::SIGKILL), oom_killed: false };
+const UNKNOWN: Usage = Usage { cpu_us: None, oom_kills: None, forks_refused: None, full: Vec::new() };
+const KILLED: End = End { code: None, signal: Some(libc::SIGKILL), oom_killed: false, usage: UNKNOWN };
 
 /// Serves one sandbox on the control socket, until nothing of it is left.
 pub fn serve(control: &UnixStream, authority: &Authority<'_>) -> Result<(), ControlError> {
@@ -127,11 +129,17 @@ impl Gateway<'_> {
         }
     }
 
-    /// What to do after the socket has become readable: true to end the sandbox.
-    fn wants_end(&mut self) -> bool {
-        let filled = self.inbox.fill(self.control);
-        let asked = self.inbox.take::<Request>();
-        !matches!((filled, asked), (Ok(Filled::Bytes), Ok(None)))
+    /// What to do after the socket has become readable, if all of it is there. Whatever is not understood ends the sandbox.
+    fn requests(&mut self) -> Vec<Request> {
+        let Ok(Filled::Bytes) = self.inbox.fill(self.control) else { return vec![Request::Kill] };
+        let mut requests = Vec::new();
+        while let Some(request) = self.inbox.take().unwrap_or(Some(Request::Kill)) {
+            requests.push(request);
+            if request == Request::Kill {
+                break;
+            }
+        }
+        requests
     }
 }
 
@@ -150,7 +158,7 @@ impl Prepared {
         let mut cgroups = Cgroups::create(power)?;
         match fork_init(power, &mut cgroups) {
             Ok(Forked { init, init_fd, channel, errand }) => {
-                let sandbox = Sandbox { cgroups, init, init_fd, channel };
+                let sandbox = Sandbox { cgroups, init, init_fd, channel, folders: Vec::new() };
                 match net::prepare() {
                     Ok(network) => Ok(Self { sandbox, network, errand }),
                     Err(failure) => {
@@ -186,6 +194,8 @@ struct Sandbox {
     init: Pid,
     init_fd: OwnedFd,
     channel: Channel,
+    /// What the agent may write to.
+    folders: Vec<Folder>,
 }
 
 /// What happened next.
@@ -198,10 +208,11 @@ enum Event {
 }
 
 impl Sandbox {
-    fn supervise(self, gateway: &mut Gateway<'_>, network: Network, begun: Instant) -> Result<(), ControlError> {
+    fn supervise(mut self, gateway: &mut Gateway<'_>, network: Network, begun: Instant) -> Result<(), ControlError> {
         let outcome = match self.next(gateway, Some(&SETUP_WAIT)) {
-            Event::Init(FromInit::Started { downgrades, upper }) => {
+            Event::Init(FromInit::Started { downgrades, upper, folders }) => {
                 let upper = upper.then(|| self.channel.recv_fd().ok()).flatten();
+                self.folders = folders.into_iter().filter_map(|name| Some((name, self.channel.recv_fd().ok()?))).collect();
                 let (ready, mut fds) = self.ready(network, downgrades, begun);
                 let ready = Ready { upper: upper.is_some(), ..ready };
                 fds.extend(upper);
@@ -241,11 +252,24 @@ impl Sandbox {
             Event::Init(FromInit::Started { .. } | FromInit::Failed(_)) | Event::InitGone | Event::TooSlow => KILLED,
             Event::GatewayEnds => return Some(Reply::Exited(KILLED)),
         };
-        Some(Reply::Exited(End { oom_killed: self.cgroups.oom_killed(), ..end }))
+        let usage = self.usage();
+        Some(Reply::Exited(End { oom_killed: usage.oom_kills.is_some_and(|kills| kills > 0), usage, ..end }))
+    }
+
+    fn usage(&self) -> Usage {
+        usage::read(self.cgroups.folders(), &self.folders)
+    }
+
+    /// Does what the gateway asks for; false when that is the end.
+    fn obey(&self, gateway: &mut Gateway<'_>) -> bool {
+        gateway.requests().into_iter().all(|request| match request {
+            Request::Kill => false,
+            Request::Usage => gateway.reply(&Reply::Usage(self.usage()), Vec::new()).is_ok(),
+        })
     }
 
     fn died_early(&self) -> Failure {
-        let reason = match self.cgroups.oom_killed() {
+        let reason = match usage::oom_kills(self.cgroups.folders()).is_some_and(|kills| kills > 0) {
             true => "the memory limit is too small to build the sandbox in",
             false => "the sandbox's first process died while it was built",
         };
@@ -273,7 +297,7 @@ impl Sandbox {
             if died {
                 return Event::InitGone;
             }
-            if asked && gateway.wants_end() {
+            if asked && !self.obey(gateway) {
                 return Event::GatewayEnds;
             }
         }
@@ -282,6 +306,7 @@ impl Sandbox {
     /// Ends every process, says the last word, and removes the rest.
     fn finish(mut self, gateway: &Gateway<'_>, last: Option<Reply>) -> Result<(), ControlError> {
         self.kill();
+        self.folders.clear();
         let said = last.map_or(Ok(()), |reply| gateway.say_last(&reply));
         self.cgroups.remove();
         said

@@ -58,6 +58,8 @@ impl HelperWord {
 pub enum Request {
     /// End the sandbox. Closing the socket does the same.
     Kill,
+    /// Say what it has used up to now: [`Reply::Usage`].
+    Usage,
 }
 
 /// To the gateway. After [`Reply::Failed`] or [`Reply::Exited`] the socket closes when everything is cleaned up.
@@ -70,6 +72,21 @@ pub enum Reply {
     Failed(Failure),
     /// The agent ended, and every process of the sandbox with it.
     Exited(End),
+    /// What was asked for.
+    Usage(Usage),
+}
+
+/// What a sandbox has used since it was made, as the kernel counts from outside. A counter that this host does not have is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time of all its processes, in microseconds.
+    pub cpu_us: Option<u64>,
+    /// Processes that were killed for want of memory.
+    pub oom_kills: Option<u64>,
+    /// Processes and threads that were not made, because there were as many as allowed.
+    pub forks_refused: Option<u64>,
+    /// Folders in which right now there is no room for another byte or another file, as the plan calls them.
+    pub full: Vec<String>,
 }
 
 /// What was made.
@@ -92,12 +109,15 @@ pub struct Ready {
 }
 
 /// How an agent ended: exactly one of `code` and `signal` is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     pub code: Option<i32>,
     pub signal: Option<i32>,
     /// The kernel killed something in the sandbox for want of memory.
     pub oom_killed: bool,
+    /// What it had used in the end.
+    #[serde(default)]
+    pub usage: Usage,
 }
 
 /// Which part of the work failed.

@@ -31,7 +31,7 @@ fn live(stage: &Stage, prepared: Prepared) {
     let mut jail = prepared.begin(&plan(stage, &["exit", "0"]), stdio).expect("the plan is taken");
     let (_ready, _listeners) = jail.wait_ready(common::TIMEOUT).expect("it runs");
     let end = jail.wait_reply(common::TIMEOUT).expect("it ends");
-    assert!(matches!(end, Reply::Exited(end) if end.code == Some(0)), "{end:?}");
+    assert!(matches!(&end, Reply::Exited(end) if end.code == Some(0)), "{end:?}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use common::{As, Stage, everyone, plan, start, tests_run_as_root};
-use jail::{Calls, Plan, Ready};
+use common::{As, Stage, eventually, everyone, plan, start, tests_run_as_root};
+use jail::{Calls, Plan, Ready, Usage};
 use serde_json::{Value, json};
 
 fn number(answer: &Value, name: &str) -> u64 {
@@ -146,5 +146,40 @@ fn what_a_connection_keeps_is_bounded() {
         let answer = start(&stage, *who, &hoard(&stage, "tcp", "20")).answer();
         let most = number(&answer, "most");
         assert!((64 << 10..1 << 20).contains(&most), "{who:?}: {answer}");
+    }
+}
+
+/// What one sandbox uses is counted for it alone, by its control groups, which only root can make here.
+#[test]
+fn what_a_sandbox_uses_is_told_from_outside_and_not_charged_to_its_neighbour() {
+    if tests_run_as_root() {
+        let stage = Stage::new();
+        let (mut idle, mut busy) =
+            (start(&stage, As::Root, &plan(&stage, &["sleep"])), start(&stage, As::Root, &plan(&stage, &["burn"])));
+        eventually("processor time is counted", || busy.usage().cpu_us.is_some_and(|used| used > 500_000));
+        assert!(idle.usage().cpu_us.is_some_and(|used| used < 250_000), "{:?}", idle.usage());
+        let none = |usage: Usage| Usage { cpu_us: None, ..usage };
+        let nothing = Usage { oom_kills: Some(0), forks_refused: Some(0), ..Usage::default() };
+        assert_eq!((none(idle.usage()), none(busy.usage())), (nothing.clone(), nothing.clone()));
+
+        let mut wanted = plan(&stage, &["processes", "200"]);
+        wanted.limits.pids = 20;
+        assert!(start(&stage, As::Root, &wanted).end().usage.forks_refused.is_some_and(|refused| refused > 0));
+        let mut wanted = plan(&stage, &["allocate", "400"]);
+        wanted.limits.memory_bytes = 64 << 20;
+        assert!(start(&stage, As::Root, &wanted).end().usage.oom_kills.is_some_and(|kills| kills > 0));
+        assert_eq!(none(idle.usage()), nothing);
+    }
+}
+
+#[test]
+fn a_folder_that_is_full_is_told_from_outside() {
+    let stage = Stage::new();
+    for who in everyone() {
+        let full = |words: &[&str]| start(&stage, *who, &plan(&stage, words)).end().usage.full;
+        assert_eq!(full(&["fill", "/space/file", "64"]), ["/space"], "{who:?}: bytes");
+        assert_eq!(full(&["create", "/space", "1000"]), ["/space"], "{who:?}: files");
+        assert_eq!(full(&["fill", "/dev/shm/file", "128"]), ["/dev/shm"], "{who:?}");
+        assert_eq!(full(&["fill", "/space/file", "6"]), [""; 0], "{who:?}: there is still room");
     }
 }

@@ -81,6 +81,22 @@ codes! {
     EgressProtocol = "egress.protocol", Caller, "Only plain HTTP requests can pass here: no CONNECT, no other protocol, and no request that could be read in two ways.";
     /// More requests to other hosts at once than one sandbox may have.
     EgressBusy = "egress.busy", Limit, "Too many requests to other hosts at once. Wait for one to end.";
+    /// The agent did nothing that a run is for, and did not say that it is done.
+    RunIdle = "run.idle", Limit, "The assistant did nothing for longer than allowed and was stopped. Try again.";
+    /// The agent printed more than it may.
+    AgentOutput = "agent.output", Limit, "The assistant produced more output than allowed and was stopped. Ask for less at a time.";
+    /// Something in the sandbox was killed for want of memory.
+    AgentMemory = "agent.memory", Limit, "The assistant needed more memory than allowed and was stopped. Ask for less at a time.";
+    /// A run's processor time is used up.
+    AgentCpu = "agent.cpu", Limit, "The assistant used more processor time than allowed and was stopped. Ask for less at a time.";
+    /// No further process or thread could be started in the sandbox.
+    AgentProcesses = "agent.processes", Limit, "The assistant ran as many processes as allowed, so no more could be started. Ask for less at a time.";
+    /// A folder of the sandbox is full, of bytes or of files.
+    AgentDisk = "agent.disk", Limit, "The assistant's room for files is full, so no more could be written. Ask for less at a time.";
+    /// More connections than a sandbox may have, or may make in a minute.
+    AgentConnections = "agent.connections", Limit, "The assistant opened more connections than allowed, so they were refused. Try again, or ask for less at a time.";
+    /// More requests than a sandbox may make in a minute.
+    AgentRequests = "agent.requests", Limit, "The assistant made more requests than allowed and was stopped. Try again, or ask for less at a time.";
 }
 
 impl fmt::Display for DenialCode {
@@ -130,7 +146,8 @@ mod tests {
         let listed: Vec<&str> = DenialCode::ALL.iter().map(|code| code.as_str()).collect();
         let expected = "run.none run.deadline run.turns budget.run budget.day model.name model.path model.feature model.output \
                         tool.unknown tool.not_emitted tool.write_off egress.host egress.tls egress.rule egress.address \
-                        egress.protocol egress.busy";
+                        egress.protocol egress.busy run.idle agent.output agent.memory agent.cpu agent.processes agent.disk \
+                        agent.connections agent.requests";
         assert_eq!(listed.join(" "), expected, "a code was renamed or removed: clients match on them");
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -81,6 +81,10 @@ pub struct RunContext {
     over: CancellationToken,
     /// Work that must come to its end before the run does: settlements and journal entries.
     work: TaskTracker,
+    /// Exchanges with other hosts that go on.
+    exchanges: TaskTracker,
+    /// When it was last seen to do something.
+    active: Mutex<Instant>,
 }
 
 /// Held by whatever acts for a run; the run's end waits for it.
@@ -106,7 +110,29 @@ impl RunContext {
             closed: AtomicBool::new(false),
             over: CancellationToken::new(),
             work: TaskTracker::new(),
+            exchanges: TaskTracker::new(),
+            active: Mutex::new(Instant::now()),
         }
+    }
+
+    /// Something is asked of the model, a tool or another host, or the person's message was handed over.
+    pub fn note_activity(&self) {
+        *self.active.lock() = Instant::now();
+    }
+
+    /// How long nothing was asked and nothing was waited for. Who waits for the model or a tool is not idle.
+    #[must_use]
+    pub fn idle_for(&self) -> Duration {
+        if !(self.work.is_empty() && self.exchanges.is_empty()) {
+            self.note_activity();
+        }
+        self.active.lock().elapsed()
+    }
+
+    /// An exchange with another host begins; it ends when this is dropped.
+    pub(crate) fn exchange(&self) -> Entry {
+        self.note_activity();
+        self.exchanges.token()
     }
 
     /// Lets something act for this run, unless it is over. Whoever was let in before [`RunContext::close`] is waited for; after

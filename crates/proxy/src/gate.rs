@@ -3,8 +3,9 @@
 
 use crate::context::{DENIALS_RECORDED_MAX, RunContext};
 use crate::discovery::Discovery;
+use crate::traffic::{Connected, Traffic, TrafficLimits};
 use arc_swap::ArcSwapOption;
-use policy::SandboxId;
+use policy::{DenialCode, SandboxId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -22,17 +23,45 @@ pub struct Gate {
     pub sandbox: SandboxId,
     bound: ArcSwapOption<Bound>,
     refused_unbound: AtomicU32,
+    traffic: Traffic,
 }
 
 impl Gate {
-    /// A gate with nothing behind it: everything is refused until a run is bound.
+    /// A gate with nothing behind it: everything is refused until a run is bound. How often it is asked is not bounded.
     #[must_use]
     pub fn new(sandbox: SandboxId) -> Self {
-        Self { sandbox, bound: ArcSwapOption::empty(), refused_unbound: AtomicU32::new(0) }
+        Self::bounded(sandbox, TrafficLimits::UNCOUNTED)
+    }
+
+    /// The same for a sandbox with neighbours.
+    #[must_use]
+    pub fn bounded(sandbox: SandboxId, limits: TrafficLimits) -> Self {
+        Self { sandbox, bound: ArcSwapOption::empty(), refused_unbound: AtomicU32::new(0), traffic: Traffic::new(limits) }
+    }
+
+    /// Waits until its sandbox asks for so much that it has to be ended, and says for what.
+    pub async fn flooded(&self) -> DenialCode {
+        self.traffic.flooded().await
+    }
+
+    /// Whether it has.
+    #[must_use]
+    pub fn flood(&self) -> Option<DenialCode> {
+        self.traffic.flood()
+    }
+
+    pub(crate) fn connect(&self) -> Connected {
+        self.traffic.connect()
+    }
+
+    /// Counts a request; a code means that it is not answered any more.
+    pub(crate) fn request(&self) -> Option<DenialCode> {
+        self.traffic.request()
     }
 
     /// Binds a run: from now on requests are its requests.
     pub fn bind(&self, run: Arc<RunContext>) {
+        self.traffic.tell_again();
         self.bound.store(Some(Arc::new(Bound::Run(run))));
     }
 

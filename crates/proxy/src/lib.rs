@@ -14,18 +14,20 @@ pub mod messages;
 mod serve;
 mod strict;
 mod tools;
+mod traffic;
 
 pub use context::{App, RunContext, RunLimits};
 pub use discovery::Discovery;
 pub use events::RunEvent;
 pub use gate::Gate;
 pub use tools::read_resource;
+pub use traffic::TrafficLimits;
 
 pub(crate) use serve::{accept, serve_http};
 
 use egress::Hosts;
 use messages::ModelUpstream;
-use policy::{AuditEvent, BudgetLine, Clock, DenialCode, Microusd, RunId, Timestamp};
+use policy::{AuditEvent, BudgetLine, Clock, Denial, DenialCode, Microusd, RunId, Timestamp};
 use std::sync::Arc;
 use store::Store;
 use tokio::sync::Semaphore;
@@ -90,6 +92,14 @@ impl Proxy {
 
     pub(crate) fn day_budget(&self, now: Timestamp) -> BudgetLine {
         BudgetLine { scope: "global".to_owned(), period: now.utc_day(), limit: self.day_limit, exhausted: DenialCode::BudgetDay }
+    }
+
+    /// Writes a refusal of a run down, in the audit log and on the page, unless there were too many.
+    pub async fn write_down(&self, run: &RunContext, denial: Denial) {
+        if run.record_denial() {
+            self.record(AuditEvent::Denied { run: Some(run.run), denial: denial.clone() }).await;
+            run.tell(RunEvent::Denied { denial }).await;
+        }
     }
 
     /// Writes a refusal down. The refusal stands whether or not that succeeds.

@@ -25,16 +25,19 @@ where
     R: Future<Output = Response<Body>> + Send + 'static,
 {
     let until = stop.clone();
-    accept(listener, connections_max, stop, move |stream| serve_connection(stream, until.clone(), answer.clone())).await;
+    let places = Arc::new(Semaphore::new(connections_max));
+    let place = move || Arc::clone(&places).try_acquire_owned().ok();
+    accept(listener, place, stop, move |stream| serve_connection(stream, until.clone(), answer.clone())).await;
 }
 
-/// Accepts until `stop`. Over the bound a connection is closed at once: denied fast, never accepted and left hanging.
-pub(crate) async fn accept<F, R>(listener: TcpListener, connections_max: usize, stop: CancellationToken, serve: F)
+/// Accepts until `stop`. A connection for which there is no place is closed at once: denied fast, never accepted and left
+/// hanging.
+pub(crate) async fn accept<F, R, P>(listener: TcpListener, place: impl Fn() -> Option<P>, stop: CancellationToken, serve: F)
 where
     F: Fn(TcpStream) -> R,
     R: Future<Output = ()> + Send + 'static,
+    P: Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(connections_max));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -44,7 +47,7 @@ where
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let Some(place) = place() else { continue };
         let _ = stream.set_nodelay(true);
         let serving = serve(stream);
         tokio::spawn(async move {

@@ -88,10 +88,7 @@ pub(crate) async fn offered(app: &App, user: &UserRef, writes: bool) -> Result<V
 
 /// A request that is refused before it is read as one for a tool is recorded like any other refusal.
 async fn refuse_request(proxy: &Proxy, run: &RunContext, denial: Denial) -> Response<Body> {
-    if run.record_denial() {
-        proxy.record(AuditEvent::Denied { run: Some(run.run), denial: denial.clone() }).await;
-        run.tell(RunEvent::Denied { denial: denial.clone() }).await;
-    }
+    proxy.write_down(run, denial.clone()).await;
     answer::denied(&denial)
 }
 

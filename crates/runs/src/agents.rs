@@ -1,10 +1,11 @@
 //! Agents at rest: kept for a follow-up message of the same conversation, with everything denied meanwhile.
 
+use crate::limits;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use policy::{ConversationId, UserId};
 use proxy::Gate;
-use sandbox::{Claude, Life};
+use sandbox::{Claude, Life, Usage};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -29,13 +30,17 @@ pub(crate) struct Agent {
     pub(crate) listeners: CancellationToken,
     /// Done when the listeners are closed.
     pub(crate) served: JoinHandle<()>,
+    /// What it had used at the end of its last run.
+    pub(crate) used: Usage,
 }
 
 impl Agent {
     /// Whether it lives and has not said anything. Nobody asked it anything, so it has nothing to say: one that ended a turn
-    /// nobody began, or closed its output, is not trusted with another.
+    /// nobody began, closed its output, or asked for too much, is not trusted with another.
     pub(crate) fn is_quiet(&mut self) -> bool {
-        self.claude.next().now_or_never().is_none() && self.life.ending().exited().now_or_never().is_none()
+        self.gate.flood().is_none()
+            && self.claude.next().now_or_never().is_none()
+            && self.life.ending().exited().now_or_never().is_none()
     }
 
     /// Denies everything, then destroys it; returns when nothing is left.
@@ -73,15 +78,17 @@ pub(crate) struct Agents {
     slots: Arc<Mutex<Vec<Slot>>>,
     idle: Duration,
     max: usize,
+    /// Processor time that an agent at rest may use.
+    cpu: Duration,
     /// One task for each agent at rest, which ends it when its time is over.
     timers: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Agents {
-    pub(crate) fn new(idle: Duration, max: usize) -> Self {
+    pub(crate) fn new(idle: Duration, max: usize, cpu: Duration) -> Self {
         let (timers, stop) = (TaskTracker::new(), CancellationToken::new());
-        Self { slots: Arc::new(Mutex::new(Vec::new())), idle, max, timers, stop }
+        Self { slots: Arc::new(Mutex::new(Vec::new())), idle, max, cpu, timers, stop }
     }
 
     /// The agent of this conversation, if it is there and of the right kind. One of another kind is destroyed.
@@ -100,7 +107,8 @@ impl Agents {
 
     /// Keeps an agent for its idle window; the one that rested longest gives way when there are too many.
     pub(crate) async fn park(&self, parked: Parked) {
-        let conversation = parked.conversation;
+        let (conversation, sandbox) = (parked.conversation, parked.agent.gate.sandbox);
+        let (gate, meter) = (Arc::clone(&parked.agent.gate), parked.agent.life.meter());
         let surplus = {
             let mut slots = self.slots.lock();
             slots.push(Slot { parked, since: Instant::now() });
@@ -114,17 +122,22 @@ impl Agents {
         if let Some(slot) = surplus {
             slot.parked.destroy().await;
         }
-        let (slots, idle, stop) = (Arc::clone(&self.slots), self.idle, self.stop.clone());
+        let (slots, idle, cpu, stop) = (Arc::clone(&self.slots), self.idle, self.cpu, self.stop.clone());
         self.timers.spawn(async move {
-            tokio::select! {
-                () = tokio::time::sleep(idle) => {}
+            let reached = tokio::select! {
+                () = tokio::time::sleep(idle) => None,
+                code = limits::restless(&gate, &meter, cpu) => Some(code),
                 () = stop.cancelled() => return,
-            }
+            };
             let over = {
                 let mut slots = slots.lock();
-                let at = slots.iter().position(|slot| slot.parked.conversation == conversation && slot.since.elapsed() >= idle);
+                let is_this = |slot: &Slot| slot.parked.conversation == conversation && slot.parked.agent.gate.sandbox == sandbox;
+                let at = slots.iter().position(|slot| is_this(slot) && (reached.is_some() || slot.since.elapsed() >= idle));
                 at.map(|at| slots.swap_remove(at))
             };
+            if let (Some(code), Some(_)) = (reached, &over) {
+                tracing::warn!(%sandbox, %code, "an agent at rest did too much and is ended");
+            }
             if let Some(slot) = over {
                 slot.parked.destroy().await;
             }

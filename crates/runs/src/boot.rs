@@ -5,7 +5,7 @@ use crate::agents::{Agent, Kind};
 use policy::SandboxId;
 use proxy::egress::{RefusedPorts, SandboxCa, serve_sandbox};
 use proxy::{App, Gate};
-use sandbox::{Claude, ClaudeOptions, PastMessage, SandboxError};
+use sandbox::{Claude, ClaudeOptions, PastMessage, SandboxError, Usage};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +49,7 @@ pub(crate) async fn start(parts: &Parts, options: &ClaudeOptions, bind: impl FnO
         return Err(SandboxError::Downgraded);
     }
     tracing::info!(sandbox = %id, setup_us = sandbox.setup_us, "sandbox ready");
-    let gate = Arc::new(Gate::new(id));
+    let gate = Arc::new(Gate::bounded(id, parts.settings.limits.traffic));
     bind(&gate);
     let sandbox::Listeners { http, tls, dns_udp, dns_tcp, extra } = sandbox.listeners;
     let refused_ports = RefusedPorts::of(sandbox.init_pid);
@@ -64,5 +64,6 @@ pub(crate) async fn start(parts: &Parts, options: &ClaudeOptions, bind: impl FnO
             tracing::error!(%error, "a sandbox's listeners can't be served");
         }
     });
-    Ok(Agent { claude: Claude::new(sandbox.stdin, sandbox.stdout), gate, life: sandbox.life, listeners: stop, served })
+    let claude = Claude::new(sandbox.stdin, sandbox.stdout, parts.settings.limits.output_bytes);
+    Ok(Agent { claude, gate, life: sandbox.life, listeners: stop, served, used: Usage::default() })
 }

@@ -3,6 +3,7 @@
 use crate::agents::{Agent, Parked};
 use crate::event::{DenialView, EventBody};
 use crate::history::History;
+use crate::limits::Watch;
 use crate::past;
 use crate::{Feed, Runs, boot};
 use policy::{AuditEvent, ConversationId, DenialCode, RunId, UserId, UserMessage};
@@ -18,8 +19,6 @@ use tokio_util::sync::CancellationToken;
 const EVENTS_QUEUED_MAX: usize = 256;
 /// Settlements and journal entries may take this long after the last turn.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
-
-const TOO_MUCH_OUTPUT: &str = "The assistant produced more output than allowed and was stopped. Ask for less at a time.";
 
 /// One run about to be conducted.
 pub(crate) struct Conductor {
@@ -55,6 +54,10 @@ impl Outcome {
             agent: None,
             agent_ended: false,
         }
+    }
+
+    fn reached(limit: DenialCode) -> Self {
+        Self::failed(limit.as_str(), limit.sentence())
     }
 
     fn gone() -> Self {
@@ -122,7 +125,7 @@ impl Conductor {
 
     async fn with_agent(&self, context: &Arc<RunContext>, message: UserMessage) -> Outcome {
         let outcome = match self.kept_agent(context).await {
-            Ok(Some(agent)) => self.turn_of(agent, &message).await,
+            Ok(Some(agent)) => self.turn_of(agent, context, &message).await,
             Ok(None) => Outcome::gone(),
             Err(error) => return self.not_started(&error),
         };
@@ -131,7 +134,7 @@ impl Conductor {
             return outcome;
         }
         match self.new_agent(context).await {
-            Ok(agent) => self.turn_of(agent, &message).await,
+            Ok(agent) => self.turn_of(agent, context, &message).await,
             Err(error) => self.not_started(&error),
         }
     }
@@ -141,11 +144,13 @@ impl Conductor {
         Outcome::failed(error.code(), error.public())
     }
 
-    /// One turn of this agent, which is kept after a good end only.
-    async fn turn_of(&self, mut agent: Agent, message: &UserMessage) -> Outcome {
-        let mut outcome = self.turn(&mut agent, message).await;
+    /// One turn of this agent, which is kept after a good end only, and only with all its limits far away.
+    async fn turn_of(&self, mut agent: Agent, context: &Arc<RunContext>, message: &UserMessage) -> Outcome {
+        let parts = &self.runs.parts;
+        let mut watch = Watch::new(&agent, context, &parts.proxy, &parts.settings.limits);
+        let mut outcome = self.turn(&mut agent, &mut watch, message).await;
         agent.gate.unbind();
-        if outcome.outcome == "finished" {
+        if outcome.outcome == "finished" && !watch.is_worn() {
             outcome.agent = Some(agent);
         } else {
             agent.destroy().await;
@@ -199,7 +204,7 @@ impl Conductor {
     }
 
     /// Hands the message over and waits for the end of the turn, a limit, the stop button or the agent's death.
-    async fn turn(&self, agent: &mut Agent, message: &UserMessage) -> Outcome {
+    async fn turn(&self, agent: &mut Agent, watch: &mut Watch, message: &UserMessage) -> Outcome {
         self.feed.push(EventBody::State { state: "thinking" });
         // An agent that does not read holds up nobody but itself: saying is bounded like listening.
         let exchange = async {
@@ -211,24 +216,44 @@ impl Conductor {
         let event = tokio::select! {
             event = exchange => event,
             () = self.stop.cancelled() => return Outcome::of("stopped"),
-            () = tokio::time::sleep(self.runs.parts.settings.wall_clock) => {
-                return Outcome::failed(DenialCode::RunDeadline.as_str(), DenialCode::RunDeadline.sentence());
-            }
+            code = watch.until_reached() => return self.ended_by(code),
+            () = tokio::time::sleep(self.runs.parts.settings.wall_clock) => return self.ended_by(DenialCode::RunDeadline),
         };
         match event {
-            AgentEvent::Turn(result) => of_turn(&result),
-            AgentEvent::TooMuchOutput => Outcome::failed("agent.output", TOO_MUCH_OUTPUT),
-            AgentEvent::Closed => self.died(agent).await,
+            AgentEvent::Turn(result) => {
+                agent.used = watch.finish().await;
+                self.of_turn(&result, watch)
+            }
+            AgentEvent::TooMuchOutput => self.ended_by(DenialCode::AgentOutput),
+            AgentEvent::Closed => self.died(agent, watch).await,
         }
     }
 
-    async fn died(&self, agent: &Agent) -> Outcome {
+    fn ended_by(&self, limit: DenialCode) -> Outcome {
+        tracing::warn!(run = %self.run, code = %limit, "a run has reached a limit and is ended");
+        Outcome::reached(limit)
+    }
+
+    /// A turn that failed is a failed run, whatever it calls itself.
+    fn of_turn(&self, result: &TurnResult, watch: &Watch) -> Outcome {
+        let outcome = of_turn(result);
+        match watch.reason() {
+            Some(limit) if outcome.code.as_deref() == Some("model.failed") => self.ended_by(limit),
+            _ => outcome,
+        }
+    }
+
+    async fn died(&self, agent: &Agent, watch: &mut Watch) -> Outcome {
         const WAIT: Duration = Duration::from_secs(5);
         let exit = tokio::time::timeout(WAIT, agent.life.ending().exited()).await;
+        let limit = match &exit {
+            Ok(exit) => watch.reason_of_end(exit).await,
+            Err(_) => watch.reason(),
+        };
         let reason = exit
             .map_or_else(|_| "it closed its output".to_owned(), |exit| format!("{}; {}", exit.reason, exit.stderr_tail.trim()));
         tracing::error!(run = %self.run, reason, "the agent ended in the middle of a run");
-        Outcome::gone()
+        limit.map_or_else(Outcome::gone, |limit| self.ended_by(limit))
     }
 
     /// Ends the run in the database and on the page, and keeps the agent if it may be kept.
@@ -272,7 +297,6 @@ impl Conductor {
     }
 }
 
-/// A turn that failed is a failed run, whatever it calls itself.
 fn of_turn(result: &TurnResult) -> Outcome {
     match (result.subtype.as_str(), result.is_error || result.api_error_status.is_some()) {
         ("success", false) => Outcome::of("finished"),

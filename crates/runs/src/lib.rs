@@ -10,11 +10,13 @@ mod conduct;
 mod event;
 mod feed;
 mod history;
+mod limits;
 mod past;
 mod pool;
 
 pub use event::{Event, EventBody};
 pub use feed::Feed;
+pub use limits::AgentLimits;
 
 use agents::{Agents, Parked};
 use parking_lot::Mutex;
@@ -49,6 +51,8 @@ pub struct RunSettings {
     pub danger_accept_downgrades: bool,
     /// Whether agents are told where the model is; otherwise they dial the provider's name and are intercepted.
     pub tell_base_url: bool,
+    /// What one agent may use.
+    pub limits: AgentLimits,
 }
 
 /// An app as runs need it.
@@ -127,7 +131,7 @@ impl Runs {
     /// A conductor without runs. It begins to start agents ahead of need, so it needs a runtime around it.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let agents = Agents::new(parts.settings.idle, parts.settings.idle_agents_max);
+        let agents = Agents::new(parts.settings.idle, parts.settings.idle_agents_max, parts.settings.limits.cpu);
         let places = Arc::new(Semaphore::new(parts.settings.concurrent_max));
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         let parts = Arc::new(parts);

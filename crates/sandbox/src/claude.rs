@@ -182,10 +182,10 @@ pub struct Claude {
 }
 
 impl Claude {
-    /// Speaks over the agent's standard streams.
+    /// Speaks over the agent's standard streams, and hears at most so many bytes for each message that it is handed.
     #[must_use]
-    pub fn new(stdin: pipe::Sender, stdout: pipe::Receiver) -> Self {
-        Self { stdin, stdout: Lines::new(stdout) }
+    pub fn new(stdin: pipe::Sender, stdout: pipe::Receiver, output_bytes_max: u64) -> Self {
+        Self { stdin, stdout: Lines::new(stdout, output_bytes_max) }
     }
 
     /// Hands over what a person wrote. `client_composed` makes it inert: no file is expanded, no command is run.
@@ -200,6 +200,7 @@ impl Claude {
             "session_id": "",
             "client_composed": true,
         });
+        self.stdout.count_anew();
         self.stdin.write_all(format!("{message}\n").as_bytes()).await?;
         self.stdin.flush().await
     }

@@ -3,10 +3,11 @@
 use crate::error::SandboxError;
 use crate::transcript::PastMessage;
 use futures_util::future::BoxFuture;
+use jail::Usage;
 use policy::SandboxId;
 use std::collections::BTreeMap;
 use tokio::net::unix::pipe;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// One agent to be started.
@@ -52,6 +53,8 @@ pub struct Exit {
     pub reason: String,
     /// The last it said on standard error, for the operator's log.
     pub stderr_tail: String,
+    /// What it had used in the end.
+    pub usage: Usage,
 }
 
 /// A running agent with everything that belongs to it.
@@ -81,6 +84,20 @@ pub struct Life {
     pub(crate) exit: watch::Receiver<Option<Exit>>,
     pub(crate) gone: CancellationToken,
     pub(crate) kill: CancellationToken,
+    pub(crate) meter: Meter,
+}
+
+/// Asks what a sandbox has used. Its answers come from outside of the sandbox.
+#[derive(Clone, Debug)]
+pub struct Meter(pub(crate) mpsc::Sender<oneshot::Sender<Usage>>);
+
+impl Meter {
+    /// What it has used since it was made; none when it has ended.
+    pub async fn read(&self) -> Option<Usage> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(answer).await.ok()?;
+        answered.await.ok()
+    }
 }
 
 /// Waits for the end of a sandbox without keeping it alive.
@@ -95,6 +112,12 @@ impl Life {
     #[must_use]
     pub fn ending(&self) -> Ending {
         Ending { exit: self.exit.clone(), gone: self.gone.clone() }
+    }
+
+    /// Something to ask with what it uses.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.meter.clone()
     }
 
     /// Destroys the sandbox and waits until processes, mounts, control groups and files are gone.
@@ -114,7 +137,8 @@ impl Drop for Life {
 impl Ending {
     /// Waits until the agent ended by itself or was killed.
     pub async fn exited(&mut self) -> Exit {
-        let unknown = || Exit { reason: "its supervisor is gone".to_owned(), stderr_tail: String::new() };
+        let unknown =
+            || Exit { reason: "its supervisor is gone".to_owned(), stderr_tail: String::new(), usage: Usage::default() };
         match self.exit.wait_for(Option::is_some).await {
             Ok(exit) => exit.clone().unwrap_or_else(unknown),
             Err(_) => unknown(),

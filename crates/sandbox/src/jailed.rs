@@ -1,6 +1,6 @@
 //! Drivers that run an agent on this host through the jail: `native` confines it completely, `direct` only its network.
 
-use crate::driver::{AgentSpec, Driver, Life, Listeners, Sandbox};
+use crate::driver::{AgentSpec, Driver, Life, Listeners, Meter, Sandbox};
 use crate::error::SandboxError;
 use crate::jailer::Jailer;
 use crate::profile::Profile;
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::net::unix::pipe;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How much is confined.
@@ -132,7 +132,8 @@ impl JailedDriver {
         let stderr = pipe::Receiver::from_owned_fd(stderr.into()).map_err(SandboxError::io("pipe"))?;
         let (exit, exited) = watch::channel(None);
         let (kill, gone) = (CancellationToken::new(), CancellationToken::new());
-        let watched = control.watch(self.jailer.clone(), stderr, exit, kill.clone(), gone.clone());
+        let (meter, asked) = mpsc::channel(1);
+        let watched = control.watch(self.jailer.clone(), stderr, exit, asked, kill.clone(), gone.clone());
         tokio::spawn(async move {
             watched.await;
             drop(scratch);
@@ -145,7 +146,7 @@ impl JailedDriver {
             downgrades: ready.downgrades,
             setup_us: ready.setup_us,
             init_pid: ready.init_pid,
-            life: Life { exit: exited, gone, kill },
+            life: Life { exit: exited, gone, kill, meter: Meter(meter) },
         })
     }
 

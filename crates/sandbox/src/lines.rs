@@ -4,8 +4,6 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The longest line that is kept; the rest of a longer one is thrown away.
 pub const LINE_BYTES_MAX: usize = 4 << 20;
-/// An agent that prints more than this is stopped.
-pub const OUTPUT_BYTES_MAX: u64 = 256 << 20;
 
 /// The next line, or why there is none.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,7 +14,7 @@ pub enum Line {
     TooLong,
     /// The writer closed.
     End,
-    /// The writer wrote more than [`OUTPUT_BYTES_MAX`].
+    /// The writer wrote more than it may.
     TooMuch,
 }
 
@@ -28,11 +26,18 @@ pub struct Lines<R> {
     line: Vec<u8>,
     overlong: bool,
     total: u64,
+    total_max: u64,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
-    pub fn new(reader: R) -> Self {
-        Self { reader, buffer: Vec::new(), line: Vec::new(), overlong: false, total: 0 }
+    /// Reads at most `total_max` bytes between one [`Lines::count_anew`] and the next.
+    pub fn new(reader: R, total_max: u64) -> Self {
+        Self { reader, buffer: Vec::new(), line: Vec::new(), overlong: false, total: 0, total_max }
+    }
+
+    /// What was written before does not count any more.
+    pub const fn count_anew(&mut self) {
+        self.total = 0;
     }
 
     /// Cancel-safe: what was read stays for the next call.
@@ -51,7 +56,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 Ok(0) | Err(_) => return Line::End,
                 Ok(count) => self.total = self.total.saturating_add(u64::try_from(count).unwrap_or(u64::MAX)),
             }
-            if self.total > OUTPUT_BYTES_MAX {
+            if self.total > self.total_max {
                 return Line::TooMuch;
             }
         }
@@ -77,7 +82,7 @@ mod tests {
         text.push(b'\n');
         text.extend(vec![b'x'; LINE_BYTES_MAX + 1]);
         text.extend(b"\nthree\nunfinished");
-        let mut lines = Lines::new(text.as_slice());
+        let mut lines = Lines::new(text.as_slice(), 1 << 30);
         let whole = |text: &str| Line::Whole(text.as_bytes().to_vec());
         assert_eq!(lines.next().await, whole("one"));
         assert_eq!(lines.next().await, whole(""));
@@ -89,7 +94,20 @@ mod tests {
 
     #[tokio::test]
     async fn endless_output_ends() {
-        let mut lines = Lines::new(tokio::io::repeat(b'x'));
+        let mut lines = Lines::new(tokio::io::repeat(b'x'), 1 << 20);
         assert_eq!(lines.next().await, Line::TooMuch);
+    }
+
+    #[tokio::test]
+    async fn what_was_written_before_does_not_count() {
+        let text = b"0123456789\n".repeat(4);
+        let mut lines = Lines::new(text.as_slice().take(22).chain(text.as_slice().take(22)), 30);
+        for _ in 0..2 {
+            lines.count_anew();
+            assert_eq!(
+                (lines.next().await, lines.next().await),
+                (Line::Whole(b"0123456789".to_vec()), Line::Whole(b"0123456789".to_vec()))
+            );
+        }
     }
 }

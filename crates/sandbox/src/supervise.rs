@@ -3,10 +3,11 @@
 use crate::driver::{Exit, Listeners};
 use crate::error::SandboxError;
 use crate::jailer::Jailer;
-use jail::{ControlError, End, Filled, Inbox, Outbox, Ready, Reply};
+use jail::{ControlError, End, Filled, Inbox, Outbox, Ready, Reply, Request, Usage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::Shutdown;
 use serde::Serialize;
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -15,7 +16,7 @@ use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 const READY_SECS_MAX: u64 = 20;
@@ -86,7 +87,8 @@ impl Control {
                 Ok((ready, Listeners { http, tls, dns_udp, dns_tcp, extra }))
             }
             Reply::Failed(failure) => Err(failure.into()),
-            Reply::Exited(end) => Err(SandboxError::Ended(describe(end))),
+            Reply::Exited(end) => Err(SandboxError::Ended(describe(&end))),
+            Reply::Usage(_) => Err(ControlError::Closed.into()),
         }
     }
 
@@ -100,7 +102,7 @@ impl Control {
         match self.reply().await? {
             Reply::Exited(end) => Ok(end),
             Reply::Failed(failure) => Err(failure.into()),
-            Reply::Ready(_) => Err(ControlError::Closed.into()),
+            Reply::Ready(_) | Reply::Usage(_) => Err(ControlError::Closed.into()),
         }
     }
 
@@ -120,28 +122,57 @@ impl Control {
         }
     }
 
-    /// Waits for the agent's end or the order to kill, then until nothing is left.
+    /// Waits for the agent's end or the order to kill, then until nothing is left. Meanwhile it passes on what is asked of the
+    /// sandbox's usage.
     pub(crate) async fn watch(
         mut self,
         jailer: Jailer,
         stderr: pipe::Receiver,
         exit: watch::Sender<Option<Exit>>,
+        asked: mpsc::Receiver<oneshot::Sender<Usage>>,
         kill: CancellationToken,
         gone: CancellationToken,
     ) {
         let _gone = gone.drop_guard();
         let tail = tokio::spawn(tail(stderr));
-        let reason = tokio::select! {
-            reply = self.reply() => match reply {
-                Ok(Reply::Exited(end)) => describe(end),
-                Ok(Reply::Failed(failure)) => failure.to_string(),
-                Ok(Reply::Ready(_)) | Err(_) => "its supervisor is gone".to_owned(),
-            },
-            () = kill.cancelled() => "it was stopped".to_owned(),
+        let (reason, usage) = tokio::select! {
+            ended = self.attend(asked) => ended,
+            () = kill.cancelled() => ("it was stopped".to_owned(), Usage::default()),
         };
         self.end(&jailer).await;
         let stderr_tail = tail.await.unwrap_or_default();
-        let _ = exit.send(Some(Exit { reason, stderr_tail }));
+        let _ = exit.send(Some(Exit { reason, stderr_tail, usage }));
+    }
+
+    /// Answers until the agent has ended: why, and what it had used.
+    async fn attend(&mut self, mut asked: mpsc::Receiver<oneshot::Sender<Usage>>) -> (String, Usage) {
+        // Answers come in the order of the questions.
+        let mut waiting: VecDeque<oneshot::Sender<Usage>> = VecDeque::new();
+        loop {
+            tokio::select! {
+                reply = self.reply() => match reply {
+                    Ok(Reply::Usage(usage)) => {
+                        // Whoever does not wait any more needs no answer.
+                        let _ = waiting.pop_front().map(|asker| asker.send(usage));
+                    }
+                    Ok(Reply::Exited(end)) => return (describe(&end), end.usage),
+                    Ok(Reply::Failed(failure)) => return (failure.to_string(), Usage::default()),
+                    Ok(Reply::Ready(_)) | Err(_) => return ("its supervisor is gone".to_owned(), Usage::default()),
+                },
+                Some(asker) = asked.recv() => {
+                    // One that is gone says so in its last reply, or by closing.
+                    if self.request(Request::Usage).await.is_ok() {
+                        waiting.push_back(asker);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn request(&self, request: Request) -> Result<(), ControlError> {
+        let mut request = Outbox::new(&request, Vec::new())?;
+        while !ready_to(&self.socket, Interest::WRITABLE, || request.flush(&self.socket)).await? {}
+        Ok(())
     }
 }
 
@@ -200,7 +231,7 @@ async fn tail(mut stderr: pipe::Receiver) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-fn describe(end: End) -> String {
+fn describe(end: &End) -> String {
     match end {
         End { oom_killed: true, .. } => "it used more memory than allowed".to_owned(),
         End { code: Some(code), .. } => format!("exit code {code}"),

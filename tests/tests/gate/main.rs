@@ -14,6 +14,7 @@ mod hostile;
 mod installing;
 mod interception;
 mod life;
+mod limits;
 mod model;
 mod people;
 mod pool;

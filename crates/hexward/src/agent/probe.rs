@@ -8,7 +8,7 @@ use crate::{demo, secrets};
 use anyhow::{Context, Result, bail};
 use fake::{Exchange, Fake, FakeConfig};
 use policy::{Microusd, UserMessage};
-use runs::{EventBody, RunSettings};
+use runs::{AgentLimits, EventBody, RunSettings};
 use sandbox::Mode;
 use secrecy::SecretString;
 use serde_json::Value;
@@ -96,6 +96,7 @@ fn config(installed: &Installed, fake: &Fake, key: String, state_dir: PathBuf) -
             idle_agents_max: 1,
             warm_agents_max: 0,
             tell_base_url: true,
+            limits: AgentLimits::default(),
             danger_accept_downgrades: true,
         },
         egress: Egress::default(),

@@ -23,6 +23,8 @@ fn an_empty_file_is_a_safe_configuration() {
     assert!(config.people.ip().is_loopback() && config.callers.is_none() && config.mode == Mode::Native);
     assert_eq!((config.runs.run_budget, config.day_limit), (Microusd::dollars(1), Microusd::dollars(5)));
     assert_eq!(config.upstream, PROVIDER);
+    assert_eq!((config.runs.limits.idle, config.runs.limits.cpu), (Duration::from_secs(120), Duration::from_secs(180)));
+    assert_eq!(config.runs.limits.traffic, proxy::TrafficLimits::default());
 }
 
 #[test]
@@ -41,6 +43,28 @@ fn every_fault_is_named_with_its_place() {
     assert!(fault("", &[("HEXFRAME_API_BASE_URL", "ftp://x")]).contains("HEXFRAME_API_BASE_URL"));
     let both = fault("[budget]\nday_usd = 0.0", &[("AUTH_SECRET", "short")]);
     assert!(both.contains("budget.day_usd") && both.contains("AUTH_SECRET"), "all at once: {both}");
+}
+
+#[test]
+fn each_limit_of_an_agent_can_be_set_within_reason() {
+    let file = "[limits]\ninactive_secs = 5\ncpu_secs = 6\noutput_mb = 7\nconnections_max = 8\nconnections_per_minute = 9\n\
+                requests_per_minute = 10\n";
+    let limits = loaded(file, &[]).expect("usable").runs.limits;
+    assert_eq!((limits.idle.as_secs(), limits.cpu.as_secs(), limits.output_bytes), (5, 6, 7 << 20));
+    let traffic = limits.traffic;
+    assert_eq!(
+        (traffic.connections_max, traffic.connections_per_minute_max, traffic.requests_per_minute_max),
+        (8, 9, 10),
+        "{traffic:?}"
+    );
+    for line in file.lines().skip(1) {
+        let name = line.split(' ').next().expect("a name");
+        for value in ["0", "4000000000"] {
+            let fault = fault(&format!("[limits]\n{name} = {value}"), &[]);
+            assert!(fault.contains(&format!("limits.{name}: is {value} and must be between 1 and")), "{fault}");
+        }
+        assert!(fault(&format!("[limits]\n{name} = -1"), &[]).contains("line 2"), "{name}");
+    }
 }
 
 #[test]

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         ["read", paths @ ..] => paths.iter().map(|path| read(path)).collect(),
         ["linger", id] => linger(id),
         ["sleep", ..] => sleep(),
+        ["burn"] => burn(),
         ["exit", code] => return ExitCode::from(code.parse::<u8>().unwrap_or(1)),
         ["die"] => outcome(kill_process(rustix::process::getpid(), Signal::TERM)),
         _ => json!("no such probe"),
@@ -346,6 +347,15 @@ fn linger(id: &str) -> Value {
     let child = Command::new("/probe").args(["sleep", id]).process_group(0).stdout(Stdio::null()).spawn();
     println!("{}", json!(child.is_ok()));
     sleep()
+}
+
+/// Uses up a processor.
+fn burn() -> Value {
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < LINGER {
+        std::hint::black_box(begun);
+    }
+    json!(null)
 }
 
 fn sleep() -> Value {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use jail::{
     AgentStdio, Calls, ControlError, End, Failure, Isolation, Jail, Limits, Listeners, Mount, Plan, Prepared, Ready, Reply,
+    Request, Usage,
 };
 use serde_json::Value;
 
@@ -194,7 +195,16 @@ impl Sandbox {
     pub fn end(&mut self) -> End {
         match self.jail.wait_reply(TIMEOUT).expect("the jail says how it ended") {
             Reply::Exited(end) => end,
-            other @ (Reply::Ready(_) | Reply::Failed(_)) => panic!("{other:?} in place of the end"),
+            other @ (Reply::Ready(_) | Reply::Failed(_) | Reply::Usage(_)) => panic!("{other:?} in place of the end"),
+        }
+    }
+
+    /// What it has used up to now.
+    pub fn usage(&mut self) -> Usage {
+        self.jail.request(Request::Usage).expect("the jail can be asked");
+        match self.jail.wait_reply(TIMEOUT).expect("the jail answers") {
+            Reply::Usage(usage) => usage,
+            other @ (Reply::Ready(_) | Reply::Failed(_) | Reply::Exited(_)) => panic!("{other:?} in place of the usage"),
         }
     }
 

@@ -75,6 +75,9 @@ pub(super) async fn serve_udp(socket: std::net::UdpSocket, door: Door, stop: Can
 async fn exchange(socket: &UdpSocket, door: &Door) -> std::io::Result<()> {
     let mut buffer = [0_u8; QUERY_BYTES_MAX];
     let asked = socket.async_io(Interest::READABLE, || datagram::receive(socket, &mut buffer)).await?;
+    if door.gate.request().is_some() {
+        return Ok(());
+    }
     let Some(answer) = buffer.get(..asked.length).and_then(|query| reply(query, &door.hosts.rules)) else { return Ok(()) };
     socket.async_io(Interest::WRITABLE, || datagram::send_back(socket, &asked, &answer.bytes)).await?;
     if let Some(name) = answer.refused {
@@ -92,6 +95,7 @@ pub(super) async fn serve_tcp(listener: TcpListener, door: Door, stop: Cancellat
         match accepted {
             // One at a time: programs use TCP for names only when an answer was too long, which ours never are.
             Ok((stream, _)) => {
+                let Some(_place) = door.admit() else { continue };
                 let _ = tokio::time::timeout(TCP_WAIT, connection(stream, &door)).await;
             }
             Err(_) => tokio::time::sleep(PAUSE).await,
@@ -104,6 +108,9 @@ async fn connection(mut stream: TcpStream, door: &Door) -> std::io::Result<()> {
         let length = usize::from(stream.read_u16().await?);
         let mut query = vec![0; length];
         stream.read_exact(&mut query).await?;
+        if door.gate.request().is_some() {
+            return Ok(());
+        }
         let Some(answer) = reply(&query, &door.hosts.rules) else { return Ok(()) };
         let length = u16::try_from(answer.bytes.len()).map_err(std::io::Error::other)?;
         stream.write_u16(length).await?;

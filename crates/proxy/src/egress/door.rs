@@ -6,19 +6,22 @@ use super::hosts::Hosts;
 use super::request::{self, To, Way};
 use super::{connection, exchange};
 use crate::answer::{self, Body};
-use crate::{Gate, Proxy, RunEvent, messages, tools};
+use crate::context::RunContext;
+use crate::traffic::Connected;
+use crate::{Gate, Proxy, messages, tools};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use messages::Caller;
-use policy::{AuditEvent, Denial, DenialCode, Destination};
+use policy::{Denial, DenialCode, Destination};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Requests of one sandbox to other hosts at the same time.
 const EXCHANGES_MAX: usize = 64;
@@ -38,6 +41,12 @@ pub struct Door {
     pub(super) stop: CancellationToken,
 }
 
+/// Held while an exchange with another host goes on.
+pub(super) struct Exchanging {
+    _place: OwnedSemaphorePermit,
+    _busy: TaskTrackerToken,
+}
+
 impl Door {
     /// A door that serves until `stop`.
     #[must_use]
@@ -53,6 +62,25 @@ impl Door {
         Self { proxy, gate, ca, hosts, client, places: Arc::new(Semaphore::new(EXCHANGES_MAX)), stop }
     }
 
+    /// A place for a connection, if there is one. The first that finds none is written down.
+    pub(super) fn admit(&self) -> Option<OwnedSemaphorePermit> {
+        match self.gate.connect() {
+            Connected::In(place) => Some(place),
+            Connected::FirstBeyond => {
+                let door = self.clone();
+                tokio::spawn(async move { door.refuse(DenialCode::AgentConnections, "(one more at once)").await });
+                None
+            }
+            Connected::Beyond => None,
+        }
+    }
+
+    /// A place for an exchange of this run with another host, if there is one.
+    pub(super) fn exchange(&self, run: &RunContext) -> Option<Exchanging> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        Some(Exchanging { _place: place, _busy: run.exchange() })
+    }
+
     /// Serves one connection that was meant for `dialled`, until it ends or the door is closed.
     pub async fn serve(&self, stream: TcpStream, dialled: SocketAddr) {
         connection::serve(self.clone(), stream, dialled).await;
@@ -60,6 +88,9 @@ impl Door {
 
     /// Answers one request. Where it leads is decided for each anew, also on a connection that led somewhere before.
     pub(super) async fn answer(&self, way: &Way, request: Request<Incoming>) -> Response<Body> {
+        if let Some(code) = self.gate.request() {
+            return answer::denied(&Denial::new(code, "(a flood)"));
+        }
         let (method, version, uri) = (request.method(), request.version(), request.uri());
         match request::destination(way, method, version, uri, request.headers(), &self.hosts.rules) {
             Ok(To::Own(destination)) => self.answer_own(destination, request).await,
@@ -73,6 +104,7 @@ impl Door {
         let Some(run) = self.gate.bound() else {
             return self.answer_unbound(destination, request).await;
         };
+        run.note_activity();
         match destination {
             Destination::Model => {
                 let path = request.uri().path().to_owned();
@@ -101,10 +133,7 @@ impl Door {
     /// Writes a refusal down: in the audit log and on the page if a run is bound, otherwise in the log.
     pub(super) async fn write_down(&self, denial: Denial) -> Denial {
         if let Some(run) = self.gate.bound() {
-            if run.record_denial() {
-                self.proxy.record(AuditEvent::Denied { run: Some(run.run), denial: denial.clone() }).await;
-                run.tell(RunEvent::Denied { denial: denial.clone() }).await;
-            }
+            self.proxy.write_down(&run, denial.clone()).await;
         } else if self.gate.discovery().is_some() {
             // An agent that starts asks the model's name for a sign of life.
             tracing::debug!(sandbox = %self.gate.sandbox, code = %denial.code, wanted = denial.wanted, "refused while an agent starts");

@@ -46,7 +46,7 @@ pub(super) async fn pass(door: &Door, way: &Way, host: &HostName, request: Reque
     let Some(run) = door.gate.bound() else {
         return answer::egress_denied(StatusCode::FORBIDDEN, &door.refuse(DenialCode::RunNone, &wanted).await);
     };
-    let Ok(place) = door.places.clone().try_acquire_owned() else {
+    let Some(place) = door.exchange(&run) else {
         return answer::egress_denied(StatusCode::TOO_MANY_REQUESTS, &door.refuse(DenialCode::EgressBusy, &wanted).await);
     };
     let Some(Outgoing { request, redactor, upgrade }) = outgoing(&run, way, host, request, credential) else {

@@ -33,9 +33,6 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Connections of one sandbox to one port; an agent needs a handful, and the gateway's descriptors are everybody's.
-const CONNECTIONS_MAX: usize = 64;
-
 /// The listeners of one sandbox, created inside its network namespace and owned here.
 pub struct Listeners {
     /// TCP 80.
@@ -69,16 +66,21 @@ pub async fn serve_sandbox(
     tasks.spawn(dns::serve_udp(dns_udp, door.clone(), stop.clone()));
     tasks.spawn(dns::serve_tcp(tokio_listener(dns_tcp)?, door.clone(), stop.clone()));
     for listener in [http, tls].into_iter().chain(extra) {
-        let door = door.clone();
-        tasks.spawn(accept(tokio_listener(listener)?, CONNECTIONS_MAX, stop.clone(), move |stream| {
-            let door = door.clone();
-            async move {
-                // The address that was wanted; every one of them is local here.
-                if let Ok(dialled) = stream.local_addr() {
-                    door.serve(stream, dialled).await;
+        let (door, at) = (door.clone(), door.clone());
+        tasks.spawn(accept(
+            tokio_listener(listener)?,
+            move || at.admit(),
+            stop.clone(),
+            move |stream| {
+                let door = door.clone();
+                async move {
+                    // The address that was wanted; every one of them is local here.
+                    if let Ok(dialled) = stream.local_addr() {
+                        door.serve(stream, dialled).await;
+                    }
                 }
-            }
-        }));
+            },
+        ));
     }
     tasks.close();
     tasks.wait().await;

@@ -1,5 +1,6 @@
 //! A body on its way through: bounded in bytes and silence, cut when its run is over, and on the way back without the secret.
 
+use super::door::Exchanging;
 use super::redact::Redactor;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -27,7 +28,7 @@ pub(super) struct Passing {
     /// Whatever was held back is out, and the body has ended.
     ended: bool,
     /// Held while the body lasts.
-    _place: Option<tokio::sync::OwnedSemaphorePermit>,
+    _place: Option<Exchanging>,
 }
 
 impl Passing {
@@ -45,7 +46,7 @@ impl Passing {
     }
 
     /// Gives a place back when the body is over.
-    pub(super) fn holding(mut self, place: tokio::sync::OwnedSemaphorePermit) -> Self {
+    pub(super) fn holding(mut self, place: Exchanging) -> Self {
         self._place = Some(place);
         self
     }

@@ -1,6 +1,6 @@
 //! A WebSocket: after both sides agreed, bytes in both directions, bounded, without the operator's secret, until the run is over.
 
-use super::door::Door;
+use super::door::{Door, Exchanging};
 use super::headers;
 use super::passing::{BYTES_MAX, SILENCE_MAX};
 use super::redact::Redactor;
@@ -12,7 +12,6 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 const PIECE_BYTES: usize = 16 << 10;
@@ -24,7 +23,7 @@ pub(super) fn open(
     client: OnUpgrade,
     response: Response<Incoming>,
     redactor: Option<Redactor>,
-    place: OwnedSemaphorePermit,
+    place: Exchanging,
 ) -> Response<Body> {
     let mut back = Response::new(answer::full(Bytes::new()));
     *back.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

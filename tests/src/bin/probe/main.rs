@@ -11,6 +11,7 @@
 )]
 
 mod files;
+mod greedy;
 mod network;
 
 use serde_json::{Value, json};
@@ -104,6 +105,13 @@ fn carry_out(order: &Value) -> Value {
             Value::Null
         }
         "flood" => flood(),
+        "allocate" => greedy::allocate(order),
+        "spin" => greedy::spin(),
+        "threads" => greedy::threads(order),
+        "fill" => greedy::fill(order),
+        "create" => greedy::create(order),
+        "hold" => greedy::hold(order),
+        "flood_of" => greedy::flood(order),
         "exit" => std::process::exit(i32::try_from(order["code"].as_i64().unwrap()).unwrap()),
         other => json!({"error": format!("no such order: {other}")}),
     }
@@ -127,7 +135,10 @@ fn ask(order: &Value) -> Value {
         .map(|tool| json!({"name": format!("mcp__hexmap__{tool}"), "description": "", "input_schema": {"type": "object"}}))
         .collect();
     let messages = json!([{"role": "user", "content": order["text"]}]);
-    let body = json!({"model": MODEL, "max_tokens": 500, "messages": messages, "tools": tools});
+    let mut body = json!({"model": MODEL, "max_tokens": 500, "messages": messages, "tools": tools});
+    if order["stream"] == true {
+        body["stream"] = true.into();
+    }
     let answer = model(&body);
     let parsed: Value = serde_json::from_str(answer["body"].as_str().unwrap_or("")).unwrap_or_default();
     let blocks = parsed["content"].as_array().into_iter().flatten();
