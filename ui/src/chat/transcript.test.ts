@@ -115,7 +115,7 @@ describe("reduce", () => {
         { type: "tool_call", ...CALL, arguments: 1, inside: false },
         { type: "tool_call", ...other, arguments: 2, inside: false },
         { type: "tool_result", ...CALL, ok: false, result: "taken", denial: null },
-        { type: "tool_result", ...other, ok: false, result: "", denial: { code: "tool.writes_off", message: "off" } },
+        { type: "tool_result", ...other, ok: false, result: "", denial: { code: "tool.write_off", message: "off" } },
       ]),
     );
     expect(entries.map((entry) => (entry.kind === "tool" ? [entry.callId, entry.outcome] : entry.kind))).toEqual([
