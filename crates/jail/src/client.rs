@@ -40,11 +40,12 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// The descriptors that came with [`Reply::Ready`]: listeners, and the upper layer of an overlay behind them.
+    /// The descriptors that came with [`Reply::Ready`]: listeners, the upper layer of an overlay, and counters.
     #[must_use]
-    pub fn from_ready(ready: &Ready, mut fds: Vec<OwnedFd>) -> Option<(Self, Option<OwnedFd>)> {
+    pub fn from_ready(ready: &Ready, mut fds: Vec<OwnedFd>) -> Option<(Self, Option<OwnedFd>, Vec<OwnedFd>)> {
+        let counters = fds.split_off(fds.len().checked_sub(usize::from(ready.counters))?);
         let upper = if ready.upper { Some(fds.pop()?) } else { None };
-        Some((Self::from_fds(fds)?, upper))
+        Some((Self::from_fds(fds)?, upper, counters))
     }
 
     /// Names what came with [`Reply::Ready`]; `None` if it was too few.
@@ -163,7 +164,7 @@ impl Jail {
     pub fn wait_ready(&mut self, timeout: Duration) -> Result<(Ready, Listeners), ControlError> {
         match self.wait_reply(timeout)? {
             Reply::Ready(ready) => {
-                let (listeners, upper) = Listeners::from_ready(&ready, self.inbox.take_fds()).ok_or(ControlError::Closed)?;
+                let (listeners, upper, _) = Listeners::from_ready(&ready, self.inbox.take_fds()).ok_or(ControlError::Closed)?;
                 self.upper = upper;
                 Ok((ready, listeners))
             }

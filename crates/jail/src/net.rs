@@ -74,6 +74,14 @@ pub fn prepare() -> Result<Network, Failure> {
     Ok(Network { listeners: listen_everywhere(ipv6)?, ipv6, downgrades })
 }
 
+/// What this network has counted, for whoever asks when it is gone. Empty where the host hides it.
+pub fn counters() -> Vec<OwnedFd> {
+    // A host without IPv6 has no second one; without the first, the second would be taken for it.
+    let open = |name: &str| fs::File::open(format!("/proc/self/net/{name}")).ok().map(OwnedFd::from);
+    let Some(v4) = open("snmp") else { return Vec::new() };
+    std::iter::once(v4).chain(open("snmp6")).collect()
+}
+
 /// New network namespaces begin with 1024; a host that changed the kernel's default must not hand port 80 to an agent.
 fn require_low_ports_kept() -> Result<(), Failure> {
     let text = fs::read_to_string(FIRST_FREE_PORT).because(Step::Network, || format!("{FIRST_FREE_PORT} can't be read"))?;

@@ -214,8 +214,10 @@ impl Sandbox {
                 let upper = upper.then(|| self.channel.recv_fd().ok()).flatten();
                 self.folders = folders.into_iter().filter_map(|name| Some((name, self.channel.recv_fd().ok()?))).collect();
                 let (ready, mut fds) = self.ready(network, downgrades, begun);
-                let ready = Ready { upper: upper.is_some(), ..ready };
-                fds.extend(upper);
+                let counters = if upper.is_some() { net::counters() } else { Vec::new() };
+                let counted = u8::try_from(counters.len()).unwrap_or(0);
+                let ready = Ready { upper: upper.is_some(), counters: counted, ..ready };
+                fds.extend(upper.into_iter().chain(counters));
                 match gateway.reply(&Reply::Ready(ready), fds) {
                     Ok(()) => self.outlive(gateway),
                     // A gateway that is gone wants nothing more.
@@ -241,6 +243,7 @@ impl Sandbox {
             ipv6: network.ipv6,
             cgroups: self.cgroups.folders().iter().map(PathBuf::clone).collect(),
             upper: false,
+            counters: 0,
         };
         (ready, network.listeners)
     }

@@ -102,10 +102,14 @@ pub struct Ready {
     pub ipv6: bool,
     /// Control groups that hold the sandbox; the jail removes them.
     pub cgroups: Vec<PathBuf>,
-    /// Whether the last descriptor is the folder with what an overlay's agent changed. It can be read as long as it is
+    /// Whether the descriptor behind the listeners is the folder with what an overlay's agent changed. It can be read as long as it is
     /// held, also when the sandbox is gone; before that, its agent goes on changing it.
     #[serde(default)]
     pub upper: bool,
+    /// How many descriptors behind that are counters of the sandbox's network: `/proc/net/snmp` and `snmp6`. They come with
+    /// an upper layer, whose reader also tells what was refused, and can be read when the sandbox is gone.
+    #[serde(default)]
+    pub counters: u8,
 }
 
 /// How an agent ended: exactly one of `code` and `signal` is there.

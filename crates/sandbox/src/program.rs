@@ -99,8 +99,8 @@ pub struct Program {
     pub listeners: Listeners,
     /// Rules that this host could not enforce.
     pub downgrades: Vec<String>,
-    /// A process in its network, as the host counts: the one that outlives the others there.
-    pub network_pid: u32,
+    /// The counters of its network (`/proc/net/snmp`, `snmp6`), which outlive it.
+    pub counters: Vec<OwnedFd>,
     /// What it changes in the project. Read it when the program has ended.
     pub upper: OwnedFd,
     control: Control,
@@ -201,7 +201,8 @@ impl ProgramProfile {
         control.begin(&plan, spec.stdio.into()).await?;
         let (ready, listeners) = control.ready().await?;
         let upper = control.take_upper().ok_or_else(|| SandboxError::Ended("its changes can't be seen".to_owned()))?;
-        Ok(Program { listeners, downgrades: ready.downgrades, network_pid: ready.init_pid, upper, control, jailer })
+        let counters = control.take_counters();
+        Ok(Program { listeners, downgrades: ready.downgrades, counters, upper, control, jailer })
     }
 }
 
@@ -209,10 +210,10 @@ impl ProgramProfile {
 pub struct ProgramLife(Control, Jailer);
 
 impl Program {
-    /// Takes it apart: what it changes, and its life.
+    /// Takes it apart: its network with its counters, what it changes, and its life.
     #[must_use]
-    pub fn split(self) -> (Listeners, OwnedFd, ProgramLife) {
-        (self.listeners, self.upper, ProgramLife(self.control, self.jailer))
+    pub fn split(self) -> (Listeners, Vec<OwnedFd>, OwnedFd, ProgramLife) {
+        (self.listeners, self.counters, self.upper, ProgramLife(self.control, self.jailer))
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) struct Control {
     inbox: Inbox,
     guard: Guard,
     upper: Option<OwnedFd>,
+    counters: Vec<OwnedFd>,
 }
 
 /// The supervisor, as far as it is known here.
@@ -60,7 +61,7 @@ impl Control {
     fn new(socket: std::os::unix::net::UnixStream, guard: Guard) -> Result<Self, SandboxError> {
         socket.set_nonblocking(true).map_err(SandboxError::io("control socket"))?;
         let socket = UnixStream::from_std(socket).map_err(SandboxError::io("control socket"))?;
-        Ok(Self { socket, inbox: Inbox::default(), guard, upper: None })
+        Ok(Self { socket, inbox: Inbox::default(), guard, upper: None, counters: Vec::new() })
     }
 
     /// Whether it has neither ended nor said anything, which before a plan could only be bad news.
@@ -82,8 +83,8 @@ impl Control {
         match reply.map_err(|_| SandboxError::Slow(READY_SECS_MAX))?? {
             Reply::Ready(ready) => {
                 let fds = jail::Listeners::from_ready(&ready, self.inbox.take_fds()).ok_or(ControlError::Closed)?;
-                let (jail::Listeners { http, tls, dns_udp, dns_tcp, extra }, upper) = fds;
-                self.upper = upper;
+                let (jail::Listeners { http, tls, dns_udp, dns_tcp, extra }, upper, counters) = fds;
+                (self.upper, self.counters) = (upper, counters);
                 Ok((ready, Listeners { http, tls, dns_udp, dns_tcp, extra }))
             }
             Reply::Failed(failure) => Err(failure.into()),
@@ -95,6 +96,11 @@ impl Control {
     /// What an overlay's agent changed; there once the agent runs.
     pub(crate) fn take_upper(&mut self) -> Option<OwnedFd> {
         self.upper.take()
+    }
+
+    /// The counters of an overlay's agent's network; there once the agent runs.
+    pub(crate) fn take_counters(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.counters)
     }
 
     /// Waits for the program's own end. Cancel-safe.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 const NOBODY: u32 = 65534;
-const PROBES_MIN: usize = 200;
+const PROBES_MIN: usize = 300;
 
 /// Runs the suite and returns its one object, with the exit code.
 fn attacked(command: &mut Command) -> (Value, Option<i32>, String) {

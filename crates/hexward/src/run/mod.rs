@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use ending::Choice;
 use place::{Developer, Refusal};
 use policy::{Clock, SandboxId};
-use proxy::egress::SandboxCa;
+use proxy::egress::{RefusedPorts, SandboxCa};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use sandbox::{ProgramEnd, ProgramProfile, ProgramSpec, SandboxError};
 use std::os::fd::OwnedFd;
@@ -68,8 +68,11 @@ async fn confined(args: &RunArgs) -> Result<u8> {
     let stopped = stopped()?;
     let program = profile.start(&jail, spec).await.map_err(refusal)?;
     let downgrades = program.downgrades.clone();
-    let refused_ports = network::refused_ports(program.network_pid);
-    let (listeners, upper, life) = program.split();
+    let (listeners, counters, upper, life) = program.split();
+    let refused_ports = RefusedPorts::opened(counters);
+    if refused_ports.is_none() {
+        eprintln!("hexward run: this host does not tell how many connections to other ports are refused");
+    }
     let network = network::Network::serve(id, ca, allowed.hosts, listeners, refused_ports).await?;
     let session = streams.begin()?;
     let ended = life.end(stopped).await;

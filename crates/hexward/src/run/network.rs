@@ -41,19 +41,6 @@ pub struct Network {
     _scratch: Scratch,
 }
 
-/// The counters of a sandbox's network, which outlive it.
-pub fn refused_ports(pid: u32) -> Option<RefusedPorts> {
-    match RefusedPorts::of(pid) {
-        Ok(counters) => Some(counters),
-        // A command that is over already.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => {
-            eprintln!("hexward run: connections to closed ports will not be counted: {error}");
-            None
-        }
-    }
-}
-
 impl Network {
     /// Answers on a sandbox's listeners until the end.
     pub async fn serve(

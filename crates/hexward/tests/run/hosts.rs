@@ -44,6 +44,17 @@ fn an_allowed_host_is_reached_and_nothing_else() {
     }
 }
 
+/// However soon it is over: the supervisor, which outlives it, hands out the counters.
+#[test]
+fn a_port_that_nobody_may_reach_is_told_of_the_shortest_command() {
+    let project = Project::new(As::User);
+    for _ in 0..10 {
+        let command = ["--discard", "--", "bash", "-c", "echo > /dev/tcp/10.0.0.1/22"];
+        let (code, _, err) = project.run(&command);
+        assert!(code == Some(1) && err.contains("connections to ports that are not allowed  1 times"), "{err}");
+    }
+}
+
 #[test]
 fn this_machine_is_no_allowed_host_unless_it_is_named_as_dangerous() {
     for &who in everyone() {

@@ -1,6 +1,7 @@
 //! Ports that nobody listens on refuse by themselves, without us. How often that happened is counted by the sandbox's own network.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
 /// A file of counters is a few kilobytes.
@@ -31,6 +32,13 @@ impl RefusedPorts {
         let open = |name: &str| File::open(format!("/proc/{pid}/net/{name}"));
         // A host without IPv6 has no such file.
         Ok(Self { v4: open("snmp")?, v6: open("snmp6").ok() })
+    }
+
+    /// Of a network whose counters somebody in it has opened: those of IPv4, and of IPv6 where there are any.
+    #[must_use]
+    pub fn opened(counters: impl IntoIterator<Item = OwnedFd>) -> Option<Self> {
+        let mut counters = counters.into_iter().map(File::from);
+        Some(Self { v4: counters.next()?, v6: counters.next() })
     }
 
     /// How often so far, also when the process is gone.
