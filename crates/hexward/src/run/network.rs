@@ -86,7 +86,8 @@ async fn listen(mut seen: mpsc::Receiver<RunEvent>) -> Denied {
     let mut denied = Denied::new();
     while let Some(event) = seen.recv().await {
         if let RunEvent::Denied { denial: Denial { code, wanted } } = event {
-            let what = format!("{wanted} ({code})");
+            // A name that was asked for ends with the root's dot, one in a request does not.
+            let what = format!("{} ({code})", wanted.trim_end_matches('.'));
             if denied.len() < DENIED_MAX || denied.contains_key(&what) {
                 *denied.entry(what).or_default() += 1;
             }

@@ -80,6 +80,9 @@ pub fn summary(downgrades: &[String], denied: &Denied, oom_killed: bool) {
         eprintln!("hexward run: denied:");
         let line = |(what, times): (&String, &u64)| format!("  {}  {times} times", visible(OsStr::new(what)));
         print(denied.iter().map(line).collect::<Vec<_>>().into_iter());
+        if denied.keys().any(|what| what.ends_with("(egress.host)") || what.ends_with("(egress.tls)")) {
+            eprintln!("hexward run: --allow HOST[:PORT] lets the command reach a host");
+        }
     }
 }
 
