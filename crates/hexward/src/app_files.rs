@@ -17,9 +17,7 @@ pub fn check(folder: &Path) -> Result<PathBuf, String> {
     while let Some(path) = left.pop() {
         let meta = symlink_metadata(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         (entries, bytes) = (entries + 1, bytes + meta.len());
-        if path.parent().is_some_and(|parent| parent.join(path.file_name().unwrap_or_default()) == path)
-            && path.strip_prefix(&root).is_ok_and(|inside| inside.to_string_lossy().contains(NATIVE_PACKAGES))
-        {
+        if path.strip_prefix(&root).is_ok_and(|inside| inside.to_string_lossy().contains(NATIVE_PACKAGES)) {
             return Err(format!(
                 "{} is an agent of the app's own; the one that this gateway verified is used. Remove it: `npm ci --omit=optional`",
                 path.display()

@@ -16,7 +16,7 @@ pub(crate) const AGENT_INSIDE: &str = "/opt/agent/agent";
 const APP_INSIDE: &str = "/app";
 /// Where Node looks for packages after a script's own: it holds the agent's executable under its package's name, so that the Agent
 /// SDK finds the one that is pinned.
-pub(crate) const NODE_PATH_INSIDE: &str = "/opt/agent/node_modules";
+const NODE_PATH_INSIDE: &str = "/opt/agent/node_modules";
 
 /// One way of starting agents. Sandboxes name it; what it is was said before any of them.
 #[derive(Clone, Debug)]
@@ -24,13 +24,15 @@ pub struct Runtime {
     pub(crate) profile: Profile,
     /// The program, as a path inside, and its first arguments.
     pub(crate) command: Vec<String>,
+    /// What every agent in it finds in its environment, whoever starts it.
+    pub(crate) environment: BTreeMap<String, String>,
     seal: Option<Seal>,
 }
 
 impl Runtime {
     /// The agent's executable alone.
     pub(crate) fn agent(profile: Profile) -> Self {
-        Self { profile, command: vec![AGENT_INSIDE.to_owned()], seal: None }
+        Self { profile, command: vec![AGENT_INSIDE.to_owned()], environment: BTreeMap::new(), seal: None }
     }
 
     /// Whether what was verified of it still is what it was.
@@ -128,7 +130,7 @@ impl CodeRuntime {
     ///
     /// # Errors
     /// [`ProfileError::Library`] when the image is not there.
-    pub fn profile(self, image: &Path) -> Result<Profile, ProfileError> {
+    fn profile(self, image: &Path) -> Result<Profile, ProfileError> {
         let source = image.join("usr").canonicalize().map_err(|_| ProfileError::Library(image.display().to_string()))?;
         let mut mounts = vec![Mount::BindRo { source, target: PathBuf::from("/usr") }];
         mounts.extend(
@@ -156,6 +158,8 @@ impl CodeRuntime {
         if let Some(source) = files {
             profile.add(Mount::BindRo { source, target: PathBuf::from(APP_INSIDE) });
         }
-        Ok(Runtime { profile, command, seal })
+        let environment = [("PATH", "/usr/bin"), ("SHELL", "/bin/bash"), ("NODE_PATH", NODE_PATH_INSIDE)];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Ok(Runtime { profile, command, environment, seal })
     }
 }

@@ -2,16 +2,12 @@
 //! messages as lines on its standard input and prints the SDK's messages as lines, as `claude` itself does.
 
 use crate::claude::ClaudeOptions;
-use crate::runtime::NODE_PATH_INSIDE;
 use crate::transcript;
 use serde_json::json;
 
-/// What a script finds beside what `claude` would find.
+/// What a script finds beside what `claude` would find, and what its runtime always has.
 pub(crate) fn environment(options: &ClaudeOptions) -> Vec<(String, String)> {
     let mut told = vec![
-        ("PATH", "/usr/bin".to_owned()),
-        ("SHELL", "/bin/bash".to_owned()),
-        ("NODE_PATH", NODE_PATH_INSIDE.to_owned()),
         ("ANTHROPIC_MODEL", options.model.clone()),
         ("HEXWARD_SYSTEM_PROMPT", options.system_prompt.clone()),
         ("HEXWARD_MCP_SERVERS", options.servers().to_string()),

@@ -49,9 +49,6 @@ const VARIABLES: &[&str] = &[
     "HEXWARD_SYSTEM_PROMPT",
     "LANG",
     "MCP_TOOL_TIMEOUT",
-    "NODE_PATH",
-    "PATH",
-    "SHELL",
 ];
 
 /// The sandboxes of a runtime.
@@ -67,7 +64,7 @@ pub(crate) fn of(runtime: &Runtime, agent: &Path) -> Template {
     Template {
         calls: runtime.profile.calls(),
         argv: runtime.command.clone(),
-        env: places(HOME_INSIDE, "/tmp", CA_INSIDE).into(),
+        env: places(HOME_INSIDE, "/tmp", CA_INSIDE).into_iter().chain(runtime.environment.clone()).collect(),
         env_names: VARIABLES.iter().map(|name| (*name).to_owned()).collect(),
         cwd: PathBuf::from(WORK_INSIDE),
         hostname: "sandbox".to_owned(),

@@ -1,8 +1,8 @@
 //! The fuller runtime: what an agent that executes code finds in its sandbox, and that none of it is the host's own.
 
-use gate_tests::{hexward, jail};
+use gate_tests::{agent, hexward, jail};
 use policy::SandboxId;
-use sandbox::{AgentSpec, CodeRuntime, Driver, JailedDriver, JailedPaths, Mode};
+use sandbox::{AgentSpec, CodeRuntime, Driver, JailedDriver, JailedPaths, Mode, Profile};
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
@@ -30,14 +30,16 @@ async fn code_runs_in_the_fuller_runtime_and_none_of_it_is_the_host_s() {
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(folder.path(), open).unwrap();
-    let paths = JailedPaths { agent: image.join("usr/bin/node"), jail: jail(), scratch: folder.path().join("scratch") };
-    let driver = JailedDriver::new(Mode::Native, paths, CodeRuntime::shipped().unwrap().profile(&image).unwrap());
+    let paths = JailedPaths { agent: agent(), jail: jail(), scratch: folder.path().join("scratch") };
+    let node = vec!["/usr/bin/node".to_owned()];
+    let runtime = CodeRuntime::shipped().unwrap().runtime(&image, None, node, None).unwrap();
+    let driver = JailedDriver::new(Mode::Native, paths, Profile::agent().unwrap()).with("code".to_owned(), runtime);
     let spec = AgentSpec {
-        runtime: sandbox::AGENT.to_owned(),
+        runtime: "code".to_owned(),
         extra_ports: Vec::new(),
         id: SandboxId::random(),
         arguments: vec!["-e".to_owned(), ORDERS.to_owned()],
-        environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin".to_owned())]),
+        environment: BTreeMap::new(),
         trusted_pem: String::new(),
         past: Vec::new(),
         model: String::new(),
