@@ -25,12 +25,12 @@ pub struct TrafficLimits {
 impl TrafficLimits {
     /// For whom nobody else is a neighbour: only what is open at once is bounded.
     pub const UNCOUNTED: Self =
-        Self { connections_max: 128, connections_per_minute_max: u32::MAX, requests_per_minute_max: u32::MAX };
+        Self { connections_max: 64, connections_per_minute_max: u32::MAX, requests_per_minute_max: u32::MAX };
 }
 
 impl Default for TrafficLimits {
     fn default() -> Self {
-        Self { connections_max: 128, connections_per_minute_max: 3000, requests_per_minute_max: 3000 }
+        Self { connections_max: 64, connections_per_minute_max: 3000, requests_per_minute_max: 3000 }
     }
 }
 
