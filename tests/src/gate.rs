@@ -208,6 +208,12 @@ impl TestGate {
         self.started.lock().len()
     }
 
+    /// How many were started and came to be, whatever became of them.
+    #[must_use]
+    pub fn sandboxes_made(&self) -> usize {
+        self.started.lock().iter().filter(|sandbox| sandbox.made).count()
+    }
+
     /// Every process of every sandbox that still runs.
     #[must_use]
     pub fn processes(&self) -> Vec<crate::Process> {

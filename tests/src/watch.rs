@@ -10,6 +10,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub(crate) struct Started {
     pub(crate) id: String,
+    pub(crate) made: bool,
     pub(crate) init: Option<Process>,
     pub(crate) group: Option<String>,
 }
@@ -39,13 +40,17 @@ impl Driver for Watching {
         self.inner.check()
     }
 
+    fn verified(&self) -> BoxFuture<'_, Result<(), SandboxError>> {
+        self.inner.verified()
+    }
+
     fn start(&self, spec: AgentSpec) -> BoxFuture<'_, Result<Sandbox, SandboxError>> {
         Box::pin(async move {
             let id = spec.id.to_string();
             let sandbox = self.inner.start(spec).await;
             let init = sandbox.as_ref().ok().and_then(|sandbox| Process::of(sandbox.init_pid));
             let group = init.and_then(control_group_of);
-            self.started.lock().push(Started { id, init, group });
+            self.started.lock().push(Started { id, made: sandbox.is_ok(), init, group });
             sandbox
         })
     }
@@ -54,7 +59,7 @@ impl Driver for Watching {
 /// What is left of sandboxes, in words.
 pub(crate) fn left_of(started: &[Started]) -> Vec<String> {
     let mut left = Vec::new();
-    for Started { id, init, group } in started {
+    for Started { id, init, group, .. } in started {
         if let Some(init) = init.filter(|init| init.is_alive()) {
             left.push(format!("sandbox {id}: process {} runs", init.pid));
         }

@@ -53,7 +53,11 @@ async fn start(args: &DemoArgs, mut config: Config, driver: JailedDriver) -> Res
     // One message claims one agent, and waits for its start either way.
     config.runs.warm_agents_max = 0;
     let gateway = Gateway::start(config, driver).await?;
-    let code = once::once(&gateway, &args.app, text, args.writes).await;
+    // The message waits for this either way, and a refusal said here says more than a failed run.
+    let code = match gateway::verified(&gateway.runs).await {
+        Ok(()) => once::once(&gateway, &args.app, text, args.writes).await,
+        Err(error) => Err(error),
+    };
     gateway.shutdown().await;
     code
 }

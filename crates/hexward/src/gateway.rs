@@ -1,6 +1,7 @@
 //! Wires the rooms to one gateway, and ends them in order.
 
-use crate::agent::Installed;
+use crate::CURRENT_EXECUTABLE;
+use crate::agent::{Candidate, Installed};
 use crate::apps;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -124,20 +125,57 @@ impl Gateway {
     }
 }
 
-/// The way of running agents that the configuration asks for.
+/// The way of running agents that the configuration asks for. It is verified meanwhile, on a thread of its own.
 ///
 /// # Errors
 /// What of the host does not fit the sandbox's profile, or an installed agent that is not what its lock says.
 pub fn driver(config: &Config) -> Result<JailedDriver> {
+    unverified(config).map(Unverified::verify_meanwhile)
+}
+
+/// The same before anything was read that is large.
+pub struct Unverified {
+    /// What will run agents.
+    pub driver: JailedDriver,
+    /// The installed agent, its files open.
+    candidate: Option<Candidate>,
+}
+
+impl Unverified {
+    /// Starts the verification; the driver starts no agent before it is known.
+    pub fn verify_meanwhile(self) -> JailedDriver {
+        let Self { driver, candidate } = self;
+        match candidate {
+            Some(candidate) => driver.awaiting(candidate.verify_meanwhile()),
+            None => driver,
+        }
+    }
+}
+
+/// What [`driver`] begins with, without a second thread.
+///
+/// # Errors
+/// As [`driver`].
+pub fn unverified(config: &Config) -> Result<Unverified> {
     let (agent, jail) = (config.agent_path.clone(), config.jail_path.clone());
     let paths = JailedPaths { agent, jail, scratch: config.state_dir.join("scratch") };
-    let Some(installed) = Installed::of(&config.agent_path)? else {
+    let Some(candidate) = Installed::of(&config.agent_path)? else {
+        let path = config.agent_path.display();
+        if config.production && config.agent_path.exists() {
+            bail!(
+                "agent.path: {path} has no lock, so nothing says that it is the agent; production starts only what \
+                 `hexward agent install` installed. Install it, and point agent.path at FOLDER/{CURRENT_EXECUTABLE}"
+            );
+        }
         // For development: an executable that somebody put elsewhere, with the host's own libraries.
-        return apps::with_runtimes(JailedDriver::new(config.mode, paths, Profile::agent()?), config);
+        tracing::warn!("{path} was not installed by `hexward agent install`: nothing checks that it is what it was");
+        let driver = apps::with_runtimes(JailedDriver::new(config.mode, paths, Profile::agent()?), config)?;
+        return Ok(Unverified { driver, candidate: None });
     };
-    let profile = Profile::agent_in(&installed.image())
+    let profile = Profile::agent_in(&candidate.image())
         .context("the installed agent does not fit this gateway: run `hexward agent install`")?;
-    apps::with_runtimes(JailedDriver::new(config.mode, paths, profile).sealed(installed.seal), config)
+    let driver = JailedDriver::new(config.mode, paths, profile).sealed(candidate.seal());
+    Ok(Unverified { driver: apps::with_runtimes(driver, config)?, candidate: Some(candidate) })
 }
 
 /// Binds an address or says who holds it.
@@ -245,6 +283,11 @@ fn warn_of(mode: Mode) {
 /// What stands in the log and on every page while agents are not confined.
 pub const DIRECT_WARNING: &str = "USE_SANDBOX is false: agents are not confined. They can read every file this user can read, \
      including .env files, SSH keys and databases, and see its processes. For development only.";
+
+/// Waits until the installed agent is known to be what its lock says; fails when it is not.
+pub async fn verified(runs: &Runs) -> Result<()> {
+    runs.driver().verified().await.map_err(Into::into)
+}
 
 /// Checks the driver before anybody waits for it.
 pub fn check_driver(runs: &Runs) -> Result<()> {

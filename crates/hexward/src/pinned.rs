@@ -64,20 +64,29 @@ impl Image<'_> {
     /// Compares everything with what is pinned, and seals it.
     pub fn verify(&self, pins: Pins<'_>) -> Result<Seal> {
         let folders = self.check_entries(pins)?;
-        let files = pins.files.keys().map(|path| self.folder.join(path));
-        let seal = Seal::of(files.chain(folders)).with_context(|| self.name)?;
-        for (path, pinned) in pins.files {
-            let found = sha256(&self.folder.join(path))?;
-            if found != *pinned {
-                bail!(
-                    "{} was changed after it was installed: its SHA-256 is {found}, the lock says {pinned}. \
-                     Find out who wrote it, then run `{}`",
-                    self.folder.join(path).display(),
-                    self.command
-                );
-            }
-        }
+        let seal = self.seal(pins, folders)?;
+        pins.files.iter().try_for_each(|(path, digest)| self.pinned(path, digest)?.verify())?;
         Ok(seal)
+    }
+
+    /// Compares everything but the content, seals it, and opens the files: to compare them takes no rights any more, and
+    /// reads what was there at this moment. For an image of few files.
+    pub fn open(&self, pins: Pins<'_>) -> Result<(Seal, Vec<Pinned>)> {
+        let folders = self.check_entries(pins)?;
+        // Before the files are opened: what is put in their place from now on breaks the seal.
+        let seal = self.seal(pins, folders)?;
+        let files = pins.files.iter().map(|(path, digest)| self.pinned(path, digest));
+        Ok((seal, files.collect::<Result<_>>()?))
+    }
+
+    fn seal(&self, pins: Pins<'_>, folders: Vec<PathBuf>) -> Result<Seal> {
+        let files = pins.files.keys().map(|path| self.folder.join(path));
+        Seal::of(files.chain(folders)).with_context(|| self.name)
+    }
+
+    fn pinned(&self, path: &str, digest: &str) -> Result<Pinned> {
+        let path = self.folder.join(path);
+        Ok(Pinned { file: open(&path)?, path, digest: digest.to_owned(), command: self.command })
     }
 
     /// Invariant: nothing in an image can be written by anybody but who installed it, and nothing is there that the lock does not
@@ -142,6 +151,30 @@ impl Image<'_> {
     }
 }
 
+/// An open file with the digest that it must have.
+pub struct Pinned {
+    path: PathBuf,
+    file: File,
+    digest: String,
+    command: &'static str,
+}
+
+impl Pinned {
+    /// Compares the content.
+    pub fn verify(self) -> Result<()> {
+        let Self { path, file, digest, command } = self;
+        let found = digest_of(file, &path)?;
+        if found == digest {
+            return Ok(());
+        }
+        bail!(
+            "{} was changed after it was installed: its SHA-256 is {found}, the lock says {digest}. \
+             Find out who wrote it, then run `{command}`",
+            path.display()
+        );
+    }
+}
+
 /// Writes a lock where whoever runs a gateway can read it, whoever installed.
 pub fn write_lock(path: &Path, lock: &impl Serialize) -> Result<()> {
     let text = toml::to_string(lock).context("the lock can't be written")?;
@@ -156,12 +189,18 @@ pub fn write_lock(path: &Path, lock: &impl Serialize) -> Result<()> {
 
 /// SHA-256 of a file, in hexadecimal.
 pub fn sha256(path: &Path) -> Result<String> {
-    let cannot = || format!("{} can't be read", path.display());
-    let mut file = File::open(path).with_context(cannot)?;
+    digest_of(open(path)?, path)
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).with_context(|| format!("{} can't be read", path.display()))
+}
+
+fn digest_of(mut file: File, path: &Path) -> Result<String> {
     let mut context = digest::Context::new(&digest::SHA256);
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        match file.read(&mut buffer).with_context(cannot)? {
+        match file.read(&mut buffer).with_context(|| format!("{} can't be read", path.display()))? {
             0 => return Ok(HEXLOWER.encode(context.finish().as_ref())),
             count => context.update(buffer.get(..count).unwrap_or_default()),
         }

@@ -5,6 +5,7 @@ use crate::gateway::{self, Gateway};
 use crate::step_down::step_down;
 use crate::{ServeArgs, demo, in_threads};
 use anyhow::Result;
+use runs::Runs;
 use sandbox::{JailedDriver, Mode};
 use std::io::Write;
 use std::process::ExitCode;
@@ -56,12 +57,23 @@ pub async fn run(config: Config, driver: JailedDriver, page: Page) -> Result<Exi
     let serving = tokio::spawn(web::serve(listener, parts, stop.clone()));
     writeln!(std::io::stdout(), "{}: http://{address}/", page.ready)?;
     std::io::stdout().flush()?;
-    stop_signal.await;
+    let untrusted = until_asked_or_untrusted(stop_signal, &gateway.runs).await;
     tracing::info!("stopping");
     stop.cancel();
     gateway.shutdown().await;
     serving.await??;
-    Ok(ExitCode::SUCCESS)
+    untrusted.map(|()| ExitCode::SUCCESS)
+}
+
+/// A gateway whose agent is not the installed one serves nobody: it ends, so that whoever watches over it sees that.
+async fn until_asked_or_untrusted(asked: impl Future<Output = ()>, runs: &Runs) -> Result<()> {
+    tokio::pin!(asked);
+    tokio::select! {
+        () = &mut asked => return Ok(()),
+        verified = gateway::verified(runs) => verified?,
+    }
+    asked.await;
+    Ok(())
 }
 
 /// Ready when the process is asked to end.

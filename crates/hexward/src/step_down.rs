@@ -40,10 +40,10 @@ struct User {
 /// # Errors
 /// What keeps the gateway from being anybody else, or from running agents at all.
 pub fn step_down(config: &Config) -> Result<JailedDriver> {
-    let driver = gateway::driver(config)?;
+    let mut begun = gateway::unverified(config)?;
     // Direct mode, for development alone, confines nothing anyway, and warns of it.
     if !geteuid().is_root() || config.mode == Confinement::Direct {
-        return Ok(driver);
+        return Ok(begun.verify_meanwhile());
     }
     let user = user(&config.user)?;
     if let Some(obstacle) = obstacle(config, user) {
@@ -51,17 +51,18 @@ pub fn step_down(config: &Config) -> Result<JailedDriver> {
             bail!("{obstacle}");
         }
         tracing::warn!("this gateway keeps root, which production does not allow: {obstacle}");
-        return Ok(driver);
+        return Ok(begun.verify_meanwhile());
     }
     let runs = &config.runs;
     let counted = runs.concurrent_max.saturating_add(runs.idle_agents_max).saturating_add(runs.warm_agents_max);
-    let driver = driver.with_helper(counted.saturating_add(SANDBOXES_BESIDE)).context("the privileged helper did not start")?;
+    begun.driver =
+        begun.driver.with_helper(counted.saturating_add(SANDBOXES_BESIDE)).context("the privileged helper did not start")?;
     give_state(&config.state_dir, user)?;
     let callers = config.callers.as_ref().map(|(at, _)| at.port());
     let low_ports = std::iter::once(config.people.port()).chain(callers).any(|port| (1..FREE_PORTS).contains(&port));
     become_user(user, low_ports).with_context(|| format!("root can't be given up for user {}", user.uid))?;
     tracing::info!(uid = user.uid, "root given up; a privileged helper makes the sandboxes");
-    Ok(driver)
+    Ok(begun.verify_meanwhile())
 }
 
 fn user(named: &str) -> Result<User> {

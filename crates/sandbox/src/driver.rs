@@ -165,6 +165,14 @@ pub trait Driver: Send + Sync {
     /// [`SandboxError`] saying what is missing.
     fn check(&self) -> Result<(), SandboxError>;
 
+    /// Waits until what agents are started from was verified. [`Driver::start`] waits by itself.
+    ///
+    /// # Errors
+    /// [`SandboxError`] saying what differs and what to do.
+    fn verified(&self) -> BoxFuture<'_, Result<(), SandboxError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Starts an agent.
     ///
     /// # Errors

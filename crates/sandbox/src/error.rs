@@ -32,6 +32,12 @@ pub enum SandboxError {
     /// Nobody set this runtime up.
     #[error("this gateway has no runtime called {0}: is its app configured?")]
     RuntimeMissing(String),
+    /// It is not what was installed, or nobody could find out.
+    #[error("no agent is started: {reason}")]
+    AgentUntrusted {
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// The program that confines is not there.
     #[error("{path}: {reason}. It is built and installed beside the gateway: `cargo build -p jail`")]
     JailMissing {
@@ -102,7 +108,11 @@ impl SandboxError {
 
     const fn answer(&self) -> (&'static str, &'static str) {
         match self {
-            Self::AgentMissing { .. } | Self::AgentChanged { .. } | Self::RuntimeChanged { .. } | Self::RuntimeMissing(_) => {
+            Self::AgentMissing { .. }
+            | Self::AgentChanged { .. }
+            | Self::AgentUntrusted { .. }
+            | Self::RuntimeChanged { .. }
+            | Self::RuntimeMissing(_) => {
                 ("agent.missing", "The assistant is not installed on this server. The operator has to install it.")
             }
             Self::JailMissing { .. }

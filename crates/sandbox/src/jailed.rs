@@ -8,6 +8,7 @@ use crate::runtime::{Runtime, Runtimes};
 use crate::seal::Seal;
 use crate::stock::Stock;
 use crate::supervise::Control;
+use crate::verdict::Awaited;
 use crate::{AGENT, template, transcript};
 use futures_util::future::BoxFuture;
 use jail::{Calls, HOST_UID_FIRST, HOST_UIDS, Isolation, Limits, Order, Plan, Ready, Template};
@@ -50,6 +51,7 @@ pub struct JailedDriver {
     /// What each runtime's sandboxes are, by its name.
     templates: BTreeMap<String, Template>,
     seal: Option<Seal>,
+    verdict: Option<Awaited>,
     is_root: bool,
     next_uid: AtomicU32,
     jailer: Jailer,
@@ -75,7 +77,7 @@ impl JailedDriver {
         let is_root = rustix::process::geteuid().is_root();
         let runtimes = Runtimes::new(profile);
         let templates = runtimes.iter().map(|(name, runtime)| (name.clone(), template::of(runtime, &paths.agent))).collect();
-        Self { mode, paths, runtimes, templates, seal: None, is_root, next_uid: AtomicU32::new(0), jailer, stock }
+        Self { mode, paths, runtimes, templates, seal: None, verdict: None, is_root, next_uid: AtomicU32::new(0), jailer, stock }
     }
 
     /// Leaves the making of sandboxes to a helper with the rights that this process has now, and at most so many at the same
@@ -94,6 +96,12 @@ impl JailedDriver {
         Self { seal: Some(seal), ..self }
     }
 
+    /// Starts agents only after this verdict, if it is good.
+    #[must_use]
+    pub fn awaiting(self, verdict: Awaited) -> Self {
+        Self { verdict: Some(verdict), ..self }
+    }
+
     /// Can also start agents in this runtime. Without a sandbox there is nothing to hold it.
     #[must_use]
     pub fn with(mut self, name: String, runtime: Runtime) -> Self {
@@ -108,6 +116,8 @@ impl JailedDriver {
     }
 
     async fn start_jailed(&self, spec: AgentSpec) -> Result<Sandbox, SandboxError> {
+        self.verified().await?;
+        // After the wait, not before: what was changed meanwhile is not what was verified.
         self.check()?;
         let id = spec.id;
         self.runtimes.check(&spec.runtime)?;
@@ -261,7 +271,12 @@ impl Driver for JailedDriver {
         if let (Jailer::Program(_), Some(reason)) = (&self.jailer, executable(&self.paths.jail)) {
             return Err(SandboxError::JailMissing { path: self.paths.jail.display().to_string(), reason });
         }
+        self.verdict.as_ref().map_or(Ok(()), Awaited::so_far)?;
         self.seal.as_ref().map_or(Ok(()), Seal::check)
+    }
+
+    fn verified(&self) -> BoxFuture<'_, Result<(), SandboxError>> {
+        Box::pin(async { if let Some(verdict) = &self.verdict { verdict.good().await } else { Ok(()) } })
     }
 
     fn start(&self, spec: AgentSpec) -> BoxFuture<'_, Result<Sandbox, SandboxError>> {

@@ -23,6 +23,7 @@ mod stock;
 mod supervise;
 mod template;
 mod transcript;
+mod verdict;
 
 pub use apply::{Applied, apply};
 pub use changes::{Change, Changes, Kind, What, collect};
@@ -38,6 +39,7 @@ pub use program::{Program, ProgramEnd, ProgramLife, ProgramProfile, ProgramSpec}
 pub use runtime::{CodeRuntime, Link, Programs, Runtime, Tree};
 pub use seal::Seal;
 pub use transcript::PastMessage;
+pub use verdict::{Awaited, Verdict};
 
 /// Users of the host that belong to sandboxes, as far as root makes them: agents, programs of `hexward run`, and 100 000 above
 /// each its sandbox's first process.

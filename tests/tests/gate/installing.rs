@@ -3,7 +3,7 @@
 use gate_tests::{Setup, TestGate, agent, agent_folder, hexward};
 use serde_json::{Value, json};
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -135,6 +135,73 @@ fn an_installed_agent_that_was_changed_is_not_started() {
     refuses("was changed after it was installed");
     std::fs::write(&lock, text).unwrap();
     assert!(told(folder.path(), &["install"]).text.contains("is installed"), "all of it is as it was");
+}
+
+/// Another byte in the executable, where neither its head nor its size tells.
+fn change_a_byte(executable: &Path) {
+    let file = std::fs::File::options().read(true).write(true).open(executable).unwrap();
+    let at = file.metadata().unwrap().len() - 1;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_byte_in_the_agent_is_found_before_any_agent_starts() {
+    let folder = installed();
+    let executable = folder.path().join(hexward::CURRENT_EXECUTABLE);
+    change_a_byte(&executable);
+    // The door is open while the image is compared, and agents are wanted ahead of need; none may start.
+    let mut setup = Setup { agent: Some(executable.clone()), ..Setup::default() };
+    setup.runs.warm_agents_max = 2;
+    let gate = TestGate::start(setup).await;
+    let ada = gate.person().await;
+    let conversation = ada.conversation().await;
+    let said = ada.try_say(&conversation, "Hello", false).await;
+    if said.status == 503 {
+        assert!(said.text().contains("agent.missing"), "{}", said.text());
+    } else {
+        let run = said.json()["run_id"].as_str().unwrap().to_owned();
+        let end = ada.watch(&run).await.rest().await.last().unwrap().clone();
+        assert!(end["outcome"] == "failed" && end["code"] == "agent.missing", "{end}");
+    }
+    let error = hexward::gateway::verified(&gate.gateway.runs).await.unwrap_err().to_string();
+    assert!(error.contains("was changed after it was installed") && error.contains("hexward agent install"), "{error}");
+    let refused = ada.try_say(&conversation, "Hello again", false).await;
+    assert!(refused.status == 503 && refused.text().contains("agent.missing"), "{}", refused.text());
+    assert_eq!((gate.sandboxes_made(), gate.provider_saw().len()), (0, 0));
+    gate.finish().await;
+    // A gateway that people rely on does not stay to refuse them.
+    let state = tempfile::tempdir().unwrap();
+    let mut command = Command::new("timeout");
+    command.arg("60").arg(hexward()).args(["demo", "--listen", "127.0.0.1:0", "--agent"]).arg(&executable);
+    let ended = self::said(command.arg("--state-dir").arg(state.path().join("state")).current_dir(state.path()));
+    assert!(!ended.ok && ended.text.contains("was changed after it was installed"), "{}", ended.text);
+}
+
+#[test]
+fn production_starts_only_an_installed_agent() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[listen]\npeople = '127.0.0.1:0'\n[model]\nupstream = 'http://127.0.0.1:9'\n";
+    std::fs::write(folder.path().join("hexward.toml"), config).unwrap();
+    let started = |environment: &str| {
+        let mut command = Command::new("timeout");
+        command.args(["--preserve-status", "10"]).arg(hexward()).args([
+            "serve",
+            "--config",
+            "hexward.toml",
+            "--agent",
+            "/bin/true",
+        ]);
+        command.args(["--state-dir", "state"]).current_dir(folder.path()).env("HEXWARD_ENV", environment);
+        said(command.env("ANTHROPIC_API_KEY", "sk-ant-api03-x").env("AUTH_SECRET", "0a1b2c3d".repeat(8)))
+    };
+    let production = started("production");
+    assert!(!production.ok && production.text.contains("agent.path: /bin/true has no lock"), "{}", production.text);
+    assert!(!production.text.contains("hexward ready"), "{}", production.text);
+    let development = started("development");
+    assert!(development.ok && development.text.contains("hexward ready"), "{}", development.text);
+    assert!(development.text.contains("/bin/true was not installed by"), "{}", development.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

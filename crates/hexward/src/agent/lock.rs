@@ -2,9 +2,9 @@
 //! is not started.
 
 use super::{EXECUTABLE, LOCK, PLACES};
-use crate::pinned::{Image, Pins};
+use crate::pinned::{Image, Pinned, Pins};
 use anyhow::{Context, Result, bail};
-use sandbox::Seal;
+use sandbox::{Awaited, Seal, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,14 @@ pub struct Installed {
     pub seal: Seal,
 }
 
+/// An installed agent whose content is still to be compared with its lock.
+pub struct Candidate {
+    folder: PathBuf,
+    lock: Lock,
+    seal: Seal,
+    files: Vec<Pinned>,
+}
+
 /// What this process verified already. The executable has hundreds of megabytes, and a seal tells for nothing that it is the same.
 static VERIFIED: Mutex<Vec<Installed>> = Mutex::new(Vec::new());
 
@@ -55,12 +63,12 @@ impl Installed {
     ///
     /// # Errors
     /// An installed one that is not what its lock says, or has none.
-    pub fn of(executable: &Path) -> Result<Option<Self>> {
+    pub fn of(executable: &Path) -> Result<Option<Candidate>> {
         let Ok(real) = executable.canonicalize() else { return Ok(None) };
         let folder = real.ends_with(Path::new("image").join(EXECUTABLE)).then(|| real.ancestors().nth(4)).flatten();
         let Some(folder) = folder else { return Ok(None) };
         let installed = PLACES.iter().any(|place| folder.parent().is_some_and(|parent| parent.ends_with(place)));
-        if installed || folder.join(LOCK).exists() { Self::verify(folder).map(Some) } else { Ok(None) }
+        if installed || folder.join(LOCK).exists() { Candidate::open(folder).map(Some) } else { Ok(None) }
     }
 
     /// Compares an image with its lock: the list of files, who may write them, and their content.
@@ -68,22 +76,61 @@ impl Installed {
     /// # Errors
     /// What differs and what to do.
     pub fn verify(folder: &Path) -> Result<Self> {
+        Candidate::open(folder)?.verify()
+    }
+}
+
+impl Candidate {
+    /// Compares the list of files and who may write them, and opens them.
+    fn open(folder: &Path) -> Result<Self> {
         let lock = Lock::read(folder)?;
+        let (seal, files) = image_of(&folder.join("image")).open(lock.pins())?;
+        Ok(Self { folder: folder.to_owned(), lock, seal, files })
+    }
+
+    /// The image's folder.
+    pub fn image(&self) -> PathBuf {
+        self.folder.join("image")
+    }
+
+    /// Recognises the files that are compared.
+    pub fn seal(&self) -> Seal {
+        self.seal.clone()
+    }
+
+    /// Compares the content. It has hundreds of megabytes, so this takes a while the first time.
+    ///
+    /// # Errors
+    /// What differs and what to do.
+    pub fn verify(self) -> Result<Installed> {
+        let Self { folder, lock, seal, files } = self;
         let mut verified = VERIFIED.lock().unwrap_or_else(PoisonError::into_inner);
         let known = verified.iter().find(|known| known.folder == folder && known.lock == lock && known.seal.check().is_ok());
         if let Some(known) = known {
-            image_of(&known.image()).check_entries(lock.pins())?;
             return Ok(known.clone());
         }
-        let installed = Self::verify_anew(folder, lock)?;
-        verified.retain(|known| known.folder != folder);
+        files.into_iter().try_for_each(Pinned::verify)?;
+        let installed = Installed { folder, lock, seal };
+        verified.retain(|known| known.folder != installed.folder);
         verified.push(installed.clone());
         Ok(installed)
     }
 
-    fn verify_anew(folder: &Path, lock: Lock) -> Result<Self> {
-        let seal = image_of(&folder.join("image")).verify(lock.pins())?;
-        Ok(Self { folder: folder.to_owned(), lock, seal })
+    /// The same on a thread of its own; what comes out is said there, and to whoever waits for the verdict.
+    pub fn verify_meanwhile(self) -> Awaited {
+        let (verdict, awaited) = Verdict::pending();
+        std::thread::spawn(move || match self.verify() {
+            Ok(installed) => {
+                tracing::info!(version = installed.lock.version, "the installed agent is what its lock says");
+                verdict.give(Ok(()));
+            }
+            Err(error) => {
+                let reason = format!("{error:#}");
+                tracing::error!("no agent will be started: {reason}");
+                verdict.give(Err(reason));
+            }
+        });
+        awaited
     }
 }
 

@@ -10,7 +10,7 @@ mod install;
 mod lock;
 mod probe;
 
-pub use lock::Installed;
+pub use lock::{Candidate, Installed};
 
 use crate::arguments::{AgentArgs, AgentCommand};
 use anyhow::{Context, Result, bail};
