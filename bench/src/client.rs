@@ -9,6 +9,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// Nothing on loopback takes this long unless it hangs.
@@ -19,7 +20,8 @@ pub type Asked = Request<Full<Bytes>>;
 
 /// A connection kept open; one that the server closed is made anew before the clock starts.
 pub struct Client {
-    address: SocketAddr,
+    /// Where to connect anew; none for a connection that somebody else made.
+    address: Option<SocketAddr>,
     /// What it says as Host.
     host: String,
     sender: SendRequest<Full<Bytes>>,
@@ -37,7 +39,12 @@ pub struct Timed {
 impl Client {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Result<Self> {
-        Ok(Self { address, host: address.to_string(), sender: connect(address).await? })
+        Ok(Self { address: Some(address), host: address.to_string(), sender: connect(address).await? })
+    }
+
+    /// Takes a connection that is there, to a host of this name.
+    pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, host: String) -> Result<Self> {
+        Ok(Self { address: None, host, sender: speak(stream).await? })
     }
 
     /// Says another name as Host than the address.
@@ -48,7 +55,7 @@ impl Client {
     /// Waits until the connection takes a request, and makes a new one if the server closed it.
     async fn ready(&mut self) -> Result<()> {
         if self.sender.ready().await.is_err() {
-            self.sender = connect(self.address).await?;
+            self.sender = connect(self.address.context("the connection was closed")?).await?;
         }
         Ok(())
     }
@@ -96,6 +103,10 @@ impl Client {
 async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
     let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
     stream.set_nodelay(true)?;
+    speak(stream).await
+}
+
+async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<SendRequest<Full<Bytes>>> {
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
     // What goes wrong on the connection is told to whoever waits for an answer on it.
     tokio::spawn(async move { drop(connection.await) });

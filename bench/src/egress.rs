@@ -2,6 +2,8 @@
 //! bulk, through a plain TCP proxy that reads nothing. The door is the real one; that the kernel captured the connection is said
 //! to it, since a capture needs a sandbox and adds nothing.
 
+mod tls;
+
 use crate::client::{Asked, Client};
 use crate::places::Places;
 use crate::report::Report;
@@ -26,8 +28,10 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -72,11 +76,21 @@ pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
     let setting = servers.block_on(start(places))?;
     let clock = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     clock.block_on(small(&setting, report))?;
-    clock.block_on(bulk(&setting, report))
+    clock.block_on(bulk(&setting, report))?;
+    tls::measure(places, report)
 }
 
 async fn small(setting: &Setting, report: &mut Report) -> Result<()> {
     let (mut direct, mut door) = (Client::connect(setting.direct).await?, setting.through_door().await?);
+    let added = pairs(&mut direct, &mut door).await?;
+    let note = "1 KiB answer of an allowed host through a sandbox's door, plain HTTP, minus directly: difference of each pair";
+    report.add_percentile("egress.added", &added, 50, note)?;
+    report.add_percentile("egress.added", &added, 99, "the same")?;
+    Ok(())
+}
+
+/// What the door adds to a small answer, pair by pair, in milliseconds.
+async fn pairs(direct: &mut Client, door: &mut Client) -> Result<Vec<f64>> {
     let (mut directly, mut through, begun) = (Vec::new(), Vec::new(), Instant::now());
     for round in 0..WARM_UP + ROUNDS {
         if begun.elapsed() > ALL_WAIT {
@@ -96,26 +110,27 @@ async fn small(setting: &Setting, report: &mut Report) -> Result<()> {
         }
         tokio::time::sleep(PAUSE).await;
     }
-    let added = differences(&through, &directly);
-    let note = "1 KiB answer of an allowed host through a sandbox's door, plain HTTP, minus directly: difference of each pair";
-    report.add_percentile("egress.added", &added, 50, note)?;
-    report.add_percentile("egress.added", &added, 99, "the same")?;
-    Ok(())
+    Ok(differences(&through, &directly))
 }
 
 async fn bulk(setting: &Setting, report: &mut Report) -> Result<()> {
     let (mut door, mut tcp) = (setting.through_door().await?, Client::connect(setting.tcp).await?);
+    let ratio = percentile(&throughputs(&mut door, &mut tcp).await?, 50).context("no rounds")?;
+    let note =
+        format!("256 MiB of an allowed host: throughput through the door against a plain TCP proxy, p50 of {BULK_ROUNDS} pairs");
+    report.add("egress.bulk_vs_tcp_proxy", ratio, note);
+    Ok(())
+}
+
+/// Throughput through the door against that of a plain TCP proxy, pair by pair.
+async fn throughputs(door: &mut Client, tcp: &mut Client) -> Result<Vec<f64>> {
     let mut ratios = Vec::new();
     for _ in 0..BULK_ROUNDS {
         let through_door = millis(door.time(ask("/bulk")?).await?.whole);
         let through_tcp = millis(tcp.time(ask("/bulk")?).await?.whole);
         ratios.push(through_tcp / through_door);
     }
-    let ratio = percentile(&ratios, 50).context("no rounds")?;
-    let note =
-        format!("256 MiB of an allowed host: throughput through the door against a plain TCP proxy, p50 of {BULK_ROUNDS} pairs");
-    report.add("egress.bulk_vs_tcp_proxy", ratio, note);
-    Ok(())
+    Ok(ratios)
 }
 
 fn ask(path: &str) -> Result<Asked> {
@@ -124,31 +139,11 @@ fn ask(path: &str) -> Result<Asked> {
 
 /// A host, a door that allows it, and a proxy that looks at nothing.
 async fn start(places: &Places) -> Result<Setting> {
-    let direct = listen(|stream| async {
-        let answer = service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(answer(request.uri().path())) });
-        let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
-    })
-    .await?;
-    let tcp = listen(move |mut stream| async move {
-        if let Ok(mut host) = TcpStream::connect(direct).await {
-            let _ = host.set_nodelay(true);
-            let _ = tokio::io::copy_bidirectional_with_sizes(&mut stream, &mut host, PIECE_BYTES, PIECE_BYTES).await;
-        }
-    })
-    .await?;
-    let host = HostName::parse(HOST)?;
-    let rules = EgressRules::new(vec![EgressRule {
-        host: host.clone(),
-        port: direct.port(),
-        scheme: Scheme::Http,
-        methods: vec!["GET".to_owned()],
-        paths: vec![PathPattern::parse("/*")?],
-        credential: None,
-        danger_allow_private: true,
-    }])
-    .map_err(|(_, error)| error)?;
-    let dialled = SocketAddr::from((rules.address_of(&host).context("the host has an address")?, direct.port()));
-    let door = open(places, rules).await?;
+    let direct = listen(serve).await?;
+    let tcp = tcp_proxy(direct).await?;
+    let (rules, dialled) = rules(Scheme::Http, direct.port())?;
+    let (proxy, gate) = open(&places.work.join("egress.db"), Hosts::new(rules, &HashMap::new())?).await?;
+    let door = Door::new(proxy, gate, Arc::new(SandboxCa::generate()?), CancellationToken::new());
     let door = listen(move |stream| {
         let door = door.clone();
         async move { door.serve(stream, dialled).await }
@@ -157,11 +152,38 @@ async fn start(places: &Places) -> Result<Setting> {
     Ok(Setting { direct, door, tcp })
 }
 
-/// The door of a sandbox whose run goes on.
-async fn open(places: &Places, rules: EgressRules) -> Result<Door> {
-    let database = places.work.join("egress.db");
+/// A proxy that looks at nothing.
+async fn tcp_proxy(to: SocketAddr) -> Result<SocketAddr> {
+    listen(move |mut stream| async move {
+        if let Ok(mut host) = TcpStream::connect(to).await {
+            let _ = host.set_nodelay(true);
+            let _ = tokio::io::copy_bidirectional_with_sizes(&mut stream, &mut host, PIECE_BYTES, PIECE_BYTES).await;
+        }
+    })
+    .await
+}
+
+/// The host on this port is allowed; under which address a sandbox knows it.
+fn rules(scheme: Scheme, port: u16) -> Result<(EgressRules, SocketAddr)> {
+    let host = HostName::parse(HOST)?;
+    let rules = EgressRules::new(vec![EgressRule {
+        host: host.clone(),
+        port,
+        scheme,
+        methods: vec!["GET".to_owned()],
+        paths: vec![PathPattern::parse("/*")?],
+        credential: None,
+        danger_allow_private: true,
+    }])
+    .map_err(|(_, error)| error)?;
+    let dialled = SocketAddr::from((rules.address_of(&host).context("the host has an address")?, port));
+    Ok((rules, dialled))
+}
+
+/// What stands behind the door of a sandbox whose run goes on.
+async fn open(database: &Path, hosts: Hosts) -> Result<(Arc<Proxy>, Arc<Gate>)> {
     let store = store::Store::open(&format!("sqlite:{}", database.display()), &[&store::CORE]).await?;
-    let (hosts, model) = (Hosts::new(rules, &HashMap::new())?, ModelUpstream::new(NOWHERE, SecretString::from("none"))?);
+    let model = ModelUpstream::new(NOWHERE, SecretString::from("none"))?;
     let proxy = Proxy::new(store, Arc::new(Standing), model, "bench".to_owned(), Microusd::dollars(1), hosts);
     let gate = Arc::new(Gate::new(SandboxId::random()));
     let upstream = McpUpstream::new(UpstreamConfig {
@@ -175,7 +197,7 @@ async fn open(places: &Places, rules: EgressRules) -> Result<Door> {
     // Nobody listens to its news, so none is kept.
     let (events, _) = tokio::sync::mpsc::channel(1);
     gate.bind(Arc::new(RunContext::new(RunId::random(), UserId::random(), app, false, limits, events)));
-    Ok(Door::new(Arc::new(proxy), gate, Arc::new(SandboxCa::generate()?), CancellationToken::new()))
+    Ok((Arc::new(proxy), gate))
 }
 
 /// Serves connections until the runtime ends.
@@ -193,6 +215,12 @@ where
         }
     });
     Ok(address)
+}
+
+/// The host's end of one connection.
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let answer = service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(answer(request.uri().path())) });
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
 }
 
 fn answer(path: &str) -> Response<UnsyncBoxBody<Bytes, Infallible>> {

@@ -3,7 +3,7 @@
 use crate::places::Places;
 use crate::report::Report;
 use crate::statistics::number;
-use crate::{nginx, sandboxes};
+use crate::{nginx, sandboxes, srt};
 use std::fs;
 use std::process::Command;
 
@@ -17,6 +17,8 @@ pub fn describe(places: &Places, report: &mut Report) {
     report.about("hexward", first_line(Command::new("git").args(["describe", "--always", "--dirty"]).current_dir(&places.root)));
     report.about("agent", read(&places.root.join("scripts/agent.version").display().to_string()));
     report.about("bwrap", first_line(Command::new(sandboxes::BWRAP).arg("--version")));
+    let srt = std::fs::read_to_string(places.root.join("bench/srt/package.json")).unwrap_or_default();
+    report.about("srt", if srt::Srt::find(places).is_ok() { pinned(&srt) } else { "none".to_owned() });
     report.about(
         "nginx",
         nginx::program(places).map_or_else(|| "none".to_owned(), |path| first_line(Command::new(path).arg("-v"))),
@@ -28,6 +30,13 @@ pub fn describe(places: &Places, report: &mut Report) {
 
 fn read(path: &str) -> String {
     fs::read_to_string(path).map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
+}
+
+/// The version in the peer's manifest, which its lock file holds with a digest.
+fn pinned(manifest: &str) -> String {
+    let manifest: serde_json::Value = serde_json::from_str(manifest).unwrap_or_default();
+    let version = manifest.pointer("/dependencies/@anthropic-ai~1sandbox-runtime").and_then(serde_json::Value::as_str);
+    version.unwrap_or("unknown").to_owned()
 }
 
 fn memory_gb() -> String {

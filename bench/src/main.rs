@@ -18,6 +18,7 @@ mod report;
 mod running;
 mod sandboxes;
 mod soak;
+mod srt;
 mod statistics;
 
 use anyhow::{Context, Result, bail};

@@ -6,6 +6,7 @@
 
 use crate::places::Places;
 use crate::report::Report;
+use crate::srt::Srt;
 use crate::statistics::{millis, percentile};
 use anyhow::{Context, Result, bail};
 use jail::{AgentStdio, Calls, Isolation, Limits, Mount, Plan, Prepared};
@@ -22,10 +23,12 @@ pub const BWRAP: &str = "/usr/bin/bwrap";
 
 const ROUNDS: usize = 200;
 const WARM_UP: usize = 10;
+/// One start of `srt`, which takes as long as a hundred of ours, in so many rounds.
+const SRT_EVERY: usize = 6;
 /// As many as the gateway's driver keeps.
 const PREPARED: usize = 2;
 const WAIT: Duration = Duration::from_secs(10);
-const ALL_WAIT: Duration = Duration::from_secs(90);
+const ALL_WAIT: Duration = Duration::from_secs(180);
 /// The kernel takes namespaces apart after their last process is gone; that must not fall into the next one's time.
 const PAUSE: Duration = Duration::from_millis(15);
 /// Where the program stands inside.
@@ -83,11 +86,14 @@ struct All {
     prepared: Lives,
     cold: Lives,
     bwrap: Lives,
+    /// Starts only: how it ends is its own affair.
+    srt: Vec<f64>,
 }
 
 pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
     let probe = first_byte(places)?;
     let bwrap = Path::new(BWRAP).exists();
+    let srt = Srt::find(places);
     let mut stock = Stock::new(places)?;
     let mut all = All::default();
     let begun = Instant::now();
@@ -110,11 +116,22 @@ pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
                 _ => {}
             }
         }
+        if let Ok(srt) = &srt
+            && round % SRT_EVERY == 0
+        {
+            let create = srt.first_byte(&probe)?;
+            if counts {
+                all.srt.push(millis(create));
+            }
+        }
+    }
+    if let Err(error) = srt {
+        report.skip("sandbox against sandbox-runtime", error.to_string());
     }
     tell(&all, report)
 }
 
-fn tell(All { prepared: ours, cold, bwrap: theirs }: &All, report: &mut Report) -> Result<()> {
+fn tell(All { prepared: ours, cold, bwrap: theirs, srt }: &All, report: &mut Report) -> Result<()> {
     let note = "request until a static program's first byte: namespaces, file tree, limits, four listeners; prepared ahead, as in the gateway";
     let create = report.add_percentile("sandbox.create", &ours.create, 50, note)?;
     report.add_percentile("sandbox.create", &ours.create, 99, "the same")?;
@@ -123,6 +140,7 @@ fn tell(All { prepared: ours, cold, bwrap: theirs }: &All, report: &mut Report) 
     let note = "order to end a running program until every process and control group is gone";
     let teardown = report.add_percentile("sandbox.teardown", &ours.teardown, 50, note)?;
     report.add_percentile("sandbox.teardown", &ours.teardown, 99, "the same")?;
+    tell_srt(create, srt, report)?;
     let (Some(peer_create), Some(peer_teardown)) = (percentile(&theirs.create, 50), percentile(&theirs.teardown, 50)) else {
         report.skip("sandbox against bubblewrap", format!("{BWRAP} is missing: apt-get install bubblewrap"));
         return Ok(());
@@ -133,6 +151,21 @@ fn tell(All { prepared: ours, cold, bwrap: theirs }: &All, report: &mut Report) 
         "sandbox.teardown.p50_vs_bwrap",
         teardown / peer_teardown,
         "ratio to bubblewrap, ended by killing its first process",
+    );
+    Ok(())
+}
+
+fn tell_srt(ours: f64, theirs: &[f64], report: &mut Report) -> Result<()> {
+    if theirs.is_empty() {
+        return Ok(());
+    }
+    let note = "sandbox-runtime: its Node.js, proxies and bubblewrap, until the same program's first byte";
+    let peer = report.add_percentile("sandbox.srt_create", theirs, 50, note)?;
+    report.add_percentile("sandbox.srt_create", theirs, 99, "the same")?;
+    report.add(
+        "sandbox.create.p50_vs_srt",
+        ours / peer,
+        "ratio to sandbox-runtime, same program; less is better, 0.02 is 50 times faster",
     );
     Ok(())
 }
@@ -240,7 +273,7 @@ fn bwrap_command(probe: &Path) -> Command {
 }
 
 /// Whether a byte came; `false` if everybody who could write one is gone.
-fn wait_byte(reader: &mut PipeReader) -> Result<bool> {
+pub fn wait_byte(reader: &mut PipeReader) -> Result<bool> {
     let limit = Timespec::try_from(WAIT)?;
     if poll(&mut [PollFd::new(&*reader, PollFlags::IN)], Some(&limit))? == 0 {
         bail!("neither a byte nor an end within {} s", WAIT.as_secs());
@@ -249,7 +282,7 @@ fn wait_byte(reader: &mut PipeReader) -> Result<bool> {
 }
 
 /// Waits until nobody is left who could write.
-fn wait_end(reader: &mut PipeReader) -> Result<()> {
+pub fn wait_end(reader: &mut PipeReader) -> Result<()> {
     while wait_byte(reader)? {}
     Ok(())
 }
