@@ -98,6 +98,7 @@ async fn start(places: &Places) -> Result<Setting> {
     let paths = JailedPaths { agent: probe, jail: places.jail.clone(), scratch: places.work.join("scratch") };
     let sandbox = JailedDriver::new(Mode::Native, paths, Profile::agent()?)
         .start(AgentSpec {
+            runtime: sandbox::AGENT.to_owned(),
             id: SandboxId::random(),
             arguments: Vec::new(),
             environment: BTreeMap::new(),
