@@ -164,6 +164,7 @@ impl TestGate {
             runs: setup.runs,
             egress: setup.egress,
             apps: setup.apps,
+            page_app: "hexmap".to_owned(),
             runtime_path: setup.runtime,
             public_url: None,
         };

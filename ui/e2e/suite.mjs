@@ -25,7 +25,7 @@ async function tell(browser, story) {
   });
   try {
     await opened.page.goto(fixture.url);
-    await opened.page.getByTestId("tile").first().waitFor();
+    await opened.page.getByTestId(story.ready ?? "tile").first().waitFor();
     const picture = (name) => join(SCREENSHOTS, `${name}.png`);
     await Promise.race([story.run({ ...opened, opened, fixture, browser, picture }), late]);
     await assertClean(opened, story.allowed);

@@ -61,9 +61,9 @@ pub(crate) struct DemoArgs {
     /// Sends one message down the whole path without a browser, prints the run's events as NDJSON and ends.
     #[arg(long, value_name = "TEXT")]
     pub(crate) once: Option<String>,
-    /// Which app.
-    #[arg(long, default_value = "hexmap")]
-    pub(crate) app: String,
+    /// Which app, by its id; without it, the one that the configuration names for the page.
+    #[arg(long, value_name = "ID")]
+    pub(crate) app: Option<String>,
     /// Whether the agent may change things.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) writes: bool,

@@ -8,6 +8,7 @@ mod faults;
 mod limits;
 
 pub use apps::AppFolder;
+pub(crate) use apps::is_there as app_is_there;
 pub use egress::Egress;
 pub use environment::{Environment, load as load_environment};
 pub use faults::Faults;
@@ -40,6 +41,7 @@ struct File {
     limits: limits::LimitsFile,
     egress: Vec<egress::EgressFile>,
     apps: Vec<apps::AppFile>,
+    page: PageFile,
 }
 
 /// Whether strangers are let in.
@@ -121,6 +123,19 @@ impl Default for RunsFile {
     }
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PageFile {
+    /// The app that people get.
+    app: String,
+}
+
+impl Default for PageFile {
+    fn default() -> Self {
+        Self { app: apps::BUILTIN.to_owned() }
+    }
+}
+
 /// A checked configuration.
 pub struct Config {
     /// This gateway's name in the database; empty for the one kept in the state folder.
@@ -157,6 +172,8 @@ pub struct Config {
     pub egress: Egress,
     /// The apps beside the one that comes with the gateway.
     pub apps: Vec<AppFolder>,
+    /// The app that the page shows.
+    pub page_app: String,
     /// The image of the runtime for code.
     pub runtime_path: PathBuf,
     /// The address under which people reach the gateway.
@@ -213,6 +230,9 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     let production = file.deployment == Deployment::Production || environment.says_production();
     let egress = egress::read(&file.egress, environment, production, &mut faults);
     let apps = apps::read(&file.apps, environment, mode, &mut faults);
+    if !apps::is_there(&apps, &file.page.app) {
+        faults.add("page.app", "is not the id of an app; name its folder under [[apps]]");
+    }
     let run_budget = dollars("budget.run_usd", file.budget.run_usd, &mut faults);
     let day_limit = dollars("budget.day_usd", file.budget.day_usd, &mut faults);
     let limits = &file.runs;
@@ -255,6 +275,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         runs,
         egress,
         apps,
+        page_app: file.page.app,
         runtime_path: file.agent.runtime.unwrap_or(defaults.runtime_path),
         public_url,
     })

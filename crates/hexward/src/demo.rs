@@ -52,10 +52,11 @@ async fn start(args: &DemoArgs, mut config: Config, driver: JailedDriver) -> Res
     };
     // One message claims one agent, and waits for its start either way.
     config.runs.warm_agents_max = 0;
+    let app = config.page_app.clone();
     let gateway = Gateway::start(config, driver).await?;
     // The message waits for this either way, and a refusal said here says more than a failed run.
     let code = match gateway::verified(&gateway.runs).await {
-        Ok(()) => once::once(&gateway, &args.app, text, args.writes).await,
+        Ok(()) => once::once(&gateway, &app, text, args.writes).await,
         Err(error) => Err(error),
     };
     gateway.shutdown().await;
@@ -88,6 +89,12 @@ fn prepare(args: &DemoArgs) -> Result<(Config, Option<FakeConfig>)> {
         config.runs.tell_base_url = false;
     }
     config.people = args.listen.unwrap_or(config.people);
+    if let Some(app) = &args.app {
+        if !config::app_is_there(&config.apps, app) {
+            bail!("--app: there is no app called {app:?}; the configuration names apps under [[apps]]");
+        }
+        config.page_app.clone_from(app);
+    }
     Ok((capped(config), scripted))
 }
 

@@ -1,7 +1,7 @@
 //! `hexward demo --once`: one message down the very same path, its events as NDJSON, and an exit code that tells.
 
 use crate::gateway::Gateway;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use policy::UserMessage;
 use runs::{Event, EventBody};
 use serde_json::json;
@@ -27,9 +27,7 @@ struct Seen {
 /// Sends the message and prints what happens. Success means: the agent finished, and each tool it called took effect in the end.
 pub async fn once(gateway: &Gateway, app: &str, text: &str, writes: bool) -> Result<ExitCode> {
     let message = UserMessage::parse(text)?;
-    let Some(chosen) = gateway.runs.app(app) else {
-        bail!("--app: there is no app called {app:?}; the configuration names apps under [[apps]]");
-    };
+    let chosen = gateway.runs.app(app).with_context(|| format!("there is no app called {app:?}"))?;
     let has_tools = chosen.app.manifest.mcp.is_some();
     let now = gateway.clock.now();
     let user = gateway.store.user_of(ISSUER, SUBJECT, now).await?;

@@ -39,7 +39,7 @@ pub async fn run(config: Config, driver: JailedDriver, page: Page) -> Result<Exi
     let stop_signal = stop_signal()?;
     let listener = gateway::bind(config.people, "listen.people").await?;
     let settings = PageSettings {
-        app: "hexmap".to_owned(),
+        app: config.page_app.clone(),
         warning: (config.mode == Mode::Direct).then(|| gateway::DIRECT_WARNING.to_owned()),
         model: page.model,
         writes_default: page.writes_default,

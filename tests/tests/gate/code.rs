@@ -164,18 +164,19 @@ fn demo(folder: &Path, configuration: &str, user: Option<u32>, environment: &[(&
     }
     let state = folder.join("state");
     command.args(["demo", "--app", "code-agent", "--scenario", "run-code", "--once", "Which versions?", "--state-dir"]);
-    // Root's installation may be root's alone.
-    let own = folder.join("agent");
-    std::fs::hard_link(agent().canonicalize().unwrap(), &own).or_else(|_| std::fs::copy(agent(), &own).map(drop)).unwrap();
-    command.arg(&state).arg("--config").arg(&file).arg("--agent").arg(own);
+    command.arg(&state).arg("--config").arg(&file);
     command.env_clear().envs(environment.iter().copied()).env("PATH", "/usr/bin:/bin").current_dir(folder);
+    let mut installed = agent();
     if let Some(user) = user {
+        // Root's installation may be root's alone. A link would change its identity under gateways that run.
+        installed = folder.join("agent");
+        std::fs::copy(agent(), &installed).unwrap();
         std::fs::create_dir_all(&state).unwrap();
         std::fs::set_permissions(&state, Permissions::from_mode(0o700)).unwrap();
         std::os::unix::fs::chown(&state, Some(user), Some(user)).unwrap();
         command.uid(user).gid(user);
     }
-    let output = command.stdin(Stdio::null()).output().unwrap();
+    let output = command.arg("--agent").arg(installed).stdin(Stdio::null()).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.success(), text)
 }

@@ -40,6 +40,26 @@ export const looksStories = [
   look("narrow", { colorScheme: "light", viewport: { width: 390, height: 844 } }),
   look("narrow-dark", { colorScheme: "dark", viewport: { width: 390, height: 844 } }, { sandboxed: false }),
   {
+    name: "another app is the chat alone, and a call inside its sandbox has no result to show",
+    fixture: { app: "code-agent" },
+    ready: "composer",
+    async run({ page, picture }) {
+      await settle(page);
+      assert.equal(await page.getByTestId("tile").count(), 0);
+      await sendMessage(page, "run it");
+      await page.getByTestId("run-end").waitFor();
+      for (const time of ["live", "stored"]) {
+        const call = page.getByTestId("tool-call");
+        assert.equal(await call.getAttribute("data-outcome"), "inside", time);
+        assert.match(await call.innerText(), /in its sandbox/, time);
+        await page.reload();
+        await call.waitFor();
+      }
+      await assertAccessible(page, "another app");
+      await screenshot(page, picture("another-app"));
+    },
+  },
+  {
     name: "an agent without a sandbox is announced for good",
     fixture: { sandboxed: false },
     async run({ page, picture }) {

@@ -101,6 +101,7 @@ fn config(installed: &Installed, fake: &Fake, key: String, state_dir: PathBuf) -
         },
         egress: Egress::default(),
         apps: Vec::new(),
+        page_app: String::new(),
         runtime_path: PathBuf::new(),
         public_url: None,
     })

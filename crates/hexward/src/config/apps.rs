@@ -9,7 +9,7 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
 /// The app that is there without being named.
-const BUILTIN: &str = "hexmap";
+pub(super) const BUILTIN: &str = "hexmap";
 
 /// One `[[apps]]`.
 #[derive(Debug, Deserialize)]
@@ -49,6 +49,11 @@ pub(super) fn read(files: &[AppFile], environment: &Environment, mode: Mode, fau
         }
     }
     apps
+}
+
+/// Whether there is an app of this id.
+pub(crate) fn is_there(apps: &[AppFolder], id: &str) -> bool {
+    id == BUILTIN || apps.iter().any(|app| app.manifest.id == id)
 }
 
 impl AppFolder {

@@ -149,6 +149,10 @@ fn apps_are_folders_that_are_checked_with_their_credentials() {
     let config = loaded(&with_credential, &[("HELPER_TOKEN", "a-token")]).expect("usable");
     assert!(config.apps.iter().all(|app| app.credential.is_some()));
 
+    let paged = loaded(&format!("{}[page]\napp = 'helper'\n", apps(&[&plain])), &[]).expect("usable");
+    assert_eq!((config.page_app.as_str(), paged.page_app.as_str()), ("hexmap", "helper"));
+    assert!(fault("[page]\napp = 'helper'\n", &[]).contains("page.app: is not the id of an app"));
+
     assert!(fault(&with_credential, &[]).contains("HELPER_TOKEN: is not set"));
     assert!(fault(&apps(&[&remote]), &[]).contains("apps[1]: credential_env must name"));
     assert!(fault(&format!("{}credential_env = 'X'\n", apps(&[&plain])), &[]).contains("is for an app with an [mcp] server"));
