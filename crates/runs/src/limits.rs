@@ -154,7 +154,7 @@ impl Watch {
 /// Waits until an agent at rest does what it has no reason for: floods its listeners, or uses processors without end.
 pub(crate) async fn restless(gate: &Gate, meter: &Meter, cpu: Duration) -> DenialCode {
     /// Between two looks at an agent that should do nothing.
-    const PAUSE: Duration = Duration::from_secs(10);
+    const PAUSE: Duration = Duration::from_secs(5);
     let busy = async {
         let used = async || Duration::from_micros(meter.read().await.and_then(|usage| usage.cpu_us).unwrap_or(0));
         let before = used().await;

