@@ -1,5 +1,5 @@
-//! Links the probe without libgcc_s, which the sandbox's profile does not have: a linker script of that name leads to
-//! the static library instead. So the probe runs under the very rules that agents run under.
+//! Links the probes without libgcc_s, which the sandbox's profile does not have: a linker script of that name leads to
+//! the static library instead. So they run under the very rules that agents run under.
 
 use std::path::Path;
 
@@ -8,6 +8,8 @@ fn main() -> std::io::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "that is how cargo speaks to build scripts")]
     let folder = std::env::var("OUT_DIR").map_err(std::io::Error::other)?;
     std::fs::write(Path::new(&folder).join("libgcc_s.so"), "INPUT(-lgcc_eh -lgcc)\n")?;
-    println!("cargo:rustc-link-arg-bin=probe=-L{folder}");
+    for probe in ["probe", "chatterer"] {
+        println!("cargo:rustc-link-arg-bin={probe}=-L{folder}");
+    }
     Ok(())
 }

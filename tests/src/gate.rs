@@ -10,7 +10,7 @@ use hexward::gateway::{Gateway, driver};
 use parking_lot::Mutex;
 use policy::Microusd;
 use proxy::messages::CallerSecret;
-use runs::{AgentLimits, RunSettings};
+use runs::{AgentLimits, Keeping, RunSettings};
 use sandbox::Mode;
 use secrecy::SecretString;
 use std::net::SocketAddr;
@@ -75,6 +75,7 @@ impl Default for Setup {
                 idle: Duration::from_secs(60),
                 idle_agents_max: 32,
                 warm_agents_max: 0,
+                keeping: Keeping::default(),
                 tell_base_url: true,
                 limits: AgentLimits::default(),
                 danger_accept_downgrades: true,
@@ -106,6 +107,20 @@ pub struct TestGate {
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
     must_finish: MustFinish,
+}
+
+/// A stopped program. Goes on when dropped.
+pub struct Frozen(u32);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal(self.0, "CONT");
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let sent = std::process::Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
+    assert!(sent.success(), "{pid} could not be sent {name}");
 }
 
 /// A test that forgets to finish its gateway would check nothing.
@@ -241,8 +256,19 @@ impl TestGate {
     pub fn kill_newest_sandbox(&self, guard: bool) {
         let newest = self.started.lock().last().and_then(|sandbox| sandbox.init).expect("a sandbox runs");
         let victim = if guard { newest.parent().expect("a guard") } else { newest.pid };
-        let killed = std::process::Command::new("kill").arg("-KILL").arg(victim.to_string()).status().unwrap();
-        assert!(killed.success(), "{victim} could not be killed");
+        signal(victim, "KILL");
+    }
+
+    /// Stops the program that guards the newest sandbox, until it is told to go on.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn freeze_newest_guard(&self) -> Frozen {
+        let newest = self.started.lock().last().and_then(|sandbox| sandbox.init).expect("a sandbox runs");
+        let guard = newest.parent().expect("a guard");
+        signal(guard, "STOP");
+        Frozen(guard)
     }
 
     /// Ends everything in order, and checks what must hold after it.

@@ -23,7 +23,7 @@ pub use code_app::{CodeApp, code_runtime};
 pub use gate::{Setup, TestGate};
 pub use logs::contain as logged;
 pub use person::{Person, Stream};
-pub use places::{agent, agent_folder, hexward, jail, probe, red_probe};
+pub use places::{agent, agent_folder, chatterer, hexward, jail, probe, red_probe};
 pub use processes::{Process, control_group_of, control_groups, descendants};
 pub use program::{Program, ProgramSetup};
 pub use script::{Probe, reversed};

@@ -46,6 +46,15 @@ pub fn probe() -> PathBuf {
     built("probe", "gate-tests")
 }
 
+/// One that speaks before it is spoken to.
+///
+/// # Panics
+/// When it is missing.
+#[must_use]
+pub fn chatterer() -> PathBuf {
+    built("chatterer", "gate-tests")
+}
+
 /// The attacks of `hexward redteam`, built from this tree.
 ///
 /// # Panics

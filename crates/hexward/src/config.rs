@@ -15,7 +15,7 @@ pub use faults::Faults;
 
 use policy::Microusd;
 use proxy::messages::{CallerSecret, ModelUpstream};
-use runs::RunSettings;
+use runs::{Keeping, RunSettings};
 use sandbox::Mode;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -252,6 +252,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         idle: Duration::from_secs(limits.idle_secs),
         idle_agents_max: limits.idle_agents_max,
         warm_agents_max: limits.warm_agents_max,
+        keeping: Keeping::default(),
         danger_accept_downgrades: !production,
         tell_base_url: file.agent.base_url.unwrap_or(true),
         limits: limits::read(&file.limits, &mut faults),

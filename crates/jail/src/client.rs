@@ -169,7 +169,7 @@ impl Jail {
                 Ok((ready, listeners))
             }
             Reply::Failed(failure) => Err(ControlError::Failed(failure)),
-            Reply::Exited(_) | Reply::Usage(_) => Err(ControlError::Closed),
+            Reply::Exited(_) | Reply::Usage(_) | Reply::Checked(_) => Err(ControlError::Closed),
         }
     }
 

@@ -23,5 +23,6 @@ pub use helping::Helper;
 pub use order::{Order, Slot, Template};
 pub use plan::{Calls, HOST_UID_FIRST, HOST_UIDS, Isolation, Limits, Mount, Plan, PlanFault};
 pub use wire::{
-    ControlError, End, FRAME_BYTES_MAX, Failure, Filled, HelperWord, Inbox, Outbox, Ready, Reply, Request, Step, Usage,
+    CHECK_HOST_DENIED, CHECK_HOST_OWN, Check, Checked, ControlError, End, FRAME_BYTES_MAX, Failure, Filled, HelperWord, Inbox,
+    Outbox, Ready, Reply, Request, Step, Usage,
 };

@@ -10,6 +10,7 @@ mod authority;
 mod bpf;
 mod cgroups;
 mod channel;
+mod check;
 mod failure;
 mod filter;
 mod helper;

@@ -18,6 +18,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_
 use crate::authority::{self, Authority};
 use crate::cgroups::Cgroups;
 use crate::channel::Channel;
+use crate::check;
 use crate::failure::{Because, failure};
 use crate::init::{self, FromInit, Start};
 use crate::namespaces::Power;
@@ -38,7 +39,7 @@ const KILLED: End = End { code: None, signal: Some(libc::SIGKILL), oom_killed: f
 
 /// Serves one sandbox on the control socket, until nothing of it is left.
 pub fn serve(control: &UnixStream, authority: &Authority<'_>) -> Result<(), ControlError> {
-    let mut gateway = Gateway { control, inbox: Inbox::default(), authority };
+    let mut gateway = Gateway { control, inbox: Inbox::default(), authority, plan_wait: PLAN_WAIT };
     let mut prepared = match Prepared::make() {
         Ok(prepared) => prepared,
         Err(failure) => return gateway.refuse(failure),
@@ -77,6 +78,7 @@ struct Gateway<'a> {
     control: &'a UnixStream,
     inbox: Inbox,
     authority: &'a Authority<'a>,
+    plan_wait: Timespec,
 }
 
 impl Gateway<'_> {
@@ -93,7 +95,7 @@ impl Gateway<'_> {
                 PollFd::from_borrowed_fd(asked, PollFlags::IN),
                 PollFd::from_borrowed_fd(init.map_or(asked, AsFd::as_fd), PollFlags::IN),
             ];
-            match poll(&mut fds, Some(&PLAN_WAIT)) {
+            match poll(&mut fds, Some(&self.plan_wait)) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno.into()),
@@ -267,6 +269,7 @@ impl Sandbox {
     fn obey(&self, gateway: &mut Gateway<'_>) -> bool {
         gateway.requests().into_iter().all(|request| match request {
             Request::Kill => false,
+            Request::Check(check) => gateway.reply(&Reply::Checked(check::carry_out(check)), Vec::new()).is_ok(),
             Request::Usage => gateway.reply(&Reply::Usage(self.usage()), Vec::new()).is_ok(),
         })
     }
@@ -366,5 +369,23 @@ fn fork_init(power: Power, cgroups: &mut Cgroups) -> Result<Forked, Failure> {
             let init_fd = init_fd.because(Step::Supervise, || "no descriptor for the first process".into())?;
             Ok(Forked { init, init_fd, channel, errand })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_waited_for_three_minutes_and_no_longer() {
+        assert_eq!(PLAN_WAIT, Timespec { tv_sec: 180, tv_nsec: 0 });
+        let (_silent, control) = UnixStream::pair().expect("a pair");
+        let plan_wait = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+        let mut gateway = Gateway { control: &control, inbox: Inbox::default(), authority: &Authority::Gateway, plan_wait };
+        let begun = Instant::now();
+        let given_up = gateway.receive_plan(None).err();
+        let late = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+        assert!(matches!(&given_up, Some(ControlError::Io(error)) if late(error)), "{given_up:?}");
+        assert!(begun.elapsed() >= Duration::from_millis(50), "it was waited for");
     }
 }

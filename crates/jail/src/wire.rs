@@ -8,6 +8,7 @@
 use std::fmt;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -60,6 +61,44 @@ pub enum Request {
     Kill,
     /// Say what it has used up to now: [`Reply::Usage`].
     Usage,
+    /// Try the sandbox's network from inside. Answered with [`Reply::Checked`], within a second or so.
+    Check(Check),
+}
+
+/// The name under which a [`Check`] asks the gateway.
+pub const CHECK_HOST_OWN: &str = "model.hexward.internal";
+/// A name that nobody has (RFC 6761), so that asking for it must be denied.
+pub const CHECK_HOST_DENIED: &str = "check.invalid";
+
+/// What is to be tried. Numbers only: nothing that is asked can be put together by whoever sends this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// Stands for [`CHECK_HOST_OWN`] in the sandbox.
+    pub address: Ipv4Addr,
+    /// Goes into the path of both requests.
+    pub number: u64,
+    /// A TCP port without a listener.
+    pub closed_port: u16,
+}
+
+impl Check {
+    /// What is asked for.
+    #[must_use]
+    pub fn path(number: u64) -> String {
+        format!("/hexward/check/{number:016x}")
+    }
+}
+
+/// What came back, as it came: the first kilobyte of each answer, or in brackets why there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// From [`CHECK_HOST_OWN`].
+    pub own: String,
+    /// From [`CHECK_HOST_DENIED`].
+    pub denied: String,
+    /// Whether the closed port refused.
+    pub closed: bool,
 }
 
 /// To the gateway. After [`Reply::Failed`] or [`Reply::Exited`] the socket closes when everything is cleaned up.
@@ -74,6 +113,8 @@ pub enum Reply {
     Exited(End),
     /// What was asked for.
     Usage(Usage),
+    /// What a [`Request::Check`] found. Nothing else changes.
+    Checked(Checked),
 }
 
 /// What a sandbox has used since it was made, as the kernel counts from outside. A counter that this host does not have is none.

@@ -45,7 +45,9 @@ fn run(prepared: Prepared, plan: &Plan) -> Result<(End, String), ControlError> {
     assert!(ready.init_pid > 1);
     let end = match jail.wait_reply(common::TIMEOUT)? {
         Reply::Exited(end) => end,
-        other @ (Reply::Ready(_) | Reply::Failed(_) | Reply::Usage(_)) => panic!("{other:?} in place of the end"),
+        other @ (Reply::Ready(_) | Reply::Failed(_) | Reply::Usage(_) | Reply::Checked(_)) => {
+            panic!("{other:?} in place of the end")
+        }
     };
     let mut said = String::new();
     stdout.read_to_string(&mut said).expect("text");

@@ -14,6 +14,7 @@ mod manifest;
 mod message;
 mod money;
 mod prices;
+mod rest;
 mod time;
 mod usage;
 
@@ -32,5 +33,6 @@ pub use manifest::{AgentManifest, Manifest, ManifestError, McpManifest, McpServe
 pub use message::{MESSAGE_CHARS_MAX, MessageError, UserMessage};
 pub use money::Microusd;
 pub use prices::{ModelPrice, Rates, is_version_of, price_of};
+pub use rest::{Standing, first_to_go};
 pub use time::{Clock, Timestamp};
 pub use usage::Usage;

@@ -3,6 +3,7 @@
 
 use crate::context::{DENIALS_RECORDED_MAX, RunContext};
 use crate::discovery::Discovery;
+use crate::selfcheck::SelfCheck;
 use crate::traffic::{Connected, Traffic, TrafficLimits};
 use arc_swap::ArcSwapOption;
 use policy::{DenialCode, SandboxId};
@@ -15,6 +16,8 @@ enum Bound {
     Run(Arc<RunContext>),
     /// Nobody's yet: it may learn which tools there are.
     Discovery(Arc<Discovery>),
+    /// Nothing; it is being tried whether that is so.
+    Check(Arc<SelfCheck>),
 }
 
 /// One sandbox as its listeners know it. Which listener accepted is the identity; nothing the sandbox sends is.
@@ -24,6 +27,7 @@ pub struct Gate {
     bound: ArcSwapOption<Bound>,
     refused_unbound: AtomicU32,
     traffic: Traffic,
+    checks: AtomicU32,
 }
 
 impl Gate {
@@ -36,7 +40,13 @@ impl Gate {
     /// The same for a sandbox with neighbours.
     #[must_use]
     pub fn bounded(sandbox: SandboxId, limits: TrafficLimits) -> Self {
-        Self { sandbox, bound: ArcSwapOption::empty(), refused_unbound: AtomicU32::new(0), traffic: Traffic::new(limits) }
+        Self {
+            sandbox,
+            bound: ArcSwapOption::empty(),
+            refused_unbound: AtomicU32::new(0),
+            checks: AtomicU32::new(0),
+            traffic: Traffic::new(limits),
+        }
     }
 
     /// Waits until its sandbox asks for so much that it has to be ended, and says for what.
@@ -70,6 +80,12 @@ impl Gate {
         self.bound.store(Some(Arc::new(Bound::Discovery(discovery))));
     }
 
+    /// Lets nothing be reached, and tells by its answer that it is this gate.
+    pub fn bind_check(&self, check: Arc<SelfCheck>) {
+        self.checks.fetch_add(1, Ordering::Relaxed);
+        self.bound.store(Some(Arc::new(Bound::Check(check))));
+    }
+
     /// Nothing may be reached any more.
     pub fn unbind(&self) {
         self.bound.store(None);
@@ -80,7 +96,7 @@ impl Gate {
     pub fn bound(&self) -> Option<Arc<RunContext>> {
         match self.bound.load().as_deref()? {
             Bound::Run(run) => Some(Arc::clone(run)),
-            Bound::Discovery(_) => None,
+            Bound::Discovery(_) | Bound::Check(_) => None,
         }
     }
 
@@ -88,8 +104,21 @@ impl Gate {
     pub(crate) fn discovery(&self) -> Option<Arc<Discovery>> {
         match self.bound.load().as_deref()? {
             Bound::Discovery(discovery) => Some(Arc::clone(discovery)),
-            Bound::Run(_) => None,
+            Bound::Run(_) | Bound::Check(_) => None,
         }
+    }
+
+    /// The self-check that is being made.
+    pub(crate) fn check(&self) -> Option<Arc<SelfCheck>> {
+        match self.bound.load().as_deref()? {
+            Bound::Check(check) => Some(Arc::clone(check)),
+            Bound::Run(_) | Bound::Discovery(_) => None,
+        }
+    }
+
+    /// How many self-checks there were; each tried one closed port.
+    pub(crate) fn checks(&self) -> u32 {
+        self.checks.load(Ordering::Relaxed)
     }
 
     /// Whether one more refusal without a run should be logged.

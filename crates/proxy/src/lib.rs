@@ -11,6 +11,7 @@ mod events;
 mod gate;
 pub mod mcp;
 pub mod messages;
+mod selfcheck;
 mod serve;
 mod strict;
 mod tools;
@@ -20,6 +21,7 @@ pub use context::{App, RunContext, RunLimits};
 pub use discovery::Discovery;
 pub use events::RunEvent;
 pub use gate::Gate;
+pub use selfcheck::{SelfCheck, Trial};
 pub use tools::read_resource;
 pub use traffic::TrafficLimits;
 

@@ -3,9 +3,9 @@
 use crate::limits;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
-use policy::{ConversationId, UserId};
-use proxy::Gate;
-use sandbox::{Claude, Life, Usage};
+use policy::{ConversationId, Standing, UserId, first_to_go};
+use proxy::{Gate, Proxy, SelfCheck};
+use sandbox::{Check, Checked, Claude, Life, Usage};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -43,6 +43,28 @@ impl Agent {
             && self.life.ending().exited().now_or_never().is_none()
     }
 
+    /// Whether its network is what it was built to be, tried right now. Meanwhile and afterwards nothing is bound to it.
+    pub(crate) async fn passes_check(&self, proxy: &Proxy) -> bool {
+        let begun = Instant::now();
+        let checked = self.check(proxy).await;
+        self.gate.unbind();
+        tracing::debug!(sandbox = %self.gate.sandbox, us = begun.elapsed().as_micros(), "network checked");
+        if let Err(reason) = &checked {
+            let sandbox = self.gate.sandbox;
+            tracing::warn!(%sandbox, reason, "an agent's network failed its check, so the agent is replaced; if that repeats, stop the gateway and find out why");
+        }
+        checked.is_ok()
+    }
+
+    async fn check(&self, proxy: &Proxy) -> Result<(), String> {
+        let check = Arc::new(SelfCheck::new()?);
+        let proxy::Trial { address, number, closed_port } = check.trial(proxy).ok_or("the gateway has no address for itself")?;
+        self.gate.bind_check(Arc::clone(&check));
+        let tried = self.life.check(Check { address, number, closed_port }).await;
+        let Checked { own, denied, closed } = tried.map_err(|error| error.to_string())?;
+        check.judge(&own, &denied, closed)
+    }
+
     /// Denies everything, then destroys it; returns when nothing is left.
     pub(crate) async fn destroy(self) {
         self.gate.unbind();
@@ -57,6 +79,7 @@ impl Agent {
 /// An agent at rest.
 pub(crate) struct Parked {
     pub(crate) user: UserId,
+    pub(crate) standing: Standing,
     pub(crate) conversation: ConversationId,
     pub(crate) kind: Kind,
     pub(crate) agent: Agent,
@@ -91,33 +114,33 @@ impl Agents {
         Self { slots: Arc::new(Mutex::new(Vec::new())), idle, max, cpu, timers, stop }
     }
 
-    /// The agent of this conversation, if it is there and of the right kind. One of another kind is destroyed.
-    pub(crate) async fn take(&self, user: UserId, conversation: ConversationId, kind: &Kind) -> Option<Agent> {
+    /// The agent of this conversation, if it is there, of the right kind, and what it was. Any other one is destroyed.
+    pub(crate) async fn take(&self, user: UserId, conversation: ConversationId, kind: &Kind, proxy: &Proxy) -> Option<Agent> {
         let mut found = {
             let mut slots = self.slots.lock();
             let at = slots.iter().position(|slot| slot.parked.conversation == conversation && slot.parked.user == user)?;
             slots.swap_remove(at).parked
         };
         if found.kind == *kind && found.agent.is_quiet() {
-            return Some(found.agent);
+            if found.agent.passes_check(proxy).await {
+                return Some(found.agent);
+            }
+            // One that does not answer may not end quickly either, and somebody is waiting.
+            self.timers.spawn(found.destroy());
+            return None;
         }
         found.destroy().await;
         None
     }
 
-    /// Keeps an agent for its idle window; the one that rested longest gives way when there are too many.
+    /// Keeps an agent for its idle window; one gives way when there are too many.
     pub(crate) async fn park(&self, parked: Parked) {
         let (conversation, sandbox) = (parked.conversation, parked.agent.gate.sandbox);
         let (gate, meter) = (Arc::clone(&parked.agent.gate), parked.agent.life.meter());
         let surplus = {
             let mut slots = self.slots.lock();
             slots.push(Slot { parked, since: Instant::now() });
-            if slots.len() > self.max {
-                let oldest = slots.iter().enumerate().min_by_key(|(_, slot)| slot.since).map(|(at, _)| at);
-                oldest.map(|at| slots.swap_remove(at))
-            } else {
-                None
-            }
+            (slots.len() > self.max).then(|| one_less(&mut slots)).flatten()
         };
         if let Some(slot) = surplus {
             slot.parked.destroy().await;
@@ -144,6 +167,15 @@ impl Agents {
         });
     }
 
+    /// Ends one of them, to make room for others' work.
+    pub(crate) async fn give_way(&self) {
+        let given = one_less(&mut self.slots.lock());
+        if let Some(slot) = given {
+            tracing::info!(sandbox = %slot.parked.agent.gate.sandbox, "memory is short, so an agent at rest was ended");
+            slot.parked.destroy().await;
+        }
+    }
+
     /// Destroys all, and waits for those that are being destroyed already.
     pub(crate) async fn destroy_all(&self) {
         self.stop.cancel();
@@ -152,4 +184,9 @@ impl Agents {
         futures_util::future::join_all(all.into_iter().map(|slot| slot.parked.destroy())).await;
         self.timers.wait().await;
     }
+}
+
+fn one_less(slots: &mut Vec<Slot>) -> Option<Slot> {
+    let first = first_to_go(slots.iter().map(|slot| (slot.parked.standing, slot.since.elapsed())))?;
+    Some(slots.swap_remove(first))
 }

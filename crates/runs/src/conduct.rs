@@ -6,7 +6,7 @@ use crate::history::History;
 use crate::limits::Watch;
 use crate::past;
 use crate::{Feed, Runs, boot};
-use policy::{AuditEvent, ConversationId, DenialCode, RunId, UserId, UserMessage};
+use policy::{AuditEvent, ConversationId, DenialCode, RunId, Standing, UserId, UserMessage};
 use proxy::{App, RunContext, RunEvent, RunLimits};
 use sandbox::{AgentEvent, PastMessage, SandboxError, TurnResult};
 use std::sync::Arc;
@@ -162,7 +162,7 @@ impl Conductor {
     /// has no past, so a conversation that goes on needs its own.
     async fn kept_agent(&self, context: &Arc<RunContext>) -> Result<Option<Agent>, SandboxError> {
         let kind = boot::kind(&self.runs.parts, &self.app, self.writes);
-        if let Some(agent) = self.runs.agents.take(self.user, self.conversation, &kind).await {
+        if let Some(agent) = self.runs.agents.take(self.user, self.conversation, &kind, &self.runs.parts.proxy).await {
             agent.gate.bind(Arc::clone(context));
             return Ok(Some(agent));
         }
@@ -269,7 +269,9 @@ impl Conductor {
         }
         if let Some(agent) = agent {
             let kind = boot::kind(&self.runs.parts, &self.app, self.writes);
-            self.runs.park(Parked { user: self.user, conversation: self.conversation, kind, agent }).await;
+            // Nobody signs in yet.
+            let standing = Standing::Anonymous;
+            self.runs.park(Parked { user: self.user, standing, conversation: self.conversation, kind, agent }).await;
         }
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         // Whoever hears of the end may begin the next run at once.

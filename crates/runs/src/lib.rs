@@ -47,12 +47,29 @@ pub struct RunSettings {
     pub idle_agents_max: usize,
     /// Agents started ahead of need at most; 0 starts each with its message.
     pub warm_agents_max: usize,
+    /// When agents without work are given up.
+    pub keeping: Keeping,
     /// Whether an agent may run although this host can't enforce all of its sandbox's rules. Never in production.
     pub danger_accept_downgrades: bool,
     /// Whether agents are told where the model is; otherwise they dial the provider's name and are intercepted.
     pub tell_base_url: bool,
     /// What one agent may use.
     pub limits: AgentLimits,
+}
+
+/// When agents without work are given up before their time.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping {
+    /// How old one may become that was started ahead of need: what it was told at its start may not be true any more.
+    pub age_max: Duration,
+    /// What must be left of the host's memory beside agents without work.
+    pub memory_bytes_left_min: u64,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self { age_max: Duration::from_secs(600), memory_bytes_left_min: 1 << 30 }
+    }
 }
 
 /// An app as runs need it.
@@ -79,6 +96,14 @@ pub struct Parts {
     pub gateway: String,
     /// Limits.
     pub settings: RunSettings,
+}
+
+impl Parts {
+    /// A host that does not say how much memory it has left is taken to have enough: each agent's own limit still holds.
+    fn enough_memory(&self) -> bool {
+        let least = self.settings.keeping.memory_bytes_left_min;
+        sandbox::memory_available_bytes().is_none_or(|bytes| bytes >= least)
+    }
 }
 
 /// Why a run was not begun.
@@ -136,7 +161,9 @@ impl Runs {
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         let parts = Arc::new(parts);
         let pool = Pool::start(Arc::clone(&parts));
-        Arc::new(Self { parts, agents, pool, live: Mutex::new(HashMap::new()), places, tasks, stopping })
+        let runs = Arc::new(Self { parts, agents, pool, live: Mutex::new(HashMap::new()), places, tasks, stopping });
+        runs.tasks.spawn(Arc::clone(&runs).give_way());
+        runs
     }
 
     /// Begins a run with a message. It goes on by itself; [`Runs::feed`] shows it.
@@ -245,6 +272,20 @@ impl Runs {
         self.tasks.wait().await;
         self.agents.destroy_all().await;
         self.pool.destroy_all().await;
+    }
+
+    /// While the host is short of memory, agents without work go: first those of nobody, then one at rest after the other.
+    async fn give_way(self: Arc<Self>) {
+        const LOOK_PAUSE: Duration = Duration::from_secs(5);
+        loop {
+            tokio::select! {
+                () = self.stopping.cancelled() => return,
+                () = tokio::time::sleep(LOOK_PAUSE) => {}
+            }
+            if self.pool.ready() == 0 && !self.parts.enough_memory() {
+                self.agents.give_way().await;
+            }
+        }
     }
 
     /// Agents that are started and belong to nobody yet.

@@ -16,8 +16,6 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Older agents are replaced: what they were told at their start may not be true any more.
-const AGE_MAX: Duration = Duration::from_secs(600);
 /// How long a start may take until the agent has asked for its tools.
 const BOOT_WAIT: Duration = Duration::from_secs(20);
 /// Claims of the last minute decide how many agents are kept ready ...
@@ -31,8 +29,6 @@ const LOOK_PAUSE: Duration = Duration::from_secs(5);
 const FAILURE_PAUSE: Duration = Duration::from_secs(30);
 /// Claims remembered of one kind.
 const CLAIMS_REMEMBERED_MAX: usize = 256;
-/// What must be left of the host's memory beside an agent started ahead of need.
-const MEMORY_BYTES_LEFT_MIN: u64 = 1 << 30;
 
 /// An agent that belongs to nobody yet.
 struct Warm {
@@ -42,8 +38,8 @@ struct Warm {
 
 impl Warm {
     /// One that ended or spoke before anybody said a word is not trusted with a run.
-    fn is_good(&mut self) -> bool {
-        self.since.elapsed() < AGE_MAX && self.agent.is_quiet()
+    fn is_good(&mut self, age_max: Duration) -> bool {
+        self.since.elapsed() < age_max && self.agent.is_quiet()
     }
 }
 
@@ -96,11 +92,14 @@ impl Pool {
     pub(crate) async fn claim(&self, kind: &Kind) -> Option<Agent> {
         loop {
             let mut warm = self.take(kind)?;
-            if warm.is_good() {
-                warm.agent.gate.unbind();
+            if !warm.is_good(self.parts.settings.keeping.age_max) {
+                warm.agent.destroy().await;
+            } else if warm.agent.passes_check(&self.parts.proxy).await {
                 return Some(warm.agent);
+            } else {
+                // One that does not answer may not end quickly either, and somebody is waiting.
+                self.tasks.spawn(warm.agent.destroy());
             }
-            warm.agent.destroy().await;
         }
     }
 
@@ -153,11 +152,11 @@ impl Pool {
 
     /// Replaces what is old or gone, then starts what is missing, one after the other.
     async fn look_after(&self) -> Result<(), SandboxError> {
-        let scarce = !enough_memory();
+        let scarce = !self.parts.enough_memory();
         for warm in self.sort_out(scarce) {
             warm.agent.destroy().await;
         }
-        while !self.stop.is_cancelled() && enough_memory() {
+        while !self.stop.is_cancelled() && self.parts.enough_memory() {
             let Some((kind, gives_way)) = self.begin_boot() else { break };
             if let Some(warm) = gives_way {
                 warm.agent.destroy().await;
@@ -178,7 +177,7 @@ impl Pool {
         let mut out = Vec::new();
         for shelf in shelves.iter_mut() {
             for mut warm in std::mem::take(&mut shelf.ready) {
-                let good = !all && warm.is_good();
+                let good = !all && warm.is_good(self.parts.settings.keeping.age_max);
                 if good { shelf.ready.push_back(warm) } else { out.push(warm) }
             }
         }
@@ -226,9 +225,4 @@ impl Pool {
             shelf.ready.extend(booted.map(|agent| Warm { agent, since: Instant::now() }));
         }
     }
-}
-
-/// A host that does not say how much memory it has left is taken to have enough: each agent's own limit still holds.
-fn enough_memory() -> bool {
-    sandbox::memory_available_bytes().is_none_or(|bytes| bytes >= MEMORY_BYTES_LEFT_MIN)
 }

@@ -1,9 +1,10 @@
 //! What every way of running an agent has in common.
 
+use crate::checking::Checker;
 use crate::error::SandboxError;
 use crate::transcript::PastMessage;
 use futures_util::future::BoxFuture;
-use jail::Usage;
+use jail::{Check, Checked, Usage};
 use policy::SandboxId;
 use std::collections::BTreeMap;
 use tokio::net::unix::pipe;
@@ -85,6 +86,7 @@ pub struct Life {
     pub(crate) gone: CancellationToken,
     pub(crate) kill: CancellationToken,
     pub(crate) meter: Meter,
+    pub(crate) checker: Checker,
 }
 
 /// Asks what a sandbox has used. Its answers come from outside of the sandbox.
@@ -118,6 +120,14 @@ impl Life {
     #[must_use]
     pub fn meter(&self) -> Meter {
         self.meter.clone()
+    }
+
+    /// Tries the sandbox's network from inside, past the agent; the caller judges what came back.
+    ///
+    /// # Errors
+    /// When the sandbox does not say within two seconds; then it is not to be trusted any more.
+    pub async fn check(&self, check: Check) -> Result<Checked, SandboxError> {
+        self.checker.check(check).await
     }
 
     /// Destroys the sandbox and waits until processes, mounts, control groups and files are gone.

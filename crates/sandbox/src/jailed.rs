@@ -1,5 +1,6 @@
 //! Drivers that run an agent on this host through the jail: `native` confines it completely, `direct` only its network.
 
+use crate::checking;
 use crate::driver::{AgentSpec, Driver, Life, Listeners, Meter, Sandbox};
 use crate::error::SandboxError;
 use crate::jailer::Jailer;
@@ -7,7 +8,7 @@ use crate::profile::Profile;
 use crate::runtime::{Runtime, Runtimes};
 use crate::seal::Seal;
 use crate::stock::Stock;
-use crate::supervise::Control;
+use crate::supervise::{Control, Questions};
 use crate::verdict::Awaited;
 use crate::{AGENT, template, transcript};
 use futures_util::future::BoxFuture;
@@ -142,7 +143,8 @@ impl JailedDriver {
         let stderr = pipe::Receiver::from_owned_fd(stderr.into()).map_err(SandboxError::io("pipe"))?;
         let (exit, exited) = watch::channel(None);
         let (kill, gone) = (CancellationToken::new(), CancellationToken::new());
-        let (meter, asked) = mpsc::channel(1);
+        let ((meter, usage), (checker, checks)) = (mpsc::channel(1), checking::pair());
+        let asked = Questions { usage, checks };
         let watched = control.watch(self.jailer.clone(), stderr, exit, asked, kill.clone(), gone.clone());
         tokio::spawn(async move {
             watched.await;
@@ -156,7 +158,7 @@ impl JailedDriver {
             downgrades: ready.downgrades,
             setup_us: ready.setup_us,
             init_pid: ready.init_pid,
-            life: Life { exit: exited, gone, kill, meter: Meter(meter) },
+            life: Life { exit: exited, gone, kill, meter: Meter(meter), checker },
         })
     }
 

@@ -6,6 +6,7 @@
 
 mod apply;
 mod changes;
+mod checking;
 mod claude;
 mod danger;
 mod driver;
@@ -32,7 +33,7 @@ pub use danger::Dangers;
 pub use driver::{AgentSpec, Driver, Ending, Exit, Life, Listeners, Meter, Sandbox};
 pub use error::SandboxError;
 pub use host::memory_available_bytes;
-pub use jail::Usage;
+pub use jail::{Check, Checked, Usage};
 pub use jailed::{JailedDriver, JailedPaths, Mode};
 pub use profile::{Profile, ProfileError};
 pub use program::{Program, ProgramEnd, ProgramLife, ProgramProfile, ProgramSpec};

@@ -17,6 +17,7 @@ const AGE_MAX: Duration = Duration::from_secs(60);
 
 /// Prepared sandboxes of one jailer.
 pub(crate) struct Stock {
+    age_max: Duration,
     /// Dropped first: a helper that goes with its jailer waits for these.
     shelf: Mutex<Shelf>,
     jailer: Jailer,
@@ -32,7 +33,7 @@ struct Shelf {
 impl Stock {
     /// Empty, until the first [`Stock::refill`].
     pub(crate) fn new(jailer: Jailer) -> Arc<Self> {
-        Arc::new(Self { jailer, shelf: Mutex::default() })
+        Arc::new(Self { jailer, age_max: AGE_MAX, shelf: Mutex::default() })
     }
 
     /// A sandbox that waits for its plan: a prepared one, or a new one.
@@ -74,9 +75,9 @@ impl Stock {
             shelf.prepared.push_back((shelf.next_number, control));
             shelf.next_number
         });
-        let stock = Arc::downgrade(self);
+        let (stock, age_max) = (Arc::downgrade(self), self.age_max);
         tokio::spawn(async move {
-            tokio::time::sleep(AGE_MAX).await;
+            tokio::time::sleep(age_max).await;
             let Some(stock) = stock.upgrade() else { return };
             let old = stock.with(|shelf| {
                 let position = shelf.prepared.iter().position(|(known, _)| *known == number)?;
@@ -97,5 +98,41 @@ impl Stock {
     fn with<T>(&self, act: impl FnOnce(&mut Shelf) -> T) -> T {
         // A panic between the few lines of a closure leaves a list that is still a list.
         act(&mut self.shelf.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+        for _ in 0..2000 {
+            if holds() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{what} did not come true");
+    }
+
+    #[tokio::test]
+    async fn what_is_prepared_is_replaced_after_a_minute() {
+        assert_eq!(AGE_MAX, Duration::from_secs(60), "unless a test says otherwise");
+        let own = std::env::current_exe().expect("a path");
+        let jail = own.parent().and_then(Path::parent).expect("target/*/deps").join("hexward-jail");
+        assert!(jail.is_file(), "{} is missing: cargo build -p jail", jail.display());
+        let age_max = Duration::from_secs(1);
+        let stock = Arc::new(Stock { jailer: Jailer::Program(jail), age_max, shelf: Mutex::default() });
+        let prepared = || stock.with(|shelf| shelf.prepared.iter().map(|(_, control)| control.pid()).collect::<Vec<_>>());
+        let begun = std::time::Instant::now();
+        stock.refill();
+        until("a full stock", || prepared().len() == PREPARED_MAX).await;
+        let first = prepared();
+        let replaced = || prepared().len() == PREPARED_MAX && prepared().iter().all(|pid| !first.contains(pid));
+        until("other ones in their place", replaced).await;
+        assert!(begun.elapsed() >= age_max, "not before their time");
+        let is_gone = |pid: &Option<u32>| pid.is_none_or(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+        until("the end of the old ones", || first.iter().all(is_gone)).await;
     }
 }

@@ -1,5 +1,6 @@
 //! The life of one jailed sandbox: the plan goes out, the listeners come in, and its end is waited for.
 
+use crate::checking::Checks;
 use crate::driver::{Exit, Listeners};
 use crate::error::SandboxError;
 use crate::jailer::Jailer;
@@ -29,6 +30,12 @@ pub(crate) struct Control {
     guard: Guard,
     upper: Option<OwnedFd>,
     counters: Vec<OwnedFd>,
+}
+
+/// What may be asked of a sandbox while its agent runs.
+pub(crate) struct Questions {
+    pub(crate) usage: mpsc::Receiver<oneshot::Sender<Usage>>,
+    pub(crate) checks: Checks,
 }
 
 /// The supervisor, as far as it is known here.
@@ -70,6 +77,15 @@ impl Control {
         poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&now)) == Ok(0)
     }
 
+    /// Its process number, until it was waited for.
+    #[cfg(test)]
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match &self.guard {
+            Guard::Child(child) => child.id(),
+            Guard::Helpers { .. } => None,
+        }
+    }
+
     /// Hands it the plan, or a helper's the order, with the agent's streams.
     pub(crate) async fn begin(&self, asked: &impl Serialize, stdio: Vec<OwnedFd>) -> Result<(), SandboxError> {
         let mut asked = Outbox::new(asked, stdio)?;
@@ -89,7 +105,7 @@ impl Control {
             }
             Reply::Failed(failure) => Err(failure.into()),
             Reply::Exited(end) => Err(SandboxError::Ended(describe(&end))),
-            Reply::Usage(_) => Err(ControlError::Closed.into()),
+            Reply::Usage(_) | Reply::Checked(_) => Err(ControlError::Closed.into()),
         }
     }
 
@@ -108,7 +124,7 @@ impl Control {
         match self.reply().await? {
             Reply::Exited(end) => Ok(end),
             Reply::Failed(failure) => Err(failure.into()),
-            Reply::Ready(_) | Reply::Usage(_) => Err(ControlError::Closed.into()),
+            Reply::Ready(_) | Reply::Usage(_) | Reply::Checked(_) => Err(ControlError::Closed.into()),
         }
     }
 
@@ -135,7 +151,7 @@ impl Control {
         jailer: Jailer,
         stderr: pipe::Receiver,
         exit: watch::Sender<Option<Exit>>,
-        asked: mpsc::Receiver<oneshot::Sender<Usage>>,
+        asked: Questions,
         kill: CancellationToken,
         gone: CancellationToken,
     ) {
@@ -151,7 +167,8 @@ impl Control {
     }
 
     /// Answers until the agent has ended: why, and what it had used.
-    async fn attend(&mut self, mut asked: mpsc::Receiver<oneshot::Sender<Usage>>) -> (String, Usage) {
+    async fn attend(&mut self, asked: Questions) -> (String, Usage) {
+        let Questions { usage: mut asked, mut checks } = asked;
         // Answers come in the order of the questions.
         let mut waiting: VecDeque<oneshot::Sender<Usage>> = VecDeque::new();
         loop {
@@ -161,6 +178,7 @@ impl Control {
                         // Whoever does not wait any more needs no answer.
                         let _ = waiting.pop_front().map(|asker| asker.send(usage));
                     }
+                    Ok(Reply::Checked(checked)) => checks.answer(checked),
                     Ok(Reply::Exited(end)) => return (describe(&end), end.usage),
                     Ok(Reply::Failed(failure)) => return (failure.to_string(), Usage::default()),
                     Ok(Reply::Ready(_)) | Err(_) => return ("its supervisor is gone".to_owned(), Usage::default()),
@@ -171,6 +189,8 @@ impl Control {
                         waiting.push_back(asker);
                     }
                 }
+                // The same here: then nothing is answered.
+                Some(check) = checks.next() => drop(self.request(Request::Check(check)).await),
             }
         }
     }

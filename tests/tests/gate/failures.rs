@@ -133,6 +133,21 @@ async fn an_agent_at_rest_that_speaks_or_died_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_at_rest_that_keeps_its_gate_busy_is_replaced() {
+    let gate = TestGate::start(Setup { agent: Some(probe()), ..Setup::default() }).await;
+    let ada = Probe::new(gate.person().await).await;
+    // As many as the gate serves at once, and some that wait behind them.
+    let keep = json!({"do": "keep", "to": "198.18.0.10:80", "count": 150, "late": true});
+    for (orders, new) in [(json!([keep]), 1), (json!([]), 1), (json!([]), 0)] {
+        let before = gate.sandboxes_started();
+        ada.tell(&gate, orders).await;
+        assert_eq!(gate.sandboxes_started(), before + new);
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+    }
+    gate.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_is_kept_for_a_while_and_no_longer() {
     let mut setup = Setup { agent: Some(probe()), ..Setup::default() };
     setup.runs.idle = Duration::from_millis(600);

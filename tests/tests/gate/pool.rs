@@ -1,6 +1,6 @@
 //! Agents that are started before anybody needs them: whose they are, what they may learn, how they are handed over.
 
-use gate_tests::{Probe, Setup, TestGate, probe};
+use gate_tests::{Probe, Setup, TestGate, chatterer, eventually, logged, probe};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -85,6 +85,66 @@ async fn an_agent_that_dies_in_the_pool_is_replaced() {
     let events = ada.run(&conversation, "Create a tile called Aurora to the north-east", true).await;
     assert_eq!(events.last().unwrap()["outcome"], "finished", "a dead one is not handed over: {events:?}");
     until_ready(&gate, 1).await;
+    gate.finish().await;
+}
+
+/// Says something in a new conversation, and whether an agent that was there before took it.
+async fn taken_by_one_of(gate: &TestGate, before: &[String]) -> bool {
+    let ada = gate.person().await;
+    let conversation = ada.conversation().await;
+    let events = ada.run(&conversation, "Create a tile called Aurora to the north-east", true).await;
+    assert_eq!(events.last().unwrap()["outcome"], "finished", "{events:?}");
+    let claimed = gate.database.claimed().await;
+    before.contains(claimed.last().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_too_old_is_not_handed_over() {
+    assert_eq!(runs::Keeping::default().age_max, Duration::from_secs(600), "ten minutes, unless a test says otherwise");
+    let mut setup = with_a_pool(1, None);
+    setup.runs.keeping.age_max = Duration::from_millis(1);
+    let gate = TestGate::start(setup).await;
+    until_ready(&gate, 1).await;
+    let before = gate.sandbox_ids();
+    assert!(!taken_by_one_of(&gate, &before).await);
+    gate.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_spoke_before_anybody_did_is_not_handed_over() {
+    let gate = TestGate::start(with_a_pool(1, Some(chatterer()))).await;
+    until_ready(&gate, 1).await;
+    let before = gate.sandbox_ids();
+    assert!(!taken_by_one_of(&gate, &before).await);
+    gate.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_network_can_t_be_checked_is_not_handed_over() {
+    let gate = TestGate::start(with_a_pool(1, None)).await;
+    until_ready(&gate, 1).await;
+    let before = gate.sandbox_ids();
+    let frozen = gate.freeze_newest_guard();
+    assert!(!taken_by_one_of(&gate, &before).await, "it took another one, and did not wait for the end of this one");
+    let warning = before.iter().any(|id| {
+        logged(&format!(
+            "failed its check, so the agent is replaced; if that repeats, stop the gateway and find out why sandbox={id}"
+        ))
+    });
+    assert!(warning, "the log says so");
+    drop(frozen);
+    gate.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_memory_is_short_nobody_rests() {
+    let mut setup = with_a_pool(1, Some(probe()));
+    setup.runs.keeping.memory_bytes_left_min = u64::MAX;
+    let gate = TestGate::start(setup).await;
+    let ada = Probe::new(gate.person().await).await;
+    ada.tell(&gate, json!([])).await;
+    assert_eq!(gate.sandboxes_started(), 1, "none is started ahead of need");
+    eventually("the agent at rest is gone", Duration::from_secs(30), async || gate.sandboxes_alive() == 0).await;
     gate.finish().await;
 }
 

@@ -95,6 +95,7 @@ fn config(installed: &Installed, fake: &Fake, key: String, state_dir: PathBuf) -
             idle: RUN_WAIT,
             idle_agents_max: 1,
             warm_agents_max: 0,
+            keeping: runs::Keeping::default(),
             tell_base_url: true,
             limits: AgentLimits::default(),
             danger_accept_downgrades: true,

@@ -195,7 +195,9 @@ impl Sandbox {
     pub fn end(&mut self) -> End {
         match self.jail.wait_reply(TIMEOUT).expect("the jail says how it ended") {
             Reply::Exited(end) => end,
-            other @ (Reply::Ready(_) | Reply::Failed(_) | Reply::Usage(_)) => panic!("{other:?} in place of the end"),
+            other @ (Reply::Ready(_) | Reply::Failed(_) | Reply::Usage(_) | Reply::Checked(_)) => {
+                panic!("{other:?} in place of the end")
+            }
         }
     }
 
@@ -204,7 +206,9 @@ impl Sandbox {
         self.jail.request(Request::Usage).expect("the jail can be asked");
         match self.jail.wait_reply(TIMEOUT).expect("the jail answers") {
             Reply::Usage(usage) => usage,
-            other @ (Reply::Ready(_) | Reply::Failed(_) | Reply::Exited(_)) => panic!("{other:?} in place of the usage"),
+            other @ (Reply::Ready(_) | Reply::Failed(_) | Reply::Exited(_) | Reply::Checked(_)) => {
+                panic!("{other:?} in place of the usage")
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use super::request::{self, To, Way};
 use super::{connection, exchange};
 use crate::answer::{self, Body};
 use crate::context::RunContext;
+use crate::selfcheck::DENIED_HOST;
 use crate::traffic::Connected;
 use crate::{Gate, Proxy, messages, tools};
 use http::{Request, Response};
@@ -117,6 +118,9 @@ impl Door {
     /// Without a run: an agent that starts is told which tools there are, everything else is refused.
     async fn answer_unbound(&self, destination: Destination, request: Request<Incoming>) -> Response<Body> {
         let wanted = request.uri().path().to_owned();
+        if let (Destination::Model, Some(answer)) = (destination, self.gate.check().and_then(|check| check.answer(&wanted))) {
+            return Response::new(answer::full(answer));
+        }
         if let (Destination::Tools, Some(discovery)) = (destination, self.gate.discovery())
             && let Some(answer) = discovery.answer(request).await
         {
@@ -137,6 +141,8 @@ impl Door {
         } else if self.gate.discovery().is_some() {
             // An agent that starts asks the model's name for a sign of life.
             tracing::debug!(sandbox = %self.gate.sandbox, code = %denial.code, wanted = denial.wanted, "refused while an agent starts");
+        } else if self.gate.check().is_some() && denial.wanted == DENIED_HOST {
+            // Asked for by ourselves.
         } else if self.gate.log_unbound() {
             tracing::warn!(sandbox = %self.gate.sandbox, code = %denial.code, wanted = denial.wanted, "refused while no run is bound");
         }

@@ -59,7 +59,7 @@ struct Credential {
 
 /// The hosts of one gateway. All its apps share them.
 pub struct Hosts {
-    pub(super) rules: EgressRules,
+    pub(crate) rules: EgressRules,
     credentials: HashMap<String, Credential>,
     pub(super) tls: Arc<ClientConfig>,
 }

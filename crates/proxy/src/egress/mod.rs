@@ -94,10 +94,13 @@ pub async fn serve_sandbox(
 async fn write_down(door: &Door, refused_ports: &RefusedPorts) {
     let sandbox = door.gate.sandbox;
     match refused_ports.read() {
-        Ok(refused) if refused != Refused::default() => {
-            door.proxy.record(AuditEvent::PortsRefused { sandbox, tcp: refused.tcp, udp: refused.udp }).await;
+        Ok(refused) => {
+            // What our own checks tried is no wish of the sandbox's.
+            let (tcp, udp) = (refused.tcp.saturating_sub(door.gate.checks().into()), refused.udp);
+            if (tcp, udp) != (0, 0) {
+                door.proxy.record(AuditEvent::PortsRefused { sandbox, tcp, udp }).await;
+            }
         }
-        Ok(_) => {}
         Err(error) => tracing::warn!(%sandbox, %error, "a sandbox's counters could not be read"),
     }
 }

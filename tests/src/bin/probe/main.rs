@@ -94,6 +94,7 @@ fn carry_out(order: &Value) -> Value {
         "resolve" => network::resolve(order),
         "connect" => network::connect(order),
         "udp" => network::udp(order),
+        "keep" => network::keep(order),
         "ask" => ask(order),
         "tool" => tool(order),
         "sleep" => {

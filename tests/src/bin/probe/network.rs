@@ -31,6 +31,15 @@ fn timed(work: impl FnOnce() -> std::io::Result<Value>) -> Value {
     result
 }
 
+/// `{"to": "host:port", "count": N}`: so many connections that are never closed and never say anything.
+pub fn keep(order: &Value) -> Value {
+    static HELD: std::sync::Mutex<Vec<TcpStream>> = std::sync::Mutex::new(Vec::new());
+    let count = order["count"].as_u64().unwrap();
+    let mut held = HELD.lock().unwrap();
+    held.extend((0..count).map_while(|_| dial(order).ok()));
+    json!({"held": held.len()})
+}
+
 /// `{"to": "host:port", "host"?, "method"?, "path"?, "headers"?: [[name, value]], "body"?}`
 pub fn http(order: &Value) -> Value {
     timed(|| exchange(dial(order)?, order))
