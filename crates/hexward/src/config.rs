@@ -227,6 +227,12 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     }
     environment.refuse_unsupported(&mut faults);
     let public_url = environment.public_url(&mut faults);
+    if mode == Mode::Direct && public_url.as_deref().is_some_and(|origin| !environment::is_loopback(origin)) {
+        faults.add(
+            "USE_SANDBOX",
+            "can't be false behind a proxy, and HEXFRAME_API_BASE_URL is not an address of this machine alone",
+        );
+    }
     let production = file.deployment == Deployment::Production || environment.says_production();
     let egress = egress::read(&file.egress, environment, production, &mut faults);
     let apps = apps::read(&file.apps, environment, mode, &mut faults);

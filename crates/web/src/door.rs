@@ -1,14 +1,25 @@
 //! What every request must pass: a Host that is ours (a foreign page can't rebind a name to us), and for everything but
 //! pages and their files, an origin that is ours.
 
-use crate::Shared;
 use crate::answer::Refusal;
+use crate::{Shared, forwarded};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
 pub(crate) async fn check(State(web): State<Shared>, request: Request, next: Next) -> Result<Response, Refusal> {
+    if !web.runs.driver().confines()
+        && let Some(header) = forwarded::trace_of_a_proxy(request.headers())
+    {
+        web.warn_of_proxy(header);
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "direct.forwarded",
+            "This server runs in direct mode, for development on its own machine, and this request came through a proxy. Remove \
+             the proxy, or have the operator remove USE_SANDBOX=false.",
+        ));
+    }
     // A load balancer probes by address; the answer tells nothing.
     if request.uri().path() == "/healthz" {
         return Ok(next.run(request).await);

@@ -9,6 +9,7 @@ mod assets;
 mod body;
 mod conversations;
 mod door;
+mod forwarded;
 mod run_events;
 mod serve;
 mod session;
@@ -23,7 +24,7 @@ use axum::routing::{get, post};
 use policy::Clock;
 use runs::Runs;
 use secrecy::SecretString;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use store::Store;
 use streams::Streams;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +67,19 @@ struct Web {
     settings: PageSettings,
     streams: Streams,
     stop: CancellationToken,
+    warned_of_proxy: Once,
+}
+
+impl Web {
+    /// Once is enough: every request of that proxy is refused and told why.
+    fn warn_of_proxy(&self, header: &str) {
+        self.warned_of_proxy.call_once(|| {
+            tracing::warn!(
+                header,
+                "a request came through a proxy in direct mode, and all such are refused: agents are not confined here"
+            );
+        });
+    }
 }
 
 type Shared = Arc<Web>;

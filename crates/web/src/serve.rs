@@ -8,7 +8,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -27,7 +27,8 @@ const DRAIN_WAIT: Duration = Duration::from_secs(5);
 /// An I/O error of the listener itself.
 pub async fn serve(listener: TcpListener, parts: WebParts, stop: CancellationToken) -> std::io::Result<()> {
     let WebParts { store, clock, runs, settings } = parts;
-    let router = router(Arc::new(Web { store, clock, runs, settings, streams: Streams::default(), stop: stop.clone() }));
+    let (streams, warned_of_proxy) = (Streams::default(), Once::new());
+    let router = router(Arc::new(Web { store, clock, runs, settings, streams, stop: stop.clone(), warned_of_proxy }));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     loop {

@@ -1,6 +1,6 @@
 //! What breaks: the agent, the sandbox, the database. Each with a clear word, nothing lost and nothing left.
 
-use gate_tests::{Postgres, Probe, Setup, TestGate, eventually, probe};
+use gate_tests::{Postgres, Probe, Setup, TestGate, eventually, exchange, probe, request};
 use sandbox::Mode;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
@@ -261,6 +261,32 @@ async fn direct_mode_works_and_says_what_it_is() {
     assert_eq!(end(&events).0, "finished", "{events:?}");
     assert_eq!(ada.tiles().await, ["Aurora"]);
     gate.finish().await;
+}
+
+/// Who put a proxy in front has let in others than the developer.
+#[tokio::test(flavor = "multi_thread")]
+async fn direct_mode_answers_nobody_behind_a_proxy() {
+    for mode in [Mode::Direct, Mode::Native] {
+        let gate = TestGate::start(Setup { mode, agent: Some(probe()), ..Setup::default() }).await;
+        for path in ["/", "/healthz", "/api/session"] {
+            for header in ["x-forwarded-for", "Forwarded", "Via", "X-Real-IP", "CF-Connecting-IP"] {
+                let answer = exchange(gate.address, request("GET", path, &[(header, "192.0.2.7")], "")).await;
+                match mode {
+                    Mode::Native => assert_eq!(answer.status, 200, "{path} with {header}"),
+                    Mode::Direct => {
+                        assert_eq!(
+                            (answer.status, answer.json()["error"]["code"].as_str()),
+                            (403, Some("direct.forwarded")),
+                            "{header}"
+                        );
+                    }
+                }
+            }
+            assert_eq!(exchange(gate.address, request("GET", path, &[], "")).await.status, 200, "{path}");
+        }
+        gate.finish().await;
+    }
+    assert!(gate_tests::logged("a request came through a proxy in direct mode"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

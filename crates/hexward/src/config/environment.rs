@@ -122,3 +122,13 @@ impl Environment {
         }
     }
 }
+
+/// Whether an origin can be of this machine only.
+pub fn is_loopback(origin: &str) -> bool {
+    url::Url::parse(origin).is_ok_and(|url| match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    })
+}

@@ -105,6 +105,11 @@ fn direct_mode_is_for_development_on_loopback() {
     assert!(fault("deployment = \"production\"", &[("USE_SANDBOX", "false")]).contains("production"));
     assert!(fault("", &[("USE_SANDBOX", "false"), ("NODE_ENV", "production")]).contains("production"));
     assert!(fault("[listen]\npeople = \"0.0.0.0:80\"", &[("USE_SANDBOX", "0")]).contains("loopback"));
+    let under = |origin| loaded("", &[("USE_SANDBOX", "false"), ("HEXFRAME_API_BASE_URL", origin)]);
+    assert!(under("https://map.example.org").err().expect("refused").to_string().contains("behind a proxy"));
+    assert!(
+        under("http://localhost:7410").is_ok() && under("http://127.0.0.1").is_ok() && under("http://127.0.0.1.example").is_err()
+    );
 }
 
 #[test]
