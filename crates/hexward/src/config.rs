@@ -239,30 +239,11 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     if !apps::is_there(&apps, &file.page.app) {
         faults.add("page.app", "is not the id of an app; name its folder under [[apps]]");
     }
-    let run_budget = dollars("budget.run_usd", file.budget.run_usd, &mut faults);
     let day_limit = dollars("budget.day_usd", file.budget.day_usd, &mut faults);
-    let limits = &file.runs;
-    for (name, is_zero) in [
-        ("runs.wall_clock_secs", limits.wall_clock_secs == 0),
-        ("runs.concurrent_max", limits.concurrent_max == 0 || limits.concurrent_max > CONCURRENT_MAX),
-        ("gateway.name", file.gateway.name.len() > 64),
-    ] {
-        if is_zero {
-            faults.add(name, "must not be 0, above 10,000, or longer than 64 characters");
-        }
+    if file.gateway.name.len() > 64 {
+        faults.add("gateway.name", "must not be longer than 64 characters");
     }
-    let runs = RunSettings {
-        run_budget,
-        wall_clock: Duration::from_secs(limits.wall_clock_secs),
-        concurrent_max: limits.concurrent_max,
-        idle: Duration::from_secs(limits.idle_secs),
-        idle_agents_max: limits.idle_agents_max,
-        warm_agents_max: limits.warm_agents_max,
-        keeping: Keeping::default(),
-        danger_accept_downgrades: !production,
-        tell_base_url: file.agent.base_url.unwrap_or(true),
-        limits: limits::read(&file.limits, &mut faults),
-    };
+    let runs = run_settings(&file, production, &mut faults);
     let (Some(api_key), Some(auth_secret), true) = (api_key, auth_secret, faults.is_empty()) else { return Err(faults) };
     Ok(Config {
         gateway: file.gateway.name,
@@ -286,6 +267,28 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         runtime_path: file.agent.runtime.unwrap_or(defaults.runtime_path),
         public_url,
     })
+}
+
+fn run_settings(file: &File, production: bool, faults: &mut Faults) -> RunSettings {
+    let runs = &file.runs;
+    if runs.wall_clock_secs == 0 {
+        faults.add("runs.wall_clock_secs", "must not be 0");
+    }
+    if !(1..=CONCURRENT_MAX).contains(&runs.concurrent_max) {
+        faults.add("runs.concurrent_max", &format!("must be between 1 and {CONCURRENT_MAX}"));
+    }
+    RunSettings {
+        run_budget: dollars("budget.run_usd", file.budget.run_usd, faults),
+        wall_clock: Duration::from_secs(runs.wall_clock_secs),
+        concurrent_max: runs.concurrent_max,
+        idle: Duration::from_secs(runs.idle_secs),
+        idle_agents_max: runs.idle_agents_max,
+        warm_agents_max: runs.warm_agents_max,
+        keeping: Keeping::default(),
+        danger_accept_downgrades: !production,
+        tell_base_url: file.agent.base_url.unwrap_or(true),
+        limits: limits::read(&file.limits, faults),
+    }
 }
 
 fn is_database(url: &SecretString) -> bool {

@@ -15,7 +15,7 @@ use rustix::net::{
     recvmsg, sendmsg, socketpair,
 };
 
-use crate::wire::{ControlError, HelperWord};
+use crate::wire::ControlError;
 
 /// Reading templates and removing what a former life left takes far less.
 const START_WAIT: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
@@ -24,6 +24,32 @@ const END_WAIT: Duration = Duration::from_secs(10);
 const END_STEP: Duration = Duration::from_millis(2);
 /// A helper only forks between two messages.
 const ASK_WAIT: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+
+/// What is said between a gateway without power and its helper (`hexward-jail serve`), on a socket that keeps boundaries:
+/// one byte, and from the gateway one stream socket along with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum HelperWord {
+    /// From the helper, once, without a descriptor: it has its templates, and the sockets may come.
+    Ready = b'r',
+    /// A sandbox, with this control socket, on which an [`Order`](crate::Order) takes the place of the plan.
+    Sandbox = b's',
+    /// Removal of what killed supervisors left; the socket is closed when it is over.
+    Sweep = b'w',
+}
+
+impl HelperWord {
+    /// What a byte means.
+    #[must_use]
+    pub const fn of(byte: u8) -> Option<Self> {
+        match byte {
+            b'r' => Some(Self::Ready),
+            b's' => Some(Self::Sandbox),
+            b'w' => Some(Self::Sweep),
+            _ => None,
+        }
+    }
+}
 
 /// A privileged helper under way. Dropping it ends it, once every sandbox that it made is
 /// gone, and waits for that, for a while.

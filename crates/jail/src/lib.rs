@@ -19,10 +19,10 @@ mod plan;
 mod wire;
 
 pub use client::{AgentStdio, Jail, Listeners, Prepared, command, control_pair, sweep_command};
-pub use helping::Helper;
+pub use helping::{Helper, HelperWord};
 pub use order::{Order, Slot, Template};
 pub use plan::{Calls, HOST_UID_FIRST, HOST_UIDS, Isolation, Limits, Mount, Plan, PlanFault};
 pub use wire::{
-    CHECK_HOST_DENIED, CHECK_HOST_OWN, Check, Checked, ControlError, End, FRAME_BYTES_MAX, Failure, Filled, HelperWord, Inbox,
-    Outbox, Ready, Reply, Request, Step, Usage,
+    CHECK_HOST_DENIED, CHECK_HOST_OWN, Check, Checked, ControlError, End, FRAME_BYTES_MAX, Failure, Filled, Inbox, Outbox, Ready,
+    Reply, Request, Step, Usage,
 };

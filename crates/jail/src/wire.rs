@@ -27,32 +27,6 @@ const FDS_MAX: usize = 32;
 
 const LENGTH_BYTES: usize = 4;
 
-/// What is said between a gateway without power and its helper (`hexward-jail serve`), on a socket that keeps boundaries:
-/// one byte, and from the gateway one stream socket along with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum HelperWord {
-    /// From the helper, once, without a descriptor: it has its templates, and the sockets may come.
-    Ready = b'r',
-    /// A sandbox, with this control socket, on which an [`Order`](crate::Order) takes the place of the plan.
-    Sandbox = b's',
-    /// Removal of what killed supervisors left; the socket is closed when it is over.
-    Sweep = b'w',
-}
-
-impl HelperWord {
-    /// What a byte means.
-    #[must_use]
-    pub const fn of(byte: u8) -> Option<Self> {
-        match byte {
-            b'r' => Some(Self::Ready),
-            b's' => Some(Self::Sandbox),
-            b'w' => Some(Self::Sweep),
-            _ => None,
-        }
-    }
-}
-
 /// From the gateway, after the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
