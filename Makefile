@@ -4,7 +4,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 REAL ?= 0
 ARGS ?=
 
-.PHONY: help demo test test-e2e redteam bench soak setup setup-test ui build fmt lint clean
+.PHONY: help demo test test-e2e redteam bench soak kernels setup setup-test ui build fmt lint clean
 
 help:
 	@echo "make demo          set up, build and start everything on this machine, with a scripted model"
@@ -13,6 +13,7 @@ help:
 	@echo "make redteam       attack a sandbox of this machine in every way we know, and say what held"
 	@echo "make bench         measure; the table goes to target/bench"
 	@echo "make soak          10,000 sandboxes made, killed and ended; fails if anything is left of them"
+	@echo "make kernels       the sandbox's tests on Debian's kernel with control groups of version 2, in an emulated machine"
 	@echo "make setup | ui | build | fmt | lint | test-e2e | clean"
 
 demo: build
@@ -58,6 +59,10 @@ bench: setup ui
 soak: setup ui
 	@cargo build --release --locked -p hexward -p jail -p bench
 	@exec target/release/bench soak
+
+# Optional: what CI's own kernel does not show.
+kernels:
+	@scripts/kernels.sh
 
 fmt:
 	@cargo fmt --all

@@ -2,7 +2,7 @@
 # Brings a Debian-like machine with Rust to where Hexward can be built and run. Does only what is missing, so it is quick
 # when nothing is.
 #
-#   scripts/setup.sh [demo|test|bench|peers]
+#   scripts/setup.sh [demo|test|bench|peers|kernels]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 topic=setup
@@ -37,16 +37,24 @@ collect() {
             need curl command -v curl
             need procps test -x /bin/kill
             ;;
-        bench)
-            need bubblewrap command -v bwrap
-            ;;
-        peers)
+        bench | peers)
             need bubblewrap command -v bwrap
             need socat command -v socat
             need ripgrep command -v rg
             ;;
-        *) die "scripts/setup.sh demo|test|bench|peers, not '$goal'" ;;
+        kernels)
+            need qemu-system-x86 command -v qemu-system-x86_64
+            need busybox-static command -v busybox
+            need binutils command -v strip
+            ;;
+        *) die "scripts/setup.sh demo|test|bench|peers|kernels, not '$goal'" ;;
     esac
+}
+
+# update_list [SUDO...]
+update_list() {
+    say "updating the list of Debian packages ..."
+    "$@" env DEBIAN_FRONTEND=noninteractive apt-get update -q </dev/null >/dev/null
 }
 
 install_packages() {
@@ -57,8 +65,7 @@ install_packages() {
     fi
     command -v apt-get >/dev/null || die "this is not a Debian-like system. Install the equivalents of: ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    say "updating the list of Debian packages ..."
-    "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q </dev/null >/dev/null || say "the list could not be updated; trying with the old one"
+    update_list "${run[@]}" || say "the list could not be updated; trying with the old one"
     for package in "${missing[@]}"; do
         say "installing $package ..."
         "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$package" </dev/null >"$log" 2>&1 || {
@@ -103,15 +110,21 @@ install_sdk() {
     echo "$stamp" >"$tools/sdk/stamp"
 }
 
-# Anthropic's sandbox-runtime, to be attacked beside our own sandbox. The newest version for Node.js 20.
-srt_version=0.0.78
+download_nginx() (cd "$1" && apt-get download -q nginx </dev/null >/dev/null 2>&1)
 
+# Anthropic's sandbox-runtime, to be attacked and measured beside our own sandbox: exactly the packages whose digests stand in a
+# lock file, and none of their scripts. The newest version for Node.js 20.
 install_srt() {
-    local package="$tools/tools/srt/node_modules/@anthropic-ai/sandbox-runtime"
-    if [ -f "$package/package.json" ] && grep -q "\"version\": \"$srt_version\"" "$package/package.json"; then return; fi
-    say "installing sandbox-runtime $srt_version into $tools/tools/srt ..."
-    mkdir -p "$tools/tools/srt"
-    npm_install "$tools/tools/srt" "@anthropic-ai/sandbox-runtime@$srt_version" || die "npm could not install sandbox-runtime"
+    local into=$tools/tools/srt
+    if cmp -s bench/srt/package-lock.json "$into/package-lock.json" && [ -d "$into/node_modules" ]; then return; fi
+    say "installing sandbox-runtime into $into ..."
+    rm -rf "$into"
+    mkdir -p "$into"
+    cp bench/srt/package.json bench/srt/package-lock.json "$into/"
+    npm ci --prefix "$into" --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >/dev/null || {
+        rm -rf "$into"
+        return 1
+    }
 }
 
 # The benchmark's peer is only unpacked: installed, it would start as a service on every address of this machine.
@@ -119,7 +132,8 @@ unpack_nginx() {
     if command -v nginx >/dev/null || [ -x "$tools/tools/nginx/usr/sbin/nginx" ]; then return; fi
     local into
     into=$(mktemp -d)
-    if (cd "$into" && apt-get download -q nginx </dev/null >/dev/null 2>&1 && dpkg -x nginx_*.deb unpacked); then
+    # A new machine has no list of packages yet.
+    if { download_nginx "$into" || { update_list && download_nginx "$into"; }; } && (cd "$into" && dpkg -x nginx_*.deb unpacked); then
         mkdir -p "$tools/tools"
         rm -rf "$tools/tools/nginx"
         mv "$into/unpacked" "$tools/tools/nginx"
@@ -136,6 +150,11 @@ log=$tools/setup.log
 if [ ${#missing[@]} -gt 0 ]; then install_packages; fi
 install_rust_tools
 install_node
-if [ "$goal" = test ]; then install_sdk; fi
-if [ "$goal" = bench ]; then unpack_nginx; fi
-if [ "$goal" = peers ]; then install_srt; fi
+case "$goal" in
+    test) install_sdk ;;
+    bench)
+        unpack_nginx
+        install_srt || say "sandbox-runtime could not be installed; the benchmark goes without it and says so"
+        ;;
+    peers) install_srt || die "npm could not install sandbox-runtime" ;;
+esac

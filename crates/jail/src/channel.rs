@@ -41,10 +41,14 @@ impl Channel {
     /// The next message; `None` when the other side has closed.
     pub fn recv<T: DeserializeOwned>(&self) -> Result<Option<T>, Failure> {
         let mut buffer = [0; MESSAGE_BYTES_MAX];
+        let mut ended = false;
         loop {
             match recv(&self.0, &mut buffer[..], RecvFlags::empty()) {
                 // A reset says that the other side closed without reading everything; what it said before comes next.
                 Err(Errno::INTR | Errno::CONNRESET) => {}
+                // The kernel looks for a message and then for the end, without a lock around both: one that was sent and
+                // followed by the end in between is still there. Unheard, a failure to execute would pass for an execution.
+                Ok((_, 0)) if !ended => ended = true,
                 Ok((_, 0)) => return Ok(None),
                 Ok((_, count)) => {
                     let bytes = buffer.get(..count).ok_or_else(|| failure(Step::Supervise, "message too long"))?;

@@ -15,7 +15,11 @@ fn refusal(stage: &Stage, who: As, spoil: impl Fn(&mut Plan)) -> Failure {
     let mut wanted = plan(stage, &["exit", "0"]);
     spoil(&mut wanted);
     let failure = match try_start(stage, who, &wanted) {
-        Ok(_) => panic!("{who:?}: it runs"),
+        Ok(mut sandbox) => {
+            let end = sandbox.end();
+            let said = std::io::read_to_string(&mut sandbox.stderr).unwrap_or_default();
+            panic!("{who:?}: {:?} in {} runs, ends with {end:?} and says {said:?}", wanted.argv, wanted.cwd.display())
+        }
         Err(failure) => failure,
     };
     common::eventually("no group without its supervisor", || common::orphaned_groups().is_empty());

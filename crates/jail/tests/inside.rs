@@ -144,7 +144,9 @@ fn every_attack_is_refused() {
     let stage = Stage::new();
     for who in everyone() {
         let sandbox = start(&stage, *who, &plan(&stage, &["attack"]));
-        assert_eq!(sandbox.ready.downgrades.iter().filter(|text| text.contains("namespace")).count(), 0);
+        // An older kernel's Landlock leaves to namespaces what a newer one rules too.
+        let about_namespaces = |text: &&String| text.contains("namespace") && !text.starts_with("Landlock ");
+        assert_eq!(sandbox.ready.downgrades.iter().find(about_namespaces), None);
         let answer = sandbox.answer();
         let part = |name: &str| answer.get(name).cloned().unwrap_or_default();
         assert_odd_ways_are_barred(*who, &part("sockets"), &part("calls"));

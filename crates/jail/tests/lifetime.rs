@@ -89,7 +89,7 @@ fn a_killed_supervisor_leaves_nothing_running() {
         kill_supervisor(&sandbox);
         eventually("no process", || traces.processes().is_empty());
         drop(sandbox);
-        sweep(&stage, *who);
+        sweep(&stage, *who, &traces);
         assert_eq!(traces.left(), Vec::<String>::new(), "{who:?}");
     }
 }
@@ -103,7 +103,7 @@ fn a_sweep_thaws_orphans_and_leaves_the_living() {
         freeze(&orphan);
         kill_supervisor(&orphan);
         drop(orphan);
-        sweep(&stage, *who);
+        sweep(&stage, *who, &traces);
         eventually("nothing of the orphan", || traces.left().is_empty());
         assert_eq!(living_traces.processes().len(), 3, "{who:?}");
         assert!(living.ready.cgroups.iter().all(|folder| folder.exists()));
@@ -115,10 +115,12 @@ fn kill_supervisor(sandbox: &Sandbox) {
     kill_process(supervisor.expect("a process number"), Signal::KILL).expect("killed");
 }
 
-/// Removes orphans, as a gateway does when it starts. Without control groups there is nothing to do.
-fn sweep(stage: &Stage, who: As) {
-    if who == As::Root {
-        let output = common::run(jail::sweep_command(&stage.folder.join("hexward-jail")));
+/// Removes orphans, as a gateway of the same user does when it starts. Without control groups there is nothing to do.
+fn sweep(stage: &Stage, who: As, orphan: &Traces) {
+    if !orphan.cgroups().is_empty() {
+        let mut command = jail::sweep_command(&stage.folder.join("hexward-jail"));
+        common::as_user(&mut command, who);
+        let output = common::run(command);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }

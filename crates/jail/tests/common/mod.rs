@@ -139,13 +139,18 @@ pub fn try_start(stage: &Stage, who: As, plan: &Plan) -> Result<Sandbox, Failure
     launch(stage, who, plan, &[])
 }
 
+/// Lets a program be run by the ordinary user whom [`As::User`] means.
+pub fn as_user(command: &mut Command, who: As) {
+    if who == As::User && tests_run_as_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+}
+
 /// A sandbox that has no plan yet.
 pub fn prepare(stage: &Stage, who: As) -> Prepared {
     let (control, theirs) = jail::control_pair().expect("a socket pair");
     let mut command = jail::command(&stage.folder.join("hexward-jail"), theirs);
-    if who == As::User && tests_run_as_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
+    as_user(&mut command, who);
     let _no_copies = FORKS.read();
     Prepared::start(command, control).expect("the program starts")
 }
@@ -163,9 +168,7 @@ pub fn launch(stage: &Stage, who: As, plan: &Plan, launcher: &[&str]) -> Result<
     let mut words = before.iter().map(Path::new).chain([program.as_path()]);
     let mut command = jail::command(words.next().expect("at least the program"), theirs);
     command.args(words);
-    if who == As::User && tests_run_as_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
+    as_user(&mut command, who);
     let started = {
         let _no_copies = FORKS.read();
         Jail::start(command, control, plan, stdio)
