@@ -7,7 +7,7 @@ use crate::places::Places;
 use crate::report::Report;
 use crate::sandboxes::first_byte;
 use crate::statistics::percentile;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use policy::{SandboxId, Scheme};
 use proxy::egress::{Hosts, Listeners, SandboxCa, serve_sandbox};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -109,7 +109,8 @@ async fn start(places: &Places) -> Result<Setting> {
         })
         .await?;
     let network = File::open(format!("/proc/{}/ns/net", sandbox.init_pid))?;
-    let sandbox::Listeners { http, tls, dns_udp, dns_tcp, extra } = sandbox.listeners;
+    let sandbox::Network::Captured(listeners) = sandbox.network else { bail!("the sandbox has no network of its own") };
+    let sandbox::Listeners { http, tls, dns_udp, dns_tcp, extra } = listeners;
     let listeners = Listeners { http, tls, dns_udp, dns_tcp, extra, refused_ports: None };
     tokio::spawn(serve_sandbox(proxy, gate, Arc::new(ca), listeners, CancellationToken::new()));
     let (host, sandbox_client) = (client(cert.der().clone())?, client(sandbox_root)?);

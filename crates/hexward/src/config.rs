@@ -227,12 +227,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     }
     environment.refuse_unsupported(&mut faults);
     let public_url = environment.public_url(&mut faults);
-    if mode == Mode::Direct && public_url.as_deref().is_some_and(|origin| !environment::is_loopback(origin)) {
-        faults.add(
-            "USE_SANDBOX",
-            "can't be false behind a proxy, and HEXFRAME_API_BASE_URL is not an address of this machine alone",
-        );
-    }
+    refuse_proxy(mode, public_url.as_deref(), &mut faults);
     let production = file.deployment == Deployment::Production || environment.says_production();
     let egress = egress::read(&file.egress, environment, production, &mut faults);
     let apps = apps::read(&file.apps, environment, mode, &mut faults);
@@ -311,6 +306,16 @@ fn mode(file: &File, environment: &Environment, faults: &mut Faults) -> Mode {
         faults.add("USE_SANDBOX", "can't be false while listen.people is not a loopback address");
     }
     Mode::Direct
+}
+
+/// Who has another machine's address lets others in.
+fn refuse_proxy(mode: Mode, public_url: Option<&str>, faults: &mut Faults) {
+    if mode == Mode::Direct && public_url.is_some_and(|origin| !environment::is_loopback(origin)) {
+        faults.add(
+            "USE_SANDBOX",
+            "can't be false behind a proxy, and HEXFRAME_API_BASE_URL is not an address of this machine alone",
+        );
+    }
 }
 
 fn callers(file: &File, environment: &Environment, faults: &mut Faults) -> Option<(SocketAddr, CallerSecret)> {

@@ -159,6 +159,7 @@ impl Unverified {
 pub fn unverified(config: &Config) -> Result<Unverified> {
     let (agent, jail) = (config.agent_path.clone(), config.jail_path.clone());
     let paths = JailedPaths { agent, jail, scratch: config.state_dir.join("scratch") };
+    let reaching = config.egress.rules.clone();
     let Some(candidate) = Installed::of(&config.agent_path)? else {
         let path = config.agent_path.display();
         if config.production && config.agent_path.exists() {
@@ -169,12 +170,13 @@ pub fn unverified(config: &Config) -> Result<Unverified> {
         }
         // For development: an executable that somebody put elsewhere, with the host's own libraries.
         tracing::warn!("{path} was not installed by `hexward agent install`: nothing checks that it is what it was");
-        let driver = apps::with_runtimes(JailedDriver::new(config.mode, paths, Profile::agent()?), config)?;
+        let driver = JailedDriver::new(config.mode, paths, Profile::agent()?).reaching(reaching);
+        let driver = apps::with_runtimes(driver, config)?;
         return Ok(Unverified { driver, candidate: None });
     };
     let profile = Profile::agent_in(&candidate.image())
         .context("the installed agent does not fit this gateway: run `hexward agent install`")?;
-    let driver = JailedDriver::new(config.mode, paths, profile).sealed(candidate.seal());
+    let driver = JailedDriver::new(config.mode, paths, profile).sealed(candidate.seal()).reaching(reaching);
     Ok(Unverified { driver: apps::with_runtimes(driver, config)?, candidate: Some(candidate) })
 }
 

@@ -25,8 +25,8 @@ pub use audit::AuditEvent;
 pub use canonical::{canonical_digest, digest_bytes};
 pub use denial::{Denial, DenialCode, Fault};
 pub use egress::{
-    AddressFault, CredentialSlot, Destination, EgressRequest, EgressRule, EgressRules, HostName, HostNameError, PathPattern,
-    RuleError, Scheme, classify, is_plain_path, vet_address,
+    AddressFault, CredentialSlot, Destination, EgressRequest, EgressRule, EgressRules, Endpoint, HostName, HostNameError,
+    PathPattern, RuleError, Scheme, classify, is_plain_path, vet_address,
 };
 pub use ids::{CallId, ConversationId, IdError, RunId, SandboxId, UserId};
 pub use manifest::{AgentManifest, Manifest, ManifestError, McpManifest, McpServer, RuntimeKind, ToolEffect, ToolRule};

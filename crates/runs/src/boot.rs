@@ -2,10 +2,11 @@
 
 use crate::Parts;
 use crate::agents::{Agent, Kind};
+use futures_util::FutureExt;
 use policy::SandboxId;
-use proxy::egress::{RefusedPorts, SandboxCa, serve_sandbox};
+use proxy::egress::{HookedListener, RefusedPorts, SandboxCa, serve_hooked, serve_sandbox};
 use proxy::{App, Gate};
-use sandbox::{Claude, ClaudeOptions, PastMessage, SandboxError, Usage};
+use sandbox::{Claude, ClaudeOptions, Network, PastMessage, SandboxError, Usage};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -51,14 +52,17 @@ pub(crate) async fn start(parts: &Parts, options: &ClaudeOptions, bind: impl FnO
     tracing::info!(sandbox = %id, setup_us = sandbox.setup_us, "sandbox ready");
     let gate = Arc::new(Gate::bounded(id, parts.settings.limits.traffic));
     bind(&gate);
-    let sandbox::Listeners { http, tls, dns_udp, dns_tcp, extra } = sandbox.listeners;
-    let refused_ports = RefusedPorts::of(sandbox.init_pid);
-    if let Err(error) = &refused_ports {
-        tracing::warn!(sandbox = %id, %error, "connections to ports that nobody has will not be counted");
-    }
-    let listeners = proxy::egress::Listeners { http, tls, dns_udp, dns_tcp, extra, refused_ports: refused_ports.ok() };
-    let stop = CancellationToken::new();
-    let serving = serve_sandbox(Arc::clone(&parts.proxy), Arc::clone(&gate), Arc::new(ca), listeners, stop.clone());
+    let (stop, ca) = (CancellationToken::new(), Arc::new(ca));
+    let (proxy, serving_gate, until) = (Arc::clone(&parts.proxy), Arc::clone(&gate), stop.clone());
+    let serving = match sandbox.network {
+        Network::Captured(listeners) => {
+            serve_sandbox(proxy, serving_gate, ca, captured(id, listeners, sandbox.init_pid), until).boxed()
+        }
+        Network::Hooked(listeners) => {
+            let listeners = listeners.into_iter().map(|one| HookedListener { listener: one.listener, endpoint: one.endpoint });
+            serve_hooked(proxy, serving_gate, ca, listeners.collect(), until).boxed()
+        }
+    };
     let served = tokio::spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "a sandbox's listeners can't be served");
@@ -66,4 +70,13 @@ pub(crate) async fn start(parts: &Parts, options: &ClaudeOptions, bind: impl FnO
     });
     let claude = Claude::new(sandbox.stdin, sandbox.stdout, parts.settings.limits.output_bytes);
     Ok(Agent { claude, gate, life: sandbox.life, listeners: stop, served, used: Usage::default() })
+}
+
+fn captured(id: SandboxId, listeners: sandbox::Listeners, init_pid: u32) -> proxy::egress::Listeners {
+    let sandbox::Listeners { http, tls, dns_udp, dns_tcp, extra } = listeners;
+    let refused_ports = RefusedPorts::of(init_pid);
+    if let Err(error) = &refused_ports {
+        tracing::warn!(sandbox = %id, %error, "connections to ports that nobody has will not be counted");
+    }
+    proxy::egress::Listeners { http, tls, dns_udp, dns_tcp, extra, refused_ports: refused_ports.ok() }
 }

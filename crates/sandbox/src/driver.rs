@@ -5,7 +5,7 @@ use crate::error::SandboxError;
 use crate::transcript::PastMessage;
 use futures_util::future::BoxFuture;
 use jail::{Check, Checked, Usage};
-use policy::SandboxId;
+use policy::{Endpoint, SandboxId};
 use std::collections::BTreeMap;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -47,6 +47,24 @@ pub struct Listeners {
     pub extra: Vec<std::net::TcpListener>,
 }
 
+/// Where everything that an agent connects to arrives.
+#[derive(Debug)]
+pub enum Network {
+    /// In a network namespace of its own: whatever it dials.
+    Captured(Listeners),
+    /// At sockets of its own, one for each name and port, to which a hook in Node leads it.
+    Hooked(Vec<HookedListener>),
+}
+
+/// One socket that only this agent is told of, in a folder that only its user can enter.
+#[derive(Debug)]
+pub struct HookedListener {
+    /// Accepts.
+    pub listener: std::os::unix::net::UnixListener,
+    /// What is wanted of whoever connects here.
+    pub endpoint: Endpoint,
+}
+
 /// How an agent ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
@@ -64,7 +82,7 @@ pub struct Sandbox {
     /// Its id.
     pub id: SandboxId,
     /// Its network.
-    pub listeners: Listeners,
+    pub network: Network,
     /// Its standard input.
     pub stdin: pipe::Sender,
     /// Its standard output: untrusted display.

@@ -66,6 +66,20 @@ pub enum SandboxError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Direct mode on a host without namespaces, with an agent that can't be redirected without one.
+    #[error(
+        "direct mode: no network namespace can be had on this host ({reason}), and without one only an agent in JavaScript, run by \
+             Node, can be redirected; {agent} is none. Allow user namespaces, or point agent.path at a script"
+    )]
+    NotRedirectable {
+        /// The agent's path.
+        agent: String,
+        /// Why there is no namespace.
+        reason: String,
+    },
+    /// There is no Node to run an agent in JavaScript.
+    #[error("direct mode: {0} needs Node. Install it, or begin the script with its full path, as in #!/opt/node/bin/node")]
+    NodeMissing(String),
     /// It took too long to build.
     #[error("the sandbox was not ready after {0} seconds")]
     Slow(u64),
@@ -112,7 +126,8 @@ impl SandboxError {
             | Self::AgentChanged { .. }
             | Self::AgentUntrusted { .. }
             | Self::RuntimeChanged { .. }
-            | Self::RuntimeMissing(_) => {
+            | Self::RuntimeMissing(_)
+            | Self::NodeMissing(_) => {
                 ("agent.missing", "The assistant is not installed on this server. The operator has to install it.")
             }
             Self::JailMissing { .. }
@@ -122,6 +137,7 @@ impl SandboxError {
             | Self::Control(_)
             | Self::Io { .. }
             | Self::Slow(_)
+            | Self::NotRedirectable { .. }
             | Self::Downgraded
             | Self::Unrecorded(_) => (
                 "sandbox.unavailable",

@@ -1,8 +1,9 @@
 //! Drivers that run an agent on this host through the jail: `native` confines it completely, `direct` only its network.
 
 use crate::checking;
-use crate::driver::{AgentSpec, Driver, Life, Listeners, Meter, Sandbox};
+use crate::driver::{AgentSpec, Driver, Life, Listeners, Meter, Network, Sandbox};
 use crate::error::SandboxError;
+use crate::hooked;
 use crate::jailer::Jailer;
 use crate::profile::Profile;
 use crate::runtime::{Runtime, Runtimes};
@@ -12,7 +13,8 @@ use crate::supervise::{Control, Questions};
 use crate::verdict::Awaited;
 use crate::{AGENT, template, transcript};
 use futures_util::future::BoxFuture;
-use jail::{Calls, HOST_UID_FIRST, HOST_UIDS, Isolation, Limits, Order, Plan, Ready, Template};
+use jail::{Calls, HOST_UID_FIRST, HOST_UIDS, Isolation, Limits, Order, Plan, Ready, Step, Template};
+use policy::EgressRules;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -57,6 +59,8 @@ pub struct JailedDriver {
     next_uid: AtomicU32,
     jailer: Jailer,
     stock: Arc<Stock>,
+    /// What agents may connect to, for where they have no network of their own.
+    rules: EgressRules,
 }
 
 /// What goes to the supervisor, with the agent's streams.
@@ -78,7 +82,8 @@ impl JailedDriver {
         let is_root = rustix::process::geteuid().is_root();
         let runtimes = Runtimes::new(profile);
         let templates = runtimes.iter().map(|(name, runtime)| (name.clone(), template::of(runtime, &paths.agent))).collect();
-        Self { mode, paths, runtimes, templates, seal: None, verdict: None, is_root, next_uid: AtomicU32::new(0), jailer, stock }
+        let (next_uid, rules) = (AtomicU32::new(0), EgressRules::default());
+        Self { mode, paths, runtimes, templates, seal: None, verdict: None, is_root, next_uid, jailer, stock, rules }
     }
 
     /// Leaves the making of sandboxes to a helper with the rights that this process has now, and at most so many at the same
@@ -111,6 +116,12 @@ impl JailedDriver {
         self
     }
 
+    /// What agents may connect to, for direct mode on hosts without namespaces.
+    #[must_use]
+    pub fn reaching(self, rules: EgressRules) -> Self {
+        Self { rules, ..self }
+    }
+
     /// Removes what sandboxes of a killed gateway left behind. Live ones, anybody's, are not touched.
     pub async fn sweep(&self) {
         self.jailer.sweep().await;
@@ -123,6 +134,7 @@ impl JailedDriver {
         let id = spec.id;
         self.runtimes.check(&spec.runtime)?;
         let scratch = self.scratch(&spec)?;
+        let hooked = (self.mode == Mode::Direct).then(|| spec.clone());
         let asked = self.asked(spec, scratch.as_ref().map(Scratch::path))?;
         let pipe = || std::io::pipe().map_err(SandboxError::io("pipe"));
         let ((agent_in, stdin), (stdout, agent_out), (stderr, agent_err)) = (pipe()?, pipe()?, pipe()?);
@@ -135,7 +147,12 @@ impl JailedDriver {
             Err(error) => {
                 // Its last word comes before its last work.
                 control.end(&self.jailer).await;
-                return Err(error);
+                return match (hooked, scratch, &error) {
+                    (Some(spec), Some(scratch), SandboxError::Build(failure)) if failure.step == Step::Namespace => {
+                        hooked::start(&self.paths.agent, spec, scratch, &self.rules, failure)
+                    }
+                    _ => Err(error),
+                };
             }
         };
         let stdin = pipe::Sender::from_owned_fd(stdin.into()).map_err(SandboxError::io("pipe"))?;
@@ -152,7 +169,7 @@ impl JailedDriver {
         });
         Ok(Sandbox {
             id,
-            listeners,
+            network: Network::Captured(listeners),
             stdin,
             stdout,
             downgrades: ready.downgrades,
@@ -231,10 +248,10 @@ fn write_past(spec: &AgentSpec, scratch: &Path) -> std::io::Result<()> {
 }
 
 /// A folder that is removed when its sandbox is gone.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

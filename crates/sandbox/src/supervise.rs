@@ -243,7 +243,7 @@ async fn ready_to<T>(
 }
 
 /// Reads to the end and keeps the last of it.
-async fn tail(mut stderr: pipe::Receiver) -> String {
+pub(crate) async fn tail(mut stderr: pipe::Receiver) -> String {
     let mut kept = Vec::new();
     let mut chunk = [0; 4096];
     while let Ok(count) = stderr.read(&mut chunk).await {

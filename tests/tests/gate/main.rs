@@ -10,6 +10,7 @@ mod doors;
 mod egress;
 mod failures;
 mod harness;
+mod hooked;
 mod hostile;
 mod installing;
 mod interception;

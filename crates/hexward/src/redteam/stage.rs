@@ -147,7 +147,8 @@ impl Stage {
         let gate = Arc::new(Gate::new(id));
         gate.bind(Arc::clone(&context));
         let stop = CancellationToken::new();
-        let sandbox::Listeners { http, tls, dns_udp, dns_tcp, extra } = sandbox.listeners;
+        let sandbox::Network::Captured(listeners) = sandbox.network else { bail!("the sandbox has no network of its own") };
+        let sandbox::Listeners { http, tls, dns_udp, dns_tcp, extra } = listeners;
         let listeners = proxy::egress::Listeners { http, tls, dns_udp, dns_tcp, extra, refused_ports: None };
         let serving = serve_sandbox(self.gateway.proxy(), Arc::clone(&gate), Arc::new(ca), listeners, stop.clone());
         let served = tokio::spawn(async move {

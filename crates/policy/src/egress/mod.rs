@@ -1,9 +1,11 @@
 //! Where a sandbox may connect: one canonical host name type, one decision about names, one about requests, one about addresses.
 
 mod address;
+mod endpoints;
 mod rules;
 
 pub use address::{AddressFault, vet_address};
+pub use endpoints::Endpoint;
 pub use rules::{CredentialSlot, EgressRequest, EgressRule, EgressRules, PathPattern, RuleError, Scheme, is_plain_path};
 
 use std::fmt;

@@ -164,7 +164,7 @@ pub struct EgressRequest<'a> {
 /// All rules, checked.
 #[derive(Clone, Debug, Default)]
 pub struct EgressRules {
-    rules: Vec<EgressRule>,
+    pub(super) rules: Vec<EgressRule>,
     /// Each host once, in the order of its synthetic address.
     hosts: Vec<HostName>,
 }

@@ -42,6 +42,14 @@ pub(super) async fn serve(door: Door, stream: TcpStream, dialled: SocketAddr) {
             }
         }
     };
+    serve_as(door, stream, dialled, speaks_tls).await;
+}
+
+/// The same where it is known what is spoken.
+pub(super) async fn serve_as<S>(door: Door, stream: S, dialled: SocketAddr, speaks_tls: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let stop = door.stop.clone();
     let serving = async {
         if speaks_tls {
@@ -56,7 +64,10 @@ pub(super) async fn serve(door: Door, stream: TcpStream, dialled: SocketAddr) {
     }
 }
 
-async fn encrypted(door: Door, stream: TcpStream, dialled: SocketAddr) {
+async fn encrypted<S>(door: Door, stream: S, dialled: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     // Collects the whole ClientHello, in however many pieces and records it comes, up to the library's bound.
     let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), stream);
     let Ok(Ok(start)) = tokio::time::timeout(HANDSHAKE_WAIT, &mut acceptor).await else {
@@ -129,7 +140,7 @@ where
 
 const HEADER_LIST_BYTES_MAX: u32 = 64 << 10;
 
-async fn close(mut stream: TcpStream) {
+async fn close(mut stream: impl AsyncWrite + Unpin) {
     let _ = stream.write_all(&UNRECOGNIZED_NAME).await;
     let _ = stream.shutdown().await;
 }

@@ -12,6 +12,7 @@ mod dns;
 mod door;
 mod exchange;
 mod headers;
+mod hooked;
 mod hosts;
 mod passing;
 mod redact;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use ca::SandboxCa;
 pub use door::Door;
+pub use hooked::{HookedListener, serve_hooked};
 pub use hosts::{Hosts, HostsError, SECRET_BYTES_MIN};
 pub use refused::{Refused, RefusedPorts};
 
