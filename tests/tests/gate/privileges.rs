@@ -81,6 +81,9 @@ async fn root_is_given_up_before_anybody_can_connect_and_agents_run_all_the_same
     assert_eq!(events.last().unwrap()["outcome"], "finished", "{events:?} {}", program.log());
     assert_eq!(ada.tiles().await, ["Aurora"]);
     assert!(program.log().contains("root given up"), "{}", program.log());
+    // A follow-up goes to the same agent, whose network the helper's supervisor tried for the gateway before.
+    assert_eq!(ada.run(&conversation, "What is on my map?", true).await.last().unwrap()["outcome"], "finished");
+    assert!(program.log().contains("network checked") && !program.log().contains("failed its check"), "{}", program.log());
     let agents: Vec<_> = program.descendants().iter().map(|process| ids(process.pid, "Uid")[0]).filter(|uid| *uid != 0).collect();
     assert!(agents.iter().all(|uid| (2_000_000..2_200_000).contains(uid)) && !agents.is_empty(), "{agents:?}");
 }
