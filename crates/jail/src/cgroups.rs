@@ -9,6 +9,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use jail::{Failure, Limits, Step};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 
-use crate::failure::{Because, failure};
+use crate::failure::{Because, failure, say};
 use crate::namespaces::Power;
 use crate::usage;
 
@@ -57,7 +58,9 @@ impl Cgroups {
     ///
     /// With root, memory and processes are bounded or there is no sandbox; otherwise what can't be had is a downgrade.
     pub fn create(power: Power) -> Result<Self, Failure> {
-        let made = Tree::find().and_then(|tree| Self::create_in(&tree, &new_name()));
+        // A sweep can take a new folder for an orphan's.
+        let make = || Self::create_in(&Tree::find()?, &new_name());
+        let made = make().or_else(|_| make()).or_else(|_| make());
         match (made, power) {
             (Ok(groups), _) => Ok(groups),
             (Err(failure), Power::Root) => Err(failure),
@@ -97,7 +100,11 @@ impl Cgroups {
     fn fill(&mut self, tree: &Tree, name: &str) -> Result<(), Failure> {
         for parent in &tree.parents {
             let folder = parent.join(name);
-            DirBuilder::new().create(&folder).because(Step::Cgroup, || format!("{} could not be made", folder.display()))?;
+            // Closed to others, who need no more than to read it to hold its lock.
+            DirBuilder::new()
+                .mode(0o700)
+                .create(&folder)
+                .because(Step::Cgroup, || format!("{} could not be made", folder.display()))?;
             let lock = lock(&folder).because(Step::Cgroup, || format!("{} can't be claimed", folder.display()))?;
             self.folders.push(folder);
             self.locks.push(lock);
@@ -226,7 +233,7 @@ impl Cgroups {
                     break;
                 }
                 if Instant::now() > deadline {
-                    eprintln!("hexward-jail: {} could not be removed: {error}", folder.display());
+                    say(&format!("{} could not be removed: {error}", folder.display()));
                     break;
                 }
                 sleep(REMOVAL_STEP);

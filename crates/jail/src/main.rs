@@ -11,6 +11,7 @@ mod bpf;
 mod cgroups;
 mod channel;
 mod check;
+mod control;
 mod failure;
 mod filter;
 mod helper;
@@ -28,6 +29,7 @@ mod sources;
 mod supervisor;
 #[expect(unsafe_code, reason = "the kernel's calls without a safe wrapper stand here and nowhere else")]
 mod sys;
+mod templates;
 mod usage;
 
 use std::ffi::OsStr;
@@ -98,6 +100,6 @@ fn help(folder: &Path, most: &OsStr) -> ExitCode {
 
 /// What can't be said on the control socket goes to the gateway's log.
 fn complain(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("hexward-jail: {error} (this program is started by the gateway, with a control socket as standard input)");
+    failure::say(&format!("{error} (this program is started by the gateway, with a control socket as standard input)"));
     ExitCode::FAILURE
 }

@@ -4,13 +4,12 @@
 //! Whatever does not depend on the plan is done before it arrives, so a gateway that starts this program ahead of need
 //! waits for the rest only. A prepared sandbox is like any other: it ends with its control socket, and holds one agent.
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use jail::{AgentStdio, ControlError, End, Failure, Filled, Inbox, Outbox, Plan, Ready, Reply, Request, Step, Usage};
+use jail::{AgentStdio, ControlError, End, Failure, Inbox, Outbox, Plan, Ready, Reply, Request, Step, Usage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
@@ -19,6 +18,7 @@ use crate::authority::{self, Authority};
 use crate::cgroups::Cgroups;
 use crate::channel::Channel;
 use crate::check;
+use crate::control::{Gateway, PLAN_WAIT};
 use crate::failure::{Because, failure};
 use crate::init::{self, FromInit, Start};
 use crate::namespaces::Power;
@@ -27,8 +27,6 @@ use crate::privileges;
 use crate::sys;
 use crate::usage::{self, Folder};
 
-/// How long a prepared sandbox waits for its plan. A gateway ends it sooner; this is for one that hangs.
-const PLAN_WAIT: Timespec = Timespec { tv_sec: 180, tv_nsec: 0 };
 /// A sandbox that takes longer than this hangs on something.
 const SETUP_WAIT: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 
@@ -70,78 +68,6 @@ pub fn serve(control: &UnixStream, authority: &Authority<'_>) -> Result<(), Cont
             let message = format!("no plan with three standard streams arrived: {error}");
             gateway.reply(&Reply::Failed(failure(Step::Plan, message)), Vec::new())
         }
-    }
-}
-
-/// The other end of the control socket.
-struct Gateway<'a> {
-    control: &'a UnixStream,
-    inbox: Inbox,
-    authority: &'a Authority<'a>,
-    plan_wait: Timespec,
-}
-
-impl Gateway<'_> {
-    /// Waits for the plan; nothing if the sandbox's first process is gone before.
-    fn receive_plan(&mut self, init: Option<&OwnedFd>) -> Result<Option<(Plan, AgentStdio)>, ControlError> {
-        loop {
-            if let Some(plan) = self.authority.take(&mut self.inbox)? {
-                let streams = <[OwnedFd; 3]>::try_from(self.inbox.take_fds());
-                let [stdin, stdout, stderr] = streams.map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-                return Ok(Some((plan, AgentStdio { stdin, stdout, stderr })));
-            }
-            let asked = self.control.as_fd();
-            let mut fds = [
-                PollFd::from_borrowed_fd(asked, PollFlags::IN),
-                PollFd::from_borrowed_fd(init.map_or(asked, AsFd::as_fd), PollFlags::IN),
-            ];
-            match poll(&mut fds, Some(&self.plan_wait)) {
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-                Err(Errno::INTR) => continue,
-                Err(errno) => return Err(errno.into()),
-                Ok(_) => {}
-            }
-            let [asked, died] = fds.map(|fd| !fd.revents().is_empty());
-            if init.is_some() && died {
-                return Ok(None);
-            }
-            if asked && self.inbox.fill(self.control)? == Filled::Closed {
-                return Err(ControlError::Closed);
-            }
-        }
-    }
-
-    /// Says at once that there will be no sandbox, and then takes the plan nevertheless, so that a gateway in the middle
-    /// of sending it comes to read the answer.
-    fn refuse(&mut self, failure: Failure) -> Result<(), ControlError> {
-        self.reply(&Reply::Failed(failure), Vec::new())?;
-        let _no_use = self.receive_plan(None);
-        Ok(())
-    }
-
-    fn reply(&self, reply: &Reply, fds: Vec<OwnedFd>) -> Result<(), ControlError> {
-        Outbox::new(reply, fds)?.flush(self.control).map(|_all| ())
-    }
-
-    /// To a gateway that may have turned away already, which is its right.
-    fn say_last(&self, reply: &Reply) -> Result<(), ControlError> {
-        match self.reply(reply, Vec::new()) {
-            Err(ControlError::Closed) => Ok(()),
-            said => said,
-        }
-    }
-
-    /// What to do after the socket has become readable, if all of it is there. Whatever is not understood ends the sandbox.
-    fn requests(&mut self) -> Vec<Request> {
-        let Ok(Filled::Bytes) = self.inbox.fill(self.control) else { return vec![Request::Kill] };
-        let mut requests = Vec::new();
-        while let Some(request) = self.inbox.take().unwrap_or(Some(Request::Kill)) {
-            requests.push(request);
-            if request == Request::Kill {
-                break;
-            }
-        }
-        requests
     }
 }
 
@@ -285,10 +211,12 @@ impl Sandbox {
     /// Waits for whoever speaks first. A message of the first process counts before its death, which follows it.
     fn next(&self, gateway: &mut Gateway<'_>, timeout: Option<&Timespec>) -> Event {
         loop {
+            let guardian = gateway.authority.guardian();
             let mut fds = [
                 PollFd::from_borrowed_fd(self.channel.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(self.init_fd.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(gateway.control.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(guardian.unwrap_or(self.init_fd.as_fd()), PollFlags::IN),
             ];
             match poll(&mut fds, timeout) {
                 Ok(0) => return Event::TooSlow,
@@ -296,7 +224,10 @@ impl Sandbox {
                 Err(_) => return Event::GatewayEnds,
                 Ok(_) => {}
             }
-            let [spoke, died, asked] = fds.map(|fd| !fd.revents().is_empty());
+            let [spoke, died, asked, unguarded] = fds.map(|fd| !fd.revents().is_empty());
+            if guardian.is_some() && unguarded {
+                return Event::GatewayEnds;
+            }
             if spoke {
                 return self.channel.recv().ok().flatten().map_or(Event::InitGone, Event::Init);
             }
@@ -356,7 +287,11 @@ fn fork_init(power: Power, cgroups: &mut Cgroups) -> Result<Forked, Failure> {
     let (channel, theirs) = Channel::pair()?;
     let (errand, their_errand) = UnixStream::pair().because(Step::Supervise, || "a socket pair could not be made".into())?;
     errand.set_write_timeout(Some(ERRAND_WAIT)).because(Step::Supervise, || "a socket can't be bounded".into())?;
-    match sys::fork().because(Step::Namespace, || "the sandbox's first process could not be forked".into())? {
+    match sys::fork().because(Step::Namespace, || {
+        "the sandbox's first process could not be made: too many processes for this user or host? (ulimit -u, the gateway's \
+         own pids.max, kernel.pid_max)"
+            .into()
+    })? {
         sys::Forked::Child => {
             drop((channel, errand));
             cgroups.leave_claim();
@@ -384,7 +319,7 @@ mod tests {
         let mut gateway = Gateway { control: &control, inbox: Inbox::default(), authority: &Authority::Gateway, plan_wait };
         let begun = Instant::now();
         let given_up = gateway.receive_plan(None).err();
-        let late = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+        let late = |error: &std::io::Error| error.kind() == std::io::ErrorKind::TimedOut;
         assert!(matches!(&given_up, Some(ControlError::Io(error)) if late(error)), "{given_up:?}");
         assert!(begun.elapsed() >= Duration::from_millis(50), "it was waited for");
     }

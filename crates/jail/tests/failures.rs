@@ -105,6 +105,17 @@ fn without_a_filter_there_is_no_sandbox() {
     }
 }
 
+/// Root is above this limit; its own is the control group that the gateway is in.
+#[test]
+fn a_host_without_room_for_processes_is_named() {
+    let stage = Stage::new();
+    let launcher = ["/usr/bin/prlimit", "--nproc=0:0"];
+    let refused = common::launch(&stage, As::User, &plan(&stage, &["exit", "0"]), &launcher);
+    let failure = refused.err().expect("no process can be made");
+    assert_eq!((failure.step, failure.errno), (Step::Namespace, Some(libc::EAGAIN)), "{failure}");
+    assert!(failure.message.contains("ulimit -u") && failure.message.contains("pids.max"), "{failure}");
+}
+
 #[test]
 fn root_must_name_the_agents_user() {
     if common::tests_run_as_root() {

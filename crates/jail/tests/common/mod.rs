@@ -1,5 +1,7 @@
 //! Starting real sandboxes: as root where the tests run as root, and always as a user without any rights.
 
+pub mod ordered;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;

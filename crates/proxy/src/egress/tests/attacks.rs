@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use policy::{EgressRule, Scheme};
+use rustls::client::{EchConfig, EchGreaseConfig, EchMode};
+use rustls::crypto::hpke::Hpke;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -50,6 +52,51 @@ async fn a_name_behind_another_name_is_not_reached() {
     };
     let own = ask("GET", &format!("localhost:{port}"), "/open/x");
     assert_eq!(read(send(&mut client, own).await).await.0, 421);
+    assert_eq!(upstream.saw.lock().len(), 1);
+}
+
+/// RFC 9849: a hello in front, for `public_name`, and one inside it that only the holder of a key can read.
+fn encrypted_hello(public_name: &str) -> EchMode {
+    let suite = rustls::crypto::aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_AES_128;
+    let (key, _) = suite.generate_key_pair().expect("a key");
+    let (key_length, name_length) = (u16::try_from(key.0.len()).expect("short"), u8::try_from(public_name.len()).expect("short"));
+    let mut contents = vec![7, 0x00, 0x20];
+    contents.extend(key_length.to_be_bytes());
+    contents.extend(&key.0);
+    // One suite (HKDF-SHA256, AES-128-GCM), names of any length, the name in front, no extensions.
+    contents.extend([0, 4, 0, 1, 0, 1, 0, name_length]);
+    contents.extend(public_name.as_bytes());
+    contents.extend([0, 0]);
+    let length = |bytes: &[u8]| u16::try_from(bytes.len()).expect("short").to_be_bytes();
+    let config = [[0xfe, 0x0d].as_slice(), &length(&contents), &contents].concat();
+    let list = [length(&config).as_slice(), &config].concat();
+    EchConfig::new(list.into(), &[suite]).expect("a configuration").into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_in_an_encrypted_hello_leads_nowhere() {
+    let (house, upstream) = opened().await;
+    let port = upstream.port;
+    // The allowed name in front, another one inside: what answers is the one in front, with which such a client is not content.
+    let hidden = house.trust_hiding(encrypted_hello("localhost"));
+    let refused = house.tls_as(hidden, house.address("localhost", port), "other.example").await.expect_err("not the hidden name");
+    assert!(refused.to_string().contains("EncryptedClientHello"), "{refused}");
+    // The other way round there is no such host.
+    let hidden = house.trust_hiding(encrypted_hello("denied.example"));
+    house.tls_as(hidden, house.address("localhost", port), "localhost").await.expect_err("not the name in front");
+    assert_eq!(house.refused("egress.tls").await, "denied.example");
+    // A client that only pretends to hide one is served like any other, and no further.
+    let suite = rustls::crypto::aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_AES_128;
+    let (key, _) = suite.generate_key_pair().expect("a key");
+    let pretending = house.trust_hiding(EchGreaseConfig::new(suite, key).into());
+    let stream = house.tls_as(pretending, house.address("localhost", port), "localhost").await.expect("a handshake");
+    let (mut client, connection) =
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.expect("HTTP");
+    tokio::spawn(connection);
+    let fronted = ask("GET", &format!("other.example:{port}"), "/open/x");
+    assert_eq!(read(send(&mut client, fronted).await).await.0, 421);
+    let own = ask("GET", &format!("localhost:{port}"), "/open/x");
+    assert_eq!(read(send(&mut client, own).await).await.0, 200);
     assert_eq!(upstream.saw.lock().len(), 1);
 }
 

@@ -15,6 +15,7 @@ use policy::{
     Clock, CredentialSlot, Denial, EgressRule, EgressRules, HostName, Manifest, Microusd, PathPattern, RunId, SandboxId, Scheme,
     Timestamp, UserId,
 };
+use rustls::client::EchMode;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -107,22 +108,39 @@ impl House {
 
     /// How a client in the sandbox trusts: this sandbox's authority and nobody else.
     pub(super) fn trust(&self, http_2: bool) -> ClientConfig {
-        let mut roots = RootCertStore::empty();
-        let pem = CertificateDer::from_pem_slice(self.ca.certificate_pem().as_bytes()).expect("a certificate");
-        roots.add(pem).expect("a root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+        let mut config = builder.with_root_certificates(self.roots()).with_no_client_auth();
         config.alpn_protocols = vec![if http_2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         config
     }
 
+    /// The same with a second, encrypted hello inside the one that can be read.
+    pub(super) fn trust_hiding(&self, hidden: EchMode) -> ClientConfig {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_ech(hidden).expect("TLS 1.3");
+        builder.with_root_certificates(self.roots()).with_no_client_auth()
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        let pem = CertificateDer::from_pem_slice(self.ca.certificate_pem().as_bytes()).expect("a certificate");
+        roots.add(pem).expect("a root");
+        roots
+    }
+
     pub(super) async fn tls(&self, dialled: SocketAddr, name: &str, http_2: bool) -> std::io::Result<TlsStream<TcpStream>> {
+        self.tls_as(self.trust(http_2), dialled, name).await
+    }
+
+    pub(super) async fn tls_as(
+        &self,
+        config: ClientConfig,
+        dialled: SocketAddr,
+        name: &str,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(name.to_owned()).expect("a name");
-        TlsConnector::from(Arc::new(self.trust(http_2))).connect(name, self.dial(dialled).await).await
+        TlsConnector::from(Arc::new(config)).connect(name, self.dial(dialled).await).await
     }
 
     /// A client of HTTP/1.1 over TLS for a host, at that host's address.
