@@ -2,7 +2,7 @@
 
 pub mod ordered;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -277,14 +277,17 @@ pub fn groups_of(supervisor: u32) -> Vec<PathBuf> {
     groups().into_iter().filter(|(pid, _)| *pid == supervisor.to_string()).map(|(_, folder)| folder).collect()
 }
 
-/// Every group that a jail made below the group of this process, with its supervisor's number.
+/// Every group that a jail made below or beside the group of this process, with its supervisor's number.
 fn groups() -> Vec<(String, PathBuf)> {
     let own = fs::read_to_string("/proc/self/cgroup").expect("the kernel's list of groups");
-    let paths: Vec<&str> = own.lines().filter_map(|line| line.splitn(3, ':').nth(2)).collect();
+    let paths = own.lines().filter_map(|line| line.splitn(3, ':').nth(2)).map(Path::new);
+    // Version 2 has them beside a group that holds processes.
+    let paths: BTreeSet<&Path> = paths.flat_map(|path| [Some(path), path.parent()]).flatten().collect();
     let mut found = Vec::new();
     for controller in ["memory", "pids", "freezer", "cpu", "cpu,cpuacct", "unified", ""] {
         for path in &paths {
-            let parent = Path::new("/sys/fs/cgroup").join(controller).join(path.trim_start_matches('/')).join("hexward");
+            let parent =
+                Path::new("/sys/fs/cgroup").join(controller).join(path.strip_prefix("/").unwrap_or(path)).join("hexward");
             for folder in fs::read_dir(&parent).into_iter().flatten().flatten().map(|entry| entry.path()) {
                 let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
                 if let Some((pid, _)) = name.strip_prefix("jail-").and_then(|rest| rest.split_once('-')) {
