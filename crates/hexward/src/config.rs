@@ -13,6 +13,7 @@ pub use egress::Egress;
 pub use environment::{Environment, load as load_environment};
 pub use faults::Faults;
 
+use crate::trust::Trust;
 use policy::Microusd;
 use proxy::messages::{CallerSecret, ModelUpstream};
 use runs::{Keeping, RunSettings};
@@ -205,6 +206,8 @@ pub fn load(file: Option<&Path>, environment: &Environment, defaults: Defaults) 
 }
 
 fn read_file(path: &Path) -> Result<File, Faults> {
+    let believed = Trust::of_root().and_then(|trust| trust.map_or(Ok(()), |trust| trust.file(path)));
+    believed.map_err(|error| Faults::one("--config", format!("{error:#}")))?;
     let text = std::fs::read_to_string(path).map_err(|error| Faults::one(&path.display().to_string(), error.to_string()))?;
     toml::from_str(&text).map_err(|error| Faults::one(&path.display().to_string(), error.to_string()))
 }

@@ -3,13 +3,14 @@
 use crate::config::{self, Config, Defaults, Environment};
 use crate::gateway::{self, Gateway};
 use crate::step_down::step_down;
+use crate::trust::Trust;
 use crate::{DemoArgs, in_threads, once, secrets, serve};
 use anyhow::{Context, Result, bail};
 use fake::{Fake, FakeConfig};
 use policy::Microusd;
 use sandbox::JailedDriver;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The hard caps of the demo, whatever a configuration says.
@@ -116,6 +117,9 @@ fn capped(mut config: Config) -> Config {
 #[expect(clippy::disallowed_methods, reason = "this is the one place where the environment is read")]
 /// The process's environment on top of `.env` and `.env.local` of the working folder.
 pub fn environment() -> Result<Environment> {
+    if let Some(trust) = Trust::of_root()? {
+        [".env", ".env.local"].iter().try_for_each(|name| trust.file(Path::new(name)))?;
+    }
     let process = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Ok(config::load_environment(std::path::Path::new("."), process)?)
 }

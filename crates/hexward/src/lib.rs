@@ -19,6 +19,7 @@ mod runtime;
 mod secrets;
 mod serve;
 mod step_down;
+mod trust;
 
 pub(crate) use redteam::SANDBOX_RUNTIME;
 
@@ -35,6 +36,10 @@ use std::process::ExitCode;
 /// # Errors
 /// What happened, whose fault it is and what to do, one cause after the other.
 pub fn run(cli: Cli) -> Result<ExitCode> {
+    if let (Command::Serve(_) | Command::Demo(_), true) = (&cli.command, rustix::process::geteuid().is_root()) {
+        // What root's shell had open is nobody's who comes after root.
+        sandbox::close_inherited_files()?;
+    }
     match cli.command {
         Command::Serve(args) => serve::serve(args),
         Command::Demo(args) => demo::demo(&args),

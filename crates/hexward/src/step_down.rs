@@ -5,6 +5,7 @@
 
 use crate::config::Config;
 use crate::gateway;
+use crate::trust::Trust;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid, chownat, fstat, openat, statat};
 use rustix::io::Errno;
@@ -13,7 +14,7 @@ use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
     set_capabilities, set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
-use sandbox::{HOST_USERS, JailedDriver, Mode as Confinement};
+use sandbox::{HOST_USERS, JailedDriver, Mode as Confinement, leave_session};
 use std::fs::{DirBuilder, Permissions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -40,6 +41,7 @@ struct User {
 /// # Errors
 /// What keeps the gateway from being anybody else, or from running agents at all.
 pub fn step_down(config: &Config) -> Result<JailedDriver> {
+    believed(config)?;
     let mut begun = gateway::unverified(config)?;
     // Direct mode, for development alone, confines nothing anyway, and warns of it.
     if !geteuid().is_root() || config.mode == Confinement::Direct {
@@ -63,6 +65,16 @@ pub fn step_down(config: &Config) -> Result<JailedDriver> {
     become_user(user, low_ports).with_context(|| format!("root can't be given up for user {}", user.uid))?;
     tracing::info!(uid = user.uid, "root given up; a privileged helper makes the sandboxes");
     Ok(begun.verify_meanwhile())
+}
+
+/// What root is to execute, and where it is to make folders, is nobody else's to choose.
+fn believed(config: &Config) -> Result<()> {
+    let Some(trust) = Trust::of_root()? else { return Ok(()) };
+    trust.file(&config.jail_path)?;
+    if config.mode == Confinement::Direct {
+        trust.file(&config.agent_path)?;
+    }
+    trust.way(&config.state_dir)
 }
 
 fn user(named: &str) -> Result<User> {
@@ -174,6 +186,7 @@ fn become_user(user: User, low_ports: bool) -> Result<()> {
     if threads != 1 {
         bail!("there are {threads} threads already; this is a fault of the program");
     }
+    leave_session().context("root's terminal and keys can't be left")?;
     clear_ambient_capability_set()?;
     let kept = if low_ports { CapabilitySet::NET_BIND_SERVICE } else { CapabilitySet::empty() };
     for number in 0..64 {

@@ -63,6 +63,9 @@ pub struct JailedDriver {
     rules: EgressRules,
 }
 
+/// What a start gives.
+type Begun = Result<(Ready, Listeners), SandboxError>;
+
 /// What goes to the supervisor, with the agent's streams.
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -139,8 +142,7 @@ impl JailedDriver {
         let pipe = || std::io::pipe().map_err(SandboxError::io("pipe"));
         let ((agent_in, stdin), (stdout, agent_out), (stderr, agent_err)) = (pipe()?, pipe()?, pipe()?);
         let stdio: Vec<OwnedFd> = vec![agent_in.into(), agent_out.into(), agent_err.into()];
-        let mut control = self.stock.take()?;
-        let begun = begin(&mut control, &asked, stdio).await;
+        let (control, begun) = self.begin(&asked, stdio).await?;
         self.stock.refill();
         let (ready, listeners) = match begun {
             Ok(begun) => begun,
@@ -177,6 +179,24 @@ impl JailedDriver {
             init_pid: ready.init_pid,
             life: Life { exit: exited, gone, kill, meter: Meter(meter), checker },
         })
+    }
+
+    /// Begins in a prepared sandbox, or in a new one. A prepared one may have ended just now, which is no reason not to begin.
+    async fn begin(&self, asked: &Asked, stdio: Vec<OwnedFd>) -> Result<(Control, Begun), SandboxError> {
+        let Some(mut prepared) = self.stock.take() else {
+            let mut new = self.jailer.prepare()?;
+            let begun = begin(&mut new, asked, stdio).await;
+            return Ok((new, begun));
+        };
+        let again = stdio.iter().map(OwnedFd::try_clone).collect::<Result<Vec<_>, _>>().map_err(SandboxError::io("pipe"))?;
+        let begun = begin(&mut prepared, asked, stdio).await;
+        if !matches!(begun, Err(SandboxError::Ended(_) | SandboxError::Control(_))) {
+            return Ok((prepared, begun));
+        }
+        prepared.end(&self.jailer).await;
+        let mut new = self.jailer.prepare()?;
+        let begun = begin(&mut new, asked, again).await;
+        Ok((new, begun))
     }
 
     /// What the supervisor is asked for: an order where a helper has the templates, otherwise the plan that it makes.
@@ -232,7 +252,7 @@ impl JailedDriver {
     }
 }
 
-async fn begin(control: &mut Control, asked: &Asked, stdio: Vec<OwnedFd>) -> Result<(Ready, Listeners), SandboxError> {
+async fn begin(control: &mut Control, asked: &Asked, stdio: Vec<OwnedFd>) -> Begun {
     control.begin(asked, stdio).await?;
     control.ready().await
 }

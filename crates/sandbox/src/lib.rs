@@ -34,7 +34,7 @@ pub use danger::Dangers;
 pub use driver::{AgentSpec, Driver, Ending, Exit, HookedListener, Life, Listeners, Meter, Network, Sandbox};
 pub use error::SandboxError;
 pub use host::memory_available_bytes;
-pub use jail::{Check, Checked, Usage};
+pub use jail::{Check, Checked, Usage, close_inherited_files, leave_session};
 pub use jailed::{JailedDriver, JailedPaths, Mode};
 pub use profile::{Profile, ProfileError};
 pub use program::{Program, ProgramEnd, ProgramLife, ProgramProfile, ProgramSpec};

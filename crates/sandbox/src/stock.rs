@@ -3,7 +3,6 @@
 //!
 //! Invariant: what is taken is not put back; a sandbox holds one agent in its life.
 
-use crate::error::SandboxError;
 use crate::jailer::Jailer;
 use crate::supervise::Control;
 use std::collections::VecDeque;
@@ -36,15 +35,15 @@ impl Stock {
         Arc::new(Self { jailer, age_max: AGE_MAX, shelf: Mutex::default() })
     }
 
-    /// A sandbox that waits for its plan: a prepared one, or a new one.
-    pub(crate) fn take(&self) -> Result<Control, SandboxError> {
+    /// A prepared sandbox that waits for its plan, if there is one.
+    pub(crate) fn take(&self) -> Option<Control> {
         while let Some((_, control)) = self.with(|shelf| shelf.prepared.pop_front()) {
             if control.is_waiting() {
-                return Ok(control);
+                return Some(control);
             }
             self.retire(control);
         }
-        self.jailer.prepare()
+        None
     }
 
     /// Prepares what is missing, in the background. Called when a start is over, so as not to take processors from it.

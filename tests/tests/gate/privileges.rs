@@ -223,3 +223,101 @@ async fn where_the_gateway_s_user_can_t_go_production_does_not_start() {
     assert_eq!(ids(program.pid(), "Uid"), [0; 4]);
     assert!(program.log().contains("this gateway keeps root"), "it is said loudly: {}", program.log());
 }
+
+/// Starts the rest of its arguments as a shell at a terminal does, with a file of root's open, and types Ctrl-C when told to.
+const TERMINAL: &str = r#"
+import os, pty, signal, subprocess, sys, time
+leader, terminal = pty.fork()
+if leader == 0:
+    secret = os.open("/etc/shadow", os.O_RDONLY)
+    os.dup2(secret, 9)
+    child = subprocess.Popen(sys.argv[1:], pass_fds=(9,))
+    print("started", child.pid, flush=True)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os._exit(child.wait())
+text = b""
+while b"ready: http" not in text:
+    text += os.read(terminal, 4096)
+print(text.split(b"started ")[1].split()[0].decode(), flush=True)
+sys.stdin.readline()
+os.write(terminal, b"\x03")
+end = time.time() + 30
+while time.time() < end:
+    try:
+        if not os.read(terminal, 4096): break
+    except OSError: break
+print(os.waitstatus_to_exitcode(os.waitpid(leader, 0)[1]), flush=True)
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_root_s_terminal_or_files_goes_along() {
+    use std::io::{BufRead, BufReader, Write};
+    if !is_root() {
+        return;
+    }
+    let folder = folder();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut python = std::process::Command::new("python3")
+        .args(["-c", TERMINAL])
+        .arg(gate_tests::hexward())
+        .args(["demo", "--listen", "127.0.0.1:0", "--agent"])
+        .arg(gate_tests::agent())
+        .arg("--state-dir")
+        .arg(folder.path().join("state"))
+        .current_dir(folder.path())
+        .env_clear()
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(python.stdout.take().unwrap()).lines();
+    let pid: u32 = lines.next().unwrap().unwrap().trim().parse().unwrap();
+    assert_eq!(ids(pid, "Uid"), [OWN_UID; 4]);
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let terminal = stat.rsplit(')').next().unwrap().split_ascii_whitespace().nth(4).unwrap().to_owned();
+    assert_eq!(terminal, "0", "it has no terminal to type into");
+    let held = |fd: u32| std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap_or_default().display().to_string();
+    assert_eq!(held(0), "/dev/null");
+    assert!(held(1).starts_with("/dev/pts/"), "what it says still appears: {}", held(1));
+    for fd in [1, 2] {
+        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim().to_owned();
+        assert_eq!(u32::from_str_radix(&flags, 8).unwrap() & 0o3, 1, "{fd} can't be read from");
+    }
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    assert!(!files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|path| path.ends_with("shadow")));
+    let helper = helper(pid).unwrap();
+    let files = std::fs::read_dir(format!("/proc/{}/fd", helper.pid)).unwrap().flatten();
+    assert!(!files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|path| path.ends_with("shadow")));
+    python.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap().trim(), "0", "its keys still end it in order");
+    assert!(python.wait().unwrap().success());
+    eventually("the helper's end", Duration::from_secs(5), async || !helper.is_alive()).await;
+}
+
+#[test]
+fn root_does_not_do_as_somebody_else_s_folder_says() {
+    if !is_root() {
+        return;
+    }
+    let folder = folder();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let demo = |state: &Path| {
+        let mut command = std::process::Command::new(gate_tests::hexward());
+        command.args(["demo", "--once", AURORA, "--agent"]).arg(gate_tests::agent()).arg("--state-dir").arg(state);
+        let output = command.current_dir(folder.path()).env_clear().output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let env = folder.path().join(".env");
+    std::fs::write(&env, "USE_SANDBOX=false\n").unwrap();
+    chown(&env, Some(NOBODY), None).unwrap();
+    let (done, said) = demo(&folder.path().join("state"));
+    assert!(!done && said.contains(".env") && said.contains("others than root"), "{said}");
+    std::fs::remove_file(&env).unwrap();
+    // A state folder below somebody else's, who could put a link in its place.
+    let theirs = folder.path().join("theirs");
+    std::fs::create_dir(&theirs).unwrap();
+    chown(&theirs, Some(NOBODY), None).unwrap();
+    let (done, said) = demo(&theirs.join("state"));
+    assert!(!done && said.contains("theirs") && !theirs.join("state").exists(), "{said}");
+}
