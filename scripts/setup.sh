@@ -35,6 +35,7 @@ collect() {
             need postgresql has_initdb
             need bubblewrap command -v bwrap
             need curl command -v curl
+            need python3 test -x /usr/bin/python3
             need procps test -x /bin/kill
             ;;
         bench | peers)
