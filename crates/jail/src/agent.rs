@@ -29,7 +29,8 @@ use crate::landlock;
 use crate::privileges;
 use crate::sys;
 
-/// From the agent's process to the sandbox's first; closing without a word means that the program runs.
+/// From the agent's process to the sandbox's first. Closing after [`FromAgent::Executes`] means that the program runs; closing
+/// before it means that this process died.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromAgent {
     /// It has its own user namespace and waits for its users.
@@ -37,6 +38,8 @@ pub enum FromAgent {
         host_pid: u32,
         downgrades: Vec<String>,
     },
+    /// The next thing it does is to execute its program.
+    Executes,
     Failed(Failure),
 }
 
@@ -89,7 +92,7 @@ fn become_agent(
     sys::close_from_on_exec(3).because(Step::Exec, || "descriptors can't be closed".into())?;
     wait_for(channel)?; // until the listeners are there
     filter::install(plan.calls)?;
-    execute(plan)
+    execute(plan, channel)
 }
 
 /// Makes the inner user namespace, in which no further one can be made.
@@ -133,11 +136,12 @@ fn take_terminal(stdio: &AgentStdio) -> Result<(), Failure> {
 }
 
 /// The bare system call: nothing is searched for, and a file that is no program is not handed to a shell.
-fn execute(plan: &Plan) -> Result<Infallible, Failure> {
+fn execute(plan: &Plan, channel: &Channel) -> Result<Infallible, Failure> {
     let text = |text: String| CString::new(text).map_err(|_| failure(Step::Plan, "a NUL byte in argv or env"));
     let arguments = plan.argv.iter().cloned().map(text).collect::<Result<Vec<_>, _>>()?;
     let environment = plan.env.iter().map(|(name, value)| text(format!("{name}={value}"))).collect::<Result<Vec<_>, _>>()?;
     let program = arguments.first().ok_or_else(|| failure(Step::Plan, "argv is empty"))?;
+    channel.send(&FromAgent::Executes)?;
     let errno = sys::execute(program, &arguments, &environment);
     let reason = match errno {
         Errno::NOENT => "it, or the loader or interpreter it names, does not exist inside: add a mount",

@@ -157,6 +157,7 @@ impl Users {
         let (host_pid, downgrades) = match channel.recv()? {
             Some(FromAgent::Separated { host_pid, downgrades }) => (host_pid, downgrades),
             Some(FromAgent::Failed(failure)) => return Err(failure),
+            Some(FromAgent::Executes) => return Err(failure(Step::Supervise, "the agent's process is ahead of itself")),
             None => return Err(failure(Step::Namespace, "the agent's process died while it was made")),
         };
         let maps = [("uid_map", self.identity.uid, self.owner.uid), ("gid_map", self.identity.gid, self.owner.gid)];
@@ -214,10 +215,20 @@ fn give_up(plan: &Plan, power: Power) -> Result<(), Failure> {
 fn release(channel: &Channel) -> Result<(), Failure> {
     let told = channel.send(&GoOn);
     match channel.recv()? {
+        Some(FromAgent::Executes) => {}
+        None => return Err(failure(Step::Supervise, "the agent's process died before its program was executed")),
+        Some(FromAgent::Failed(failure)) => return Err(failure),
+        Some(FromAgent::Separated { .. }) => return Err(repeats()),
+    }
+    match channel.recv()? {
         None => told,
         Some(FromAgent::Failed(failure)) => Err(failure),
-        Some(FromAgent::Separated { .. }) => Err(failure(Step::Supervise, "the agent's process repeats itself")),
+        Some(FromAgent::Separated { .. } | FromAgent::Executes) => Err(repeats()),
     }
+}
+
+fn repeats() -> Failure {
+    failure(Step::Supervise, "the agent's process repeats itself")
 }
 
 /// Buries every process that ends in the sandbox until the agent is among them.
