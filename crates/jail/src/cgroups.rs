@@ -34,7 +34,7 @@ const UNCOUNTED_CPU: &str = "the processor time of a run is not limited: no cont
 
 /// The kernel lets go of a dead group's last member a moment after its death is reported.
 const REMOVAL_MAX: Duration = Duration::from_secs(2);
-const REMOVAL_STEP: Duration = Duration::from_millis(1);
+const REMOVAL_STEP: Duration = Duration::from_micros(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
@@ -226,7 +226,7 @@ impl Cgroups {
     /// Removes the groups, waiting a bounded time for their last members to be gone.
     pub fn remove(&mut self) {
         self.doors.clear();
-        let deadline = Instant::now() + REMOVAL_MAX;
+        let (deadline, mut step) = (Instant::now() + REMOVAL_MAX, REMOVAL_STEP);
         for folder in self.folders.drain(..) {
             while let Err(error) = fs::remove_dir(&folder) {
                 if error.kind() == ErrorKind::NotFound {
@@ -236,7 +236,8 @@ impl Cgroups {
                     say(&format!("{} could not be removed: {error}", folder.display()));
                     break;
                 }
-                sleep(REMOVAL_STEP);
+                sleep(step);
+                step = (step * 2).min(REMOVAL_STEP * 50);
             }
         }
     }
