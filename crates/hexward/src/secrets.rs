@@ -1,9 +1,7 @@
 //! Secrets made at first start, and the private folder they live in. There is no default one anywhere.
 
-use crate::config::Environment;
 use anyhow::{Context, Result, bail};
 use data_encoding::HEXLOWER;
-use secrecy::SecretString;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -70,9 +68,4 @@ pub fn generated(folder: &Path) -> Result<String> {
     file.set_len(0)?;
     writeln!(file, "{secret}").with_context(|| format!("{} can't be written", path.display()))?;
     Ok(secret)
-}
-
-/// The secret that the operator did not set, made or found.
-pub fn missing(environment: &Environment, folder: &Path) -> Result<Option<SecretString>> {
-    if environment.secret("AUTH_SECRET").is_some() { Ok(None) } else { Ok(Some(generated(folder)?.into())) }
 }

@@ -84,7 +84,7 @@ fn become_agent(
     privileges::bar_capabilities()?;
     privileges::become_user(identity.uid, identity.gid, identity.may_set_groups)?;
     privileges::drop_capabilities()?;
-    sys::leave_keyring().because(Step::Identity, || "no keyring of its own".into())?;
+    jail::leave_keyring().because(Step::Identity, || "no keyring of its own".into())?;
     privileges::die_with_parent()?;
     landlock::confine(plan)?;
     sys::reset_signals();

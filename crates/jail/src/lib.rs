@@ -23,7 +23,7 @@ mod wire;
 pub use client::{AgentStdio, Jail, Listeners, Prepared, command, control_pair, sweep_command};
 pub use helping::{Helper, HelperWord};
 pub use order::{Order, Slot, Template};
-pub use parting::{close_inherited_files, leave_session};
+pub use parting::{close_inherited_files, leave_keyring, leave_session};
 pub use plan::{Calls, HOST_UID_FIRST, HOST_UIDS, Isolation, Limits, Mount, Plan, PlanFault};
 pub use wire::{
     CHECK_HOST_DENIED, CHECK_HOST_OWN, Check, Checked, ControlError, End, FRAME_BYTES_MAX, Failure, Filled, Inbox, Outbox, Ready,

@@ -59,7 +59,11 @@ fn leave_terminal() -> io::Result<()> {
     }
 }
 
-fn leave_keyring() -> io::Result<()> {
+/// Leaves the caller's session keyring, whose keys anyone below it may read, for a new and empty one.
+///
+/// # Errors
+/// If the kernel has keys and makes no keyring.
+pub fn leave_keyring() -> io::Result<()> {
     const JOIN_SESSION_KEYRING: i32 = 1;
     // SAFETY: a null name asks for an anonymous keyring; no memory is passed.
     let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };

@@ -121,19 +121,6 @@ pub fn landlock_restrict(rules: impl AsFd) -> Result<(), Errno> {
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
-/// Leaves the caller's session keyring, whose keys anyone below it may read, for a new and empty one.
-pub fn leave_keyring() -> Result<(), Errno> {
-    const JOIN_SESSION_KEYRING: c_int = 1;
-    // SAFETY: a null name asks for an anonymous keyring; no memory is passed.
-    let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
-    match last_errno() {
-        _ if result >= 0 => Ok(()),
-        // A kernel without keys has none to read.
-        Errno::NOSYS => Ok(()),
-        errno => Err(errno),
-    }
-}
-
 /// Gives every signal its default action and lets it through, as a fresh program expects.
 pub fn reset_signals() {
     // The C library keeps two signals to itself and would leave them as they are, so the kernel is asked directly:

@@ -309,6 +309,11 @@ fn root_does_not_do_as_somebody_else_s_folder_says() {
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let env = folder.path().join(".env");
+    // Root's own is believed, also one that nobody else can read.
+    std::fs::write(&env, "HEXWARD_ENV=development\n").unwrap();
+    std::fs::set_permissions(&env, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (done, said) = demo(&folder.path().join("state"));
+    assert!(done && said.contains("root given up"), "{said}");
     std::fs::write(&env, "USE_SANDBOX=false\n").unwrap();
     chown(&env, Some(NOBODY), None).unwrap();
     let (done, said) = demo(&folder.path().join("state"));
