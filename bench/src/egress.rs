@@ -184,7 +184,10 @@ fn rules(scheme: Scheme, port: u16) -> Result<(EgressRules, SocketAddr)> {
 async fn open(database: &Path, hosts: Hosts) -> Result<(Arc<Proxy>, Arc<Gate>)> {
     let store = store::Store::open(&format!("sqlite:{}", database.display()), &[&store::CORE]).await?;
     let model = ModelUpstream::new(NOWHERE, SecretString::from("none"))?;
-    let proxy = Proxy::new(store, Arc::new(Standing), model, "bench".to_owned(), Microusd::dollars(1), hosts);
+    let clock: Arc<dyn policy::Clock> = Arc::new(Standing);
+    let (ledger, _) = store::Ledger::open(&store, Arc::clone(&clock), "bench", &database.with_extension("ledger"), "").await?;
+    let purse = ledger.purse(RunId::random(), UserId::random());
+    let proxy = Proxy::new(store, clock, model, ledger, Microusd::dollars(1), hosts);
     let gate = Arc::new(Gate::new(SandboxId::random()));
     let upstream = McpUpstream::new(UpstreamConfig {
         url: format!("{NOWHERE}/mcp").parse()?,
@@ -193,10 +196,10 @@ async fn open(database: &Path, hosts: Hosts) -> Result<(Arc<Proxy>, Arc<Gate>)> 
         result_bytes_max: SMALL_BYTES,
     })?;
     let app = Arc::new(App { manifest: Manifest::parse(MANIFEST)?, upstream: Some(upstream) });
-    let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 1, output_tokens_max: 1, budgets: Vec::new() };
+    let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 1, output_tokens_max: 1, budgets: Vec::new().into() };
     // Nobody listens to its news, so none is kept.
     let (events, _) = tokio::sync::mpsc::channel(1);
-    gate.bind(Arc::new(RunContext::new(RunId::random(), UserId::random(), app, false, limits, events)));
+    gate.bind(Arc::new(RunContext::new(purse, app, false, limits, events)));
     Ok((Arc::new(proxy), gate))
 }
 

@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{CORE, Store};
+use store::{CORE, Ledger, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,6 +42,7 @@ pub struct Gateway {
     /// Where remote callers connect, if they may.
     pub callers: Option<SocketAddr>,
     proxy: Arc<Proxy>,
+    ledger: Ledger,
     tasks: TaskTracker,
     stop: CancellationToken,
     /// Held as long as this gateway lives: one gateway for one folder.
@@ -67,17 +68,19 @@ impl Gateway {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(config.database_url.expose_secret(), &[&CORE, &hexmap::SCHEMA]).await?;
         let name = if config.gateway.is_empty() { secrets::gateway_name(&config.state_dir)? } else { config.gateway.clone() };
+        let ledger = open_ledger(&store, &clock, &name, &config.state_dir).await?;
         sweep(&store, &name, clock.as_ref()).await?;
         remove_scratch(&config.state_dir);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let upstream = ModelUpstream::new(&config.upstream, config.api_key)?;
         let hosts = Hosts::new(config.egress.rules, &config.egress.secrets)?;
-        let proxy = Arc::new(Proxy::new(store.clone(), Arc::clone(&clock), upstream, name.clone(), config.day_limit, hosts));
+        let proxy = Arc::new(Proxy::new(store.clone(), Arc::clone(&clock), upstream, ledger.clone(), config.day_limit, hosts));
         let mut apps = vec![start_hexmap(&store, &clock, &tasks, &stop).await?];
         for folder in config.apps {
             apps.push(apps::connect(folder)?);
         }
         tasks.spawn(sweep_regularly(store.clone(), Arc::clone(&clock), stop.clone()));
+        tasks.spawn(keep_draining(ledger.clone(), stop.clone()));
         warn_of(config.mode);
         let parts = Parts {
             store: store.clone(),
@@ -88,7 +91,7 @@ impl Gateway {
             gateway: name,
             settings: config.runs,
         };
-        let mut gateway = Self { store, clock, runs: Runs::new(parts), callers: None, proxy, tasks, stop, _lock: lock };
+        let mut gateway = Self { store, clock, runs: Runs::new(parts), callers: None, proxy, ledger, tasks, stop, _lock: lock };
         if let Some((address, secret)) = config.callers {
             gateway.start_callers(address, secret, config.day_limit).await?;
         }
@@ -110,6 +113,14 @@ impl Gateway {
         Ok(())
     }
 
+    /// Brings the database up to what was settled so far.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn flush_ledger(&self) -> Result<()> {
+        Ok(self.ledger.flush().await?)
+    }
+
     /// What the listeners of sandboxes share.
     pub(crate) fn proxy(&self) -> Arc<Proxy> {
         Arc::clone(&self.proxy)
@@ -122,6 +133,9 @@ impl Gateway {
         self.proxy.drain().await;
         self.tasks.close();
         self.tasks.wait().await;
+        if let Err(error) = self.ledger.close().await {
+            tracing::error!(%error, "the ledger could not be closed; the next start does it");
+        }
     }
 }
 
@@ -210,10 +224,25 @@ fn remove_scratch(state_dir: &Path) {
     }
 }
 
+/// Takes over what the last life of this gateway owed, before anything new is spent.
+async fn open_ledger(store: &Store, clock: &Arc<dyn Clock>, gateway: &str, state_dir: &Path) -> Result<Ledger> {
+    /// Another one after each start of the machine: only within one can a file be trusted that no disk was waited for.
+    const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+    let boot = std::fs::read_to_string(BOOT).with_context(|| format!("{BOOT} can't be read"))?;
+    let folder = state_dir.join("ledger");
+    let (ledger, left) = Ledger::open(store, Arc::clone(clock), gateway, &folder, boot.trim()).await?;
+    if left > 0 {
+        tracing::warn!(calls = left, "charged calls at their ceilings that the last life of this gateway left open");
+    }
+    Ok(ledger)
+}
+
+async fn keep_draining(ledger: Ledger, stop: CancellationToken) {
+    ledger.keep_draining(stop.cancelled()).await;
+}
+
 /// From time to time: sessions that are over, and reservations of anybody's that nobody will settle any more.
 async fn sweep_regularly(store: Store, clock: Arc<dyn Clock>, stop: CancellationToken) {
-    /// A name no gateway has: only what expired is swept.
-    const NOBODY: &str = "";
     loop {
         tokio::select! {
             () = tokio::time::sleep(SWEEP_PAUSE) => {}
@@ -222,7 +251,7 @@ async fn sweep_regularly(store: Store, clock: Arc<dyn Clock>, stop: Cancellation
         let now = clock.now();
         let swept = async {
             store.sweep_sessions(now).await?;
-            store.sweep_model_calls(NOBODY, now).await
+            store.sweep_slices(now).await
         };
         match swept.await {
             Ok(0) => {}
@@ -235,12 +264,11 @@ async fn sweep_regularly(store: Store, clock: Arc<dyn Clock>, stop: Cancellation
 /// Ends what a former life of this gateway left open: runs fail, reservations are charged, tool calls are uncertain.
 async fn sweep(store: &Store, gateway: &str, clock: &dyn Clock) -> Result<()> {
     let now = clock.now();
-    let calls = store.sweep_model_calls(gateway, now).await?;
     let tools = store.sweep_tool_calls(gateway, now).await?;
     let runs = store.sweep_runs(gateway, now).await?;
     store.sweep_sessions(now).await?;
-    if calls + tools + runs > 0 {
-        tracing::warn!(calls, tools, runs, "ended what the last life of this gateway left open");
+    if tools + runs > 0 {
+        tracing::warn!(tools, runs, "ended what the last life of this gateway left open");
     }
     Ok(())
 }

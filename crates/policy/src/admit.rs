@@ -4,6 +4,7 @@
 //! for, and the rooms above use it up by value.
 
 use crate::{Denial, DenialCode, Manifest, Microusd, RunId, Timestamp, ToolEffect, UserId, prices};
+use std::sync::Arc;
 
 /// Which part of the model API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +81,8 @@ pub struct RunView {
     pub deadline: Timestamp,
     /// Whether the user switched changes on.
     pub writes: bool,
-    /// What the call is charged to.
-    pub budgets: Vec<BudgetLine>,
+    /// What the call is charged to. Shared, because it is the same for every call of a run.
+    pub budgets: Arc<[BudgetLine]>,
 }
 
 /// One budget a call is charged to.
@@ -113,7 +114,7 @@ pub struct ModelPermit {
     run: RunId,
     user: UserId,
     ceiling: Microusd,
-    budgets: Vec<BudgetLine>,
+    budgets: Arc<[BudgetLine]>,
 }
 
 impl ModelPermit {
@@ -139,7 +140,7 @@ impl ModelPermit {
     }
     /// Where it must be reserved.
     #[must_use]
-    pub fn budgets(&self) -> &[BudgetLine] {
+    pub const fn budgets(&self) -> &Arc<[BudgetLine]> {
         &self.budgets
     }
 }
@@ -208,7 +209,7 @@ pub fn admit_model(request: ModelRequest, view: &RunView, now: Timestamp) -> Res
             prices::price_of(&request.model, now).ceiling(prompt_tokens_max, request.max_tokens)
         }
     };
-    Ok(ModelPermit { request, run: view.run, user: view.user, ceiling, budgets: view.budgets.clone() })
+    Ok(ModelPermit { request, run: view.run, user: view.user, ceiling, budgets: Arc::clone(&view.budgets) })
 }
 
 /// Decides about a tool call: the operator's manifest, the user's switch, and the model's own word.
@@ -246,7 +247,7 @@ mod tests {
             output_tokens_max: 4000,
             deadline: Timestamp(100),
             writes: false,
-            budgets: budgets(run, Microusd::dollars(1), Microusd::dollars(5), Timestamp(0)),
+            budgets: budgets(run, Microusd::dollars(1), Microusd::dollars(5), Timestamp(0)).into(),
         }
     }
 

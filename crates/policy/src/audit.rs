@@ -1,6 +1,6 @@
 //! What is written down for later: one closed list of events.
 
-use crate::{CallId, ConversationId, Denial, Microusd, RunId, SandboxId, UserId};
+use crate::{CallId, ConversationId, Denial, Microusd, RunId, SandboxId, SliceId, UserId};
 use serde_json::{Value, json};
 
 /// Something that happened and must be provable. No prompt text, no tool content, no secret.
@@ -44,6 +44,26 @@ pub enum AuditEvent {
         /// The reservation.
         reserved: Microusd,
     },
+    /// A slice was taken out of every budget above a run, or made larger.
+    SliceTaken {
+        /// The slice.
+        slice: SliceId,
+        /// The run or the remote caller's window.
+        run: RunId,
+        /// By how much.
+        granted: Microusd,
+    },
+    /// A call cost more than its ceiling; it is charged all the same.
+    AboveCeiling {
+        /// The call.
+        call: CallId,
+        /// The run.
+        run: RunId,
+        /// The ceiling.
+        reserved: Microusd,
+        /// The measured cost.
+        cost: Microusd,
+    },
     /// A tool call is about to be made.
     ToolCallOpened {
         /// The call.
@@ -82,6 +102,8 @@ impl AuditEvent {
             Self::RunEnded { .. } => "run.ended",
             Self::SandboxClaimed { .. } => "sandbox.claimed",
             Self::ModelCallOpened { .. } => "model_call.opened",
+            Self::SliceTaken { .. } => "slice.taken",
+            Self::AboveCeiling { .. } => "model_call.above_ceiling",
             Self::ToolCallOpened { .. } => "tool_call.opened",
             Self::Denied { .. } => "denied",
             Self::PortsRefused { .. } => "ports.refused",
@@ -96,6 +118,8 @@ impl AuditEvent {
             | Self::RunEnded { run, .. }
             | Self::SandboxClaimed { run, .. }
             | Self::ModelCallOpened { run, .. }
+            | Self::SliceTaken { run, .. }
+            | Self::AboveCeiling { run, .. }
             | Self::ToolCallOpened { run, .. } => Some(*run),
             Self::Denied { run, .. } => *run,
             Self::PortsRefused { .. } => None,
@@ -113,6 +137,10 @@ impl AuditEvent {
             Self::SandboxClaimed { sandbox, .. } => json!({"sandbox": sandbox}),
             Self::ModelCallOpened { call, model, reserved, .. } => {
                 json!({"call": call, "model": model, "reserved_microusd": reserved})
+            }
+            Self::SliceTaken { slice, granted, .. } => json!({"slice": slice, "granted_microusd": granted}),
+            Self::AboveCeiling { call, reserved, cost, .. } => {
+                json!({"call": call, "reserved_microusd": reserved, "cost_microusd": cost})
             }
             Self::ToolCallOpened { call, tool, arguments, .. } => {
                 json!({"call": call, "tool": tool, "arguments_sha256": arguments})

@@ -62,6 +62,10 @@ id!(
     /// One model call or one tool call.
     CallId
 );
+id!(
+    /// What one run or one remote caller's window has taken out of the budgets above it.
+    SliceId
+);
 
 #[cfg(test)]
 mod tests {

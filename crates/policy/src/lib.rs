@@ -28,7 +28,7 @@ pub use egress::{
     AddressFault, CredentialSlot, Destination, EgressRequest, EgressRule, EgressRules, Endpoint, HostName, HostNameError,
     PathPattern, RuleError, Scheme, classify, is_plain_path, vet_address,
 };
-pub use ids::{CallId, ConversationId, IdError, RunId, SandboxId, UserId};
+pub use ids::{CallId, ConversationId, IdError, RunId, SandboxId, SliceId, UserId};
 pub use manifest::{AgentManifest, Manifest, ManifestError, McpManifest, McpServer, RuntimeKind, ToolEffect, ToolRule};
 pub use message::{MESSAGE_CHARS_MAX, MessageError, UserMessage};
 pub use money::Microusd;

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use store::Purse;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,7 +38,7 @@ pub struct RunLimits {
     /// Output tokens of one call at most.
     pub output_tokens_max: u64,
     /// What its calls are charged to.
-    pub budgets: Vec<BudgetLine>,
+    pub budgets: Arc<[BudgetLine]>,
 }
 
 /// A call the model asked for in this run.
@@ -69,6 +70,7 @@ pub struct RunContext {
     /// Whether the user switched changes on.
     pub writes: bool,
     limits: RunLimits,
+    purse: Purse,
     turns: AtomicU32,
     counts: AtomicU32,
     denials: AtomicU32,
@@ -91,15 +93,16 @@ pub struct RunContext {
 pub(crate) type Entry = TaskTrackerToken;
 
 impl RunContext {
-    /// A run about to begin. Everything seen of it goes to `events`.
+    /// A run about to begin, with its purse. Everything seen of it goes to `events`.
     #[must_use]
-    pub fn new(run: RunId, user: UserId, app: Arc<App>, writes: bool, limits: RunLimits, events: mpsc::Sender<RunEvent>) -> Self {
+    pub fn new(purse: Purse, app: Arc<App>, writes: bool, limits: RunLimits, events: mpsc::Sender<RunEvent>) -> Self {
         Self {
-            run,
-            user,
+            run: purse.run(),
+            user: purse.user(),
             app,
             writes,
             limits,
+            purse,
             turns: AtomicU32::new(0),
             counts: AtomicU32::new(0),
             denials: AtomicU32::new(0),
@@ -149,8 +152,17 @@ impl RunContext {
         self.over.cancel();
         self.work.close();
         let settled = tokio::time::timeout(wait, self.work.wait()).await.is_ok();
+        // What is not used goes back into the budgets.
+        if let Err(error) = self.purse.close().await {
+            tracing::error!(%error, run = %self.run, "a run's slice could not be given back; it is tried again");
+        }
         self.events.lock().take();
         settled
+    }
+
+    /// What it holds of the budgets above it.
+    pub(crate) const fn purse(&self) -> &Purse {
+        &self.purse
     }
 
     /// Cancelled when the run is closed.
@@ -180,7 +192,7 @@ impl RunContext {
             output_tokens_max: self.limits.output_tokens_max,
             deadline: self.limits.deadline,
             writes: self.writes,
-            budgets: self.limits.budgets.clone(),
+            budgets: Arc::clone(&self.limits.budgets),
         }
     }
 
@@ -255,15 +267,38 @@ pub(crate) mod tests {
         Arc::new(App { manifest: Manifest::parse(MANIFEST).expect("a manifest"), upstream: Some(upstream) })
     }
 
-    fn run() -> (Arc<RunContext>, mpsc::Receiver<RunEvent>) {
-        let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 2, output_tokens_max: 1, budgets: Vec::new() };
+    /// Nobody's, over an empty database.
+    pub(crate) async fn purse() -> Purse {
+        ledger().await.purse(RunId::random(), UserId::random())
+    }
+
+    /// A ledger of its own.
+    pub(crate) async fn ledger() -> store::Ledger {
+        let folder = tempfile::tempdir().expect("a folder").keep();
+        let url = format!("sqlite:{}", folder.join("ledger.db").display());
+        let store = store::Store::open(&url, &[&store::CORE]).await.expect("a database");
+        let clock: Arc<dyn policy::Clock> = Arc::new(Standing);
+        store::Ledger::open(&store, clock, "g", &folder.join("ledger"), "boot").await.expect("a ledger").0
+    }
+
+    struct Standing;
+
+    impl policy::Clock for Standing {
+        fn now(&self) -> Timestamp {
+            Timestamp(0)
+        }
+    }
+
+    async fn run() -> (Arc<RunContext>, mpsc::Receiver<RunEvent>) {
+        let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 2, output_tokens_max: 1, budgets: Vec::new().into() };
         let (sender, events) = mpsc::channel(8);
-        (Arc::new(RunContext::new(RunId::random(), UserId::random(), app(), false, limits, sender)), events)
+        let purse = purse().await;
+        (Arc::new(RunContext::new(purse, app(), false, limits, sender)), events)
     }
 
     #[tokio::test]
     async fn a_closed_run_admits_nothing_and_waits_for_who_was_in() {
-        let (run, mut events) = run();
+        let (run, mut events) = run().await;
         let entry = run.enter().expect("the run goes on");
         let closing = tokio::spawn({
             let run = Arc::clone(&run);
@@ -288,14 +323,14 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn a_run_that_hangs_is_closed_all_the_same() {
-        let (run, _events) = run();
+        let (run, _events) = run().await;
         let _entry = run.enter();
         assert!(!run.close(Duration::from_millis(20)).await, "something was still going on, and that is said");
     }
 
-    #[test]
-    fn what_costs_nothing_is_not_endless() {
-        let (run, _events) = run();
+    #[tokio::test]
+    async fn what_costs_nothing_is_not_endless() {
+        let (run, _events) = run().await;
         let taken = |take: &dyn Fn() -> bool| (0..1000).filter(|_| take()).count();
         assert_eq!(taken(&|| run.take_turn()), 2);
         assert_eq!(taken(&|| run.take_count()), 8);
@@ -303,9 +338,9 @@ pub(crate) mod tests {
         assert_eq!(taken(&|| run.record_denial()), 200);
     }
 
-    #[test]
-    fn an_emission_is_used_once_and_only_as_it_was() {
-        let (run, _events) = run();
+    #[tokio::test]
+    async fn an_emission_is_used_once_and_only_as_it_was() {
+        let (run, _events) = run().await;
         let said = serde_json::json!({"a": 9_007_199_254_740_993_u64});
         run.remember_emitted("t1", "add", &said, [1; 32]);
         run.remember_emitted("t1", "delete", &Value::Null, [2; 32]);

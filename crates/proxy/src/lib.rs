@@ -29,9 +29,9 @@ pub(crate) use serve::{accept, serve_http};
 
 use egress::Hosts;
 use messages::ModelUpstream;
-use policy::{AuditEvent, BudgetLine, Clock, Denial, DenialCode, Microusd, RunId, Timestamp};
+use policy::{AuditEvent, BudgetLine, Clock, Denial, DenialCode, Microusd, RunId, Timestamp, UserId};
 use std::sync::Arc;
-use store::Store;
+use store::{Ledger, Purse, Store};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -40,25 +40,29 @@ pub struct Proxy {
     store: Store,
     clock: Arc<dyn Clock>,
     upstream: ModelUpstream,
-    gateway: String,
+    ledger: Ledger,
     day_limit: Microusd,
     hosts: Arc<Hosts>,
     bodies: Arc<Semaphore>,
+    /// Answers read on although their clients left.
+    drains: Arc<Semaphore>,
     work: TaskTracker,
 }
 
 /// Bodies of all callers that may be in memory at the same time: 256 MiB, in units of [`context::BODY_UNIT_BYTES`].
 const BODY_UNITS_MAX: usize = 4096;
+/// Answers that are read on for a moment although nobody waits for them.
+const DRAINS_MAX: usize = 64;
 
 impl Proxy {
-    /// `gateway` names this gateway in the ledger; `day_limit` bounds what everybody together spends in a UTC day; `hosts` are
+    /// `ledger` pays for model calls; `day_limit` bounds what everybody together spends in a UTC day; `hosts` are
     /// what sandboxes may reach beside the model and their tools.
     #[must_use]
     pub fn new(
         store: Store,
         clock: Arc<dyn Clock>,
         upstream: ModelUpstream,
-        gateway: String,
+        ledger: Ledger,
         day_limit: Microusd,
         hosts: Hosts,
     ) -> Self {
@@ -66,18 +70,25 @@ impl Proxy {
             store,
             clock,
             upstream,
-            gateway,
+            ledger,
             day_limit,
             hosts: Arc::new(hosts),
             bodies: Arc::new(Semaphore::new(BODY_UNITS_MAX)),
+            drains: Arc::new(Semaphore::new(DRAINS_MAX)),
             work: TaskTracker::new(),
         }
     }
 
     /// The budgets above one run.
     #[must_use]
-    pub fn run_budgets(&self, run: RunId, run_limit: Microusd) -> Vec<BudgetLine> {
-        policy::budgets(run, run_limit, self.day_limit, self.clock.now())
+    pub fn run_budgets(&self, run: RunId, run_limit: Microusd) -> Arc<[BudgetLine]> {
+        policy::budgets(run, run_limit, self.day_limit, self.clock.now()).into()
+    }
+
+    /// A purse for a run.
+    #[must_use]
+    pub fn purse(&self, run: RunId, user: UserId) -> Purse {
+        self.ledger.purse(run, user)
     }
 
     /// Ports beside 80 and 443 that a sandbox must have listeners for.

@@ -124,7 +124,9 @@ impl RunTools {
         let tool_use_id = call.tool_use_id.clone().unwrap_or_default();
         match self.open(&call, &tool_use_id).await {
             Ok((open, arguments)) => self.run_tool(open, &tool_use_id, arguments).await,
-            Err(OpenError::Denied(denial)) => Err(self.refuse(denial, &tool_use_id, &call.name).await),
+            Err(OpenError::Denied(denial) | OpenError::Short { denial, .. }) => {
+                Err(self.refuse(denial, &tool_use_id, &call.name).await)
+            }
             Err(OpenError::Store(error)) => {
                 tracing::error!(%error, "a tool call could not be journaled, so it was not made");
                 Err(HostError::Upstream("the journal is not available".to_owned()))

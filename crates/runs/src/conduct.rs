@@ -99,7 +99,8 @@ impl Conductor {
             output_tokens_max: u64::from(agent.output_tokens_max),
             budgets: self.runs.parts.proxy.run_budgets(self.run, settings.run_budget),
         };
-        (Arc::new(RunContext::new(self.run, self.user, Arc::clone(&self.app), self.writes, limits, sender)), events)
+        let purse = self.runs.parts.proxy.purse(self.run, self.user);
+        (Arc::new(RunContext::new(purse, Arc::clone(&self.app), self.writes, limits, sender)), events)
     }
 
     /// Shows and keeps what the proxy sees, until the run's context is gone. Returns the provider's last error.

@@ -5,7 +5,13 @@ use crate::{Migration, Schema, audit, conversations, ledger, runs, tools, users}
 /// The schema every gateway has; apps bring theirs beside it.
 pub static CORE: Schema = Schema {
     name: "core",
-    sqlite: &[Migration { number: 1, name: "core", sql: include_str!("../../../migrations/sqlite/0001_core.sql") }],
-    postgres: &[Migration { number: 1, name: "core", sql: include_str!("../../../migrations/postgres/0001_core.sql") }],
+    sqlite: &[
+        Migration { number: 1, name: "core", sql: include_str!("../../../migrations/sqlite/0001_core.sql") },
+        Migration { number: 2, name: "ledger_slices", sql: include_str!("../../../migrations/sqlite/0002_ledger_slices.sql") },
+    ],
+    postgres: &[
+        Migration { number: 1, name: "core", sql: include_str!("../../../migrations/postgres/0001_core.sql") },
+        Migration { number: 2, name: "ledger_slices", sql: include_str!("../../../migrations/postgres/0002_ledger_slices.sql") },
+    ],
     statements: &[audit::ALL, conversations::ALL, ledger::ALL, runs::ALL, tools::ALL, users::ALL],
 };

@@ -22,7 +22,7 @@ pub use conversations::{ConversationLine, Role};
 pub use core::CORE;
 pub use engine::Tx;
 pub use error::StoreError;
-pub use ledger::{OpenError, OpenModelCall, Settlement};
+pub use ledger::{CallEnd, CallNotes, Ledger, OpenError, OpenModelCall, Purse, Settlement};
 pub use runs::{BeginError, NewRun, RunEnd, RunRow};
 pub use schema::{Migration, Schema, Statement};
 pub use tools::{OpenToolCall, ToolState};

@@ -25,7 +25,10 @@ async fn ask(gate: &TestGate, path: &str, extra: &[(&str, &str)], body: String) 
 
 /// The client may have its bytes a moment before the ledger has the call.
 async fn settled(gate: &TestGate) {
-    let open = async || gate.database.0.open_model_calls().await.unwrap() == 0;
+    let open = async || {
+        gate.gateway.flush_ledger().await.unwrap();
+        gate.database.0.open_model_calls().await.unwrap() == 0
+    };
     gate_tests::eventually("every call is settled", Duration::from_secs(5), open).await;
 }
 

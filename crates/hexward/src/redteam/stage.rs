@@ -190,7 +190,8 @@ impl Stage {
             budgets: self.gateway.proxy().run_budgets(run, self.config.run_budget),
         };
         let (sender, events) = mpsc::channel(EVENTS_QUEUED_MAX);
-        Ok((Arc::new(RunContext::new(run, user, app, true, limits, sender)), events))
+        let purse = self.gateway.proxy().purse(run, user);
+        Ok((Arc::new(RunContext::new(purse, app, true, limits, sender)), events))
     }
 
     /// What an attacker might have learnt of the host; `pid` is its own sandbox as the host counts.

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{CORE, Store};
+use store::{CORE, Ledger, Store};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -54,12 +54,16 @@ impl Network {
         let store = Store::open(&format!("sqlite:{}", scratch.0.join("run.db").display()), &[&CORE]).await?;
         let unused = || SecretString::from("unused");
         let upstream = ModelUpstream::new(NOWHERE, unused())?;
-        let proxy = Proxy::new(store, Arc::new(SystemClock), upstream, "run".to_owned(), Microusd::dollars(0), hosts);
+        let clock: Arc<dyn policy::Clock> = Arc::new(SystemClock);
+        // Nothing is spent here, but nothing could be without a ledger.
+        let (ledger, _) = Ledger::open(&store, Arc::clone(&clock), "run", &scratch.0.join("ledger"), "").await?;
+        let purse = ledger.purse(RunId::random(), UserId::random());
+        let proxy = Proxy::new(store, clock, upstream, ledger, Microusd::dollars(0), hosts);
         let tools = UpstreamConfig { url: NOWHERE.parse()?, credential: unused(), timeout: CLOSE_WAIT, result_bytes_max: 1 };
         let app = Arc::new(App { manifest: Manifest::parse(MANIFEST)?, upstream: Some(McpUpstream::new(tools)?) });
-        let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 0, output_tokens_max: 0, budgets: Vec::new() };
+        let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 0, output_tokens_max: 0, budgets: Vec::new().into() };
         let (events, seen) = mpsc::channel(EVENTS_MAX);
-        let run = Arc::new(RunContext::new(RunId::random(), UserId::random(), app, false, limits, events));
+        let run = Arc::new(RunContext::new(purse, app, false, limits, events));
         let gate = Arc::new(Gate::new(id));
         gate.bind(Arc::clone(&run));
         let stop = CancellationToken::new();

@@ -1,6 +1,6 @@
 //! The callers' listener: back ends elsewhere that show a secret. Own port, no cookies, no CORS; off unless a secret is set.
 
-use super::{Caller, handle, headers};
+use super::{Caller, Service, handle, headers};
 use crate::answer::{self, Body};
 use crate::{Proxy, serve_http};
 use http::{Request, Response, StatusCode, header};
@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use policy::{BudgetLine, DenialCode, Microusd, RunId, RunView, UserId};
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
+use store::{CallNotes, Purse};
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -62,8 +63,8 @@ impl CallerSecret {
 struct Callers {
     proxy: Arc<Proxy>,
     secret: CallerSecret,
-    principal: UserId,
-    window: RunId,
+    purse: Purse,
+    notes: CallNotes,
     day_limit: Microusd,
 }
 
@@ -77,7 +78,9 @@ pub async fn serve_callers(
     day_limit: Microusd,
     stop: CancellationToken,
 ) {
-    let callers = Arc::new(Callers { proxy, secret, principal, window: RunId::random(), day_limit });
+    let purse = proxy.purse(RunId::random(), principal);
+    let notes = CallNotes { app: "internal".into(), ..CallNotes::default() };
+    let callers = Arc::new(Callers { proxy, secret, purse, notes, day_limit });
     serve_http(listener, CONNECTIONS_MAX, stop, move |request| {
         let callers = Arc::clone(&callers);
         async move { callers.answer(request).await }
@@ -105,7 +108,8 @@ impl Callers {
                 "This request has passed the gateway before: its provider address points at itself.",
             );
         }
-        handle(&self.proxy, Caller::Service(self.view()), path, request).await
+        let service = Service { view: self.view(), purse: self.purse.clone(), notes: self.notes.clone() };
+        handle(&self.proxy, Caller::Service(service), path, request).await
     }
 
     /// `x-api-key` and `Authorization: Bearer` alike; whichever stands there must be right, and one must.
@@ -122,21 +126,21 @@ impl Callers {
     fn view(&self) -> RunView {
         let now = self.proxy.clock.now();
         let own = BudgetLine {
-            scope: format!("user:{}", self.principal),
+            scope: format!("user:{}", self.purse.user()),
             period: now.utc_day(),
             limit: self.day_limit,
             exhausted: DenialCode::BudgetDay,
         };
         RunView {
-            run: self.window,
-            user: self.principal,
+            run: self.purse.run(),
+            user: self.purse.user(),
             model: None,
             turns_used: 0,
             turns_max: u32::MAX,
             output_tokens_max: OUTPUT_TOKENS_MAX,
             deadline: now.plus_secs(CALL_SECS_MAX),
             writes: false,
-            budgets: vec![own, self.proxy.day_budget(now)],
+            budgets: vec![own, self.proxy.day_budget(now)].into(),
         }
     }
 }

@@ -5,9 +5,12 @@
 mod betas;
 mod body;
 mod callers;
+mod connections;
+mod exchange;
 mod forward;
 pub(crate) mod headers;
 mod meter;
+mod ongoing;
 mod parse;
 mod sse;
 mod upstream;
@@ -20,24 +23,48 @@ use crate::context::{Entry, RunContext};
 use crate::{Proxy, RunEvent};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use policy::{AuditEvent, Denial, DenialCode, ModelPath, ModelRequest, RunView, admit_model};
+use policy::{AuditEvent, Denial, DenialCode, ModelPath, ModelRequest, RunView, Timestamp, admit_model};
 use std::sync::Arc;
-use store::{OpenError, OpenModelCall};
-use tokio::sync::oneshot;
+use store::{CallNotes, OpenError, OpenModelCall, Purse};
 
 /// Who asks for a model call.
 pub(crate) enum Caller {
     /// An agent in a sandbox, known by its listener.
     Run(Arc<RunContext>),
     /// A remote caller that showed a secret.
-    Service(RunView),
+    Service(Service),
+}
+
+/// A remote caller, as decisions and the ledger know it.
+#[derive(Clone)]
+pub(crate) struct Service {
+    /// What it may do.
+    pub(crate) view: RunView,
+    /// What it holds of the budgets above it.
+    pub(crate) purse: Purse,
+    /// Who it is, for the log of calls.
+    pub(crate) notes: CallNotes,
 }
 
 impl Caller {
     fn view(&self) -> RunView {
         match self {
             Self::Run(run) => run.view(),
-            Self::Service(view) => view.clone(),
+            Self::Service(service) => service.view.clone(),
+        }
+    }
+
+    fn run(&self) -> Option<Arc<RunContext>> {
+        match self {
+            Self::Run(run) => Some(Arc::clone(run)),
+            Self::Service(_) => None,
+        }
+    }
+
+    fn purse(&self) -> (&Purse, CallNotes) {
+        match self {
+            Self::Run(run) => (run.purse(), CallNotes { app: run.app.manifest.id.as_str().into(), ..CallNotes::default() }),
+            Self::Service(service) => (&service.purse, service.notes.clone()),
         }
     }
 
@@ -79,20 +106,13 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
     let Some(entry) = caller.enter(proxy) else {
         return refuse(proxy, &caller, Denial::new(DenialCode::RunNone, path)).await;
     };
-    let (tell, told) = oneshot::channel();
-    let call = forward::Call { proxy: Arc::clone(proxy), caller, asked, head, body };
-    // A task of its own, so that a client that goes away can't take reservation and settlement with it.
-    tokio::spawn(async move {
-        call.make(tell).await;
-        drop(entry);
-    });
-    told.await.unwrap_or_else(|_| {
-        answer::unavailable("The model provider's answer was lost, and may have been charged. Try again in a moment.")
-    })
+    let watched = caller.run().is_some();
+    let call = forward::Call { proxy: Arc::clone(proxy), caller, asked, head, body, entry };
+    if watched { call.make_watched().await } else { call.make().await }
 }
 
 /// May they? And then: reserved and written down.
-async fn open(proxy: &Proxy, caller: &Caller, request: ModelRequest) -> Result<OpenModelCall, OpenError> {
+async fn open(proxy: &Proxy, caller: &Caller, request: ModelRequest) -> Result<(OpenModelCall, Timestamp), OpenError> {
     let (now, view, path) = (proxy.clock.now(), caller.view(), request.path);
     let deadline = view.deadline;
     let permit = admit_model(request, &view, now).map_err(OpenError::Denied)?;
@@ -105,15 +125,15 @@ async fn open(proxy: &Proxy, caller: &Caller, request: ModelRequest) -> Result<O
             return Err(OpenError::Denied(Denial::new(DenialCode::RunTurns, &run.run.to_string())));
         }
     }
-    let lifetime_secs = (deadline.0 - now.0) / 1_000_000 + forward::GRACE_SECS;
-    proxy.store.open_model_call(permit, &proxy.gateway, now, lifetime_secs).await
+    let (purse, notes) = caller.purse();
+    Ok((purse.open(permit, notes, deadline).await?, deadline))
 }
 
 /// Records a refusal and answers it.
 pub(crate) async fn refuse(proxy: &Proxy, caller: &Caller, denial: Denial) -> Response<Body> {
     let run = match caller {
         Caller::Run(run) => run.record_denial().then_some(run.run),
-        Caller::Service(view) => Some(view.run),
+        Caller::Service(service) => Some(service.view.run),
     };
     if let Some(run) = run {
         proxy.record(AuditEvent::Denied { run: Some(run), denial: denial.clone() }).await;

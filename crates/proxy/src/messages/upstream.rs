@@ -1,23 +1,15 @@
 //! The provider: its address, its key, and the client that speaks to it. The only place where the key is held.
 
+use super::connections::{Connections, Lease, SendError};
 use super::headers;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use policy::ModelPath;
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
-use std::time::Duration;
 use store::OpenModelCall;
-
-const CONNECT_WAIT: Duration = Duration::from_secs(10);
-const IDLE_CONNECTIONS_MAX: usize = 256;
-const IDLE_WAIT: Duration = Duration::from_secs(60);
 
 /// Why an upstream can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +27,7 @@ pub enum UpstreamError {
 
 /// The provider.
 pub struct ModelUpstream {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    connections: Arc<Connections>,
     base: Uri,
     key: SecretString,
 }
@@ -48,7 +40,7 @@ impl ModelUpstream {
     pub fn new(base: &str, key: SecretString) -> Result<Self, UpstreamError> {
         let base = Self::check(base)?;
         HeaderValue::from_str(key.expose_secret()).map_err(|_| UpstreamError::Key)?;
-        Ok(Self { client: client()?, base, key })
+        Ok(Self { connections: Arc::new(Connections::new(base.clone())?), base, key })
     }
 
     /// Whether an address may be the provider's.
@@ -74,9 +66,9 @@ impl ModelUpstream {
         query: Option<&str>,
         client_headers: &HeaderMap,
         body: Bytes,
-    ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
+    ) -> Result<(Response<Incoming>, Lease), SendError> {
         let request = self.request(open.permit().request().path, query, client_headers, body);
-        self.client.request(request).await
+        self.connections.send(request).await
     }
 
     fn request(&self, path: ModelPath, query: Option<&str>, client_headers: &HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
@@ -96,29 +88,6 @@ impl ModelUpstream {
         }
         request
     }
-}
-
-fn client() -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, UpstreamError> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let mut tcp = HttpConnector::new();
-    tcp.set_connect_timeout(Some(CONNECT_WAIT));
-    tcp.set_nodelay(true);
-    tcp.enforce_http(false);
-    let connector =
-        hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
-    Ok(Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_WAIT)
-        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-        // A call that may have reached the provider is never sent again by itself: it was reserved for once.
-        .retry_canceled_requests(false)
-        .build(connector))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod postgres;
 mod sqlite;
 
 use crate::{Row, Schema, Statement, StoreError, Value};
+use policy::Timestamp;
 use std::sync::Arc;
 
 /// A transaction in progress. Reads see this transaction's own writes; an error rolls everything back.
@@ -20,6 +21,12 @@ pub trait Tx {
     /// # Errors
     /// As [`Tx::query`].
     fn execute(&mut self, statement: Statement, params: &[Value]) -> Result<u64, StoreError>;
+
+    /// The database's clock: the server's where gateways share one, `ours` where the database is in this process.
+    ///
+    /// # Errors
+    /// As [`Tx::query`].
+    fn clock(&mut self, ours: Timestamp) -> Result<Timestamp, StoreError>;
 }
 
 impl dyn Tx + '_ {

@@ -7,6 +7,7 @@ use crate::schema::statements_of;
 use crate::{Row, Schema, Statement, StoreError, Value};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use policy::Timestamp;
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::sync::Arc;
@@ -17,7 +18,11 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut};
 use tokio_postgres::{IsolationLevel, Transaction};
 
 const POOL_MAX: usize = 16;
-const ATTEMPTS_MAX: u32 = 12;
+const NOW: Statement = Statement("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)");
+const ATTEMPTS_MAX: u32 = 40;
+/// Who lost waits a little longer each time, so that gateways that share a hot row take turns.
+const PAUSE_STEP: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(25);
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// Any constant will do, as long as every gateway takes the same one while it migrates.
 const MIGRATION_LOCK: i64 = 0x6865_7877_6172_6400;
@@ -71,7 +76,7 @@ impl Postgres {
                 let _turn = (!read_only).then(|| Turn::of(&lane, number));
                 match attempt(&handle, &rewritten, &mut client, read_only, &work) {
                     Attempt::Done(result) => return result,
-                    Attempt::Conflict => {}
+                    Attempt::Conflict => std::thread::sleep((PAUSE_STEP * number).min(PAUSE_MAX)),
                 }
             }
             Err(StoreError::Conflict(ATTEMPTS_MAX).into())
@@ -183,6 +188,10 @@ impl Tx for PgTx<'_> {
 
     fn execute(&mut self, statement: Statement, params: &[Value]) -> Result<u64, StoreError> {
         self.run(statement, params).map(|(_, changed)| changed)
+    }
+
+    fn clock(&mut self, _ours: Timestamp) -> Result<Timestamp, StoreError> {
+        <dyn Tx>::query_one(self, NOW, &[])?.int(0).map(Timestamp)
     }
 }
 

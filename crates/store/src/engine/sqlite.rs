@@ -7,6 +7,7 @@ use super::{Tx, migrate};
 use crate::schema::statements_of;
 use crate::{Row, Schema, Statement, StoreError, Value};
 use parking_lot::Mutex;
+use policy::Timestamp;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, ffi};
 use std::sync::mpsc;
@@ -176,6 +177,10 @@ impl Tx for SqliteTx<'_> {
         let mut prepared = self.connection.prepare_cached(statement.0).map_err(|error| describe(statement, &error))?;
         let changed = prepared.execute(rusqlite::params_from_iter(params)).map_err(|error| describe(statement, &error))?;
         Ok(u64::try_from(changed).unwrap_or(u64::MAX))
+    }
+
+    fn clock(&mut self, ours: Timestamp) -> Result<Timestamp, StoreError> {
+        Ok(ours)
     }
 }
 

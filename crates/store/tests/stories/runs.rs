@@ -2,7 +2,7 @@
 
 use crate::support::{Db, GATEWAY, NOW, at_once, budget, ceiling, model_permit, new_run, on_both_engines};
 use policy::{DenialCode, Microusd};
-use store::{BeginError, RunEnd, Settlement};
+use store::{BeginError, CallEnd, CallNotes, RunEnd, Settlement};
 
 on_both_engines! {
     of_fifty_begins_one_wins;
@@ -47,8 +47,10 @@ async fn a_run_ends_once(db: Db) {
     let run = new.run;
     db.store.begin_run(new, NOW).await.expect("a run");
     let lines = vec![budget("run", Microusd::dollars(1), DenialCode::BudgetRun)];
-    let call = db.store.open_model_call(model_permit(run, user, lines), GATEWAY, NOW, 60).await.expect("a call");
-    db.store.settle_model_call(call.id(), Settlement::Unknown, NOW).await.expect("a settlement");
+    let purse = db.ledger(GATEWAY).await.purse(run, user);
+    let call = purse.open(model_permit(run, user, lines), CallNotes::default(), NOW.plus_secs(60)).await.expect("a call");
+    call.settle(Settlement::Unknown, CallEnd::default());
+    purse.close().await.expect("it closes");
 
     assert_eq!(db.store.end_run(run, finished(), NOW).await.expect("an end"), ceiling());
     let stopped = RunEnd { outcome: "stopped", code: Some("run.stopped".to_owned()), message: None, turns: 9 };
@@ -57,7 +59,7 @@ async fn a_run_ends_once(db: Db) {
     let row = db.store.run_of(user, run).await.expect("a look").expect("theirs");
     assert_eq!((row.state.as_str(), row.turns, row.cost, row.code), ("finished", 3, ceiling(), None));
     let kinds: Vec<String> = db.store.audit_of_run(run).await.expect("a look").into_iter().map(|(kind, _)| kind).collect();
-    assert_eq!(kinds, ["run.began", "model_call.opened", "run.ended"], "each once, in order");
+    assert_eq!(kinds, ["run.began", "slice.taken", "model_call.opened", "run.ended"], "each once, in order");
 }
 
 async fn a_run_left_by_a_former_life_is_ended(db: Db) {

@@ -1,11 +1,12 @@
 //! A fresh database of either engine, and the things stories are about.
 
 use policy::{
-    BudgetLine, ConversationId, DenialCode, Manifest, Microusd, ModelPath, ModelPermit, ModelRequest, RunId, RunView, Timestamp,
-    ToolPermit, ToolRequest, UserId, UserMessage, admit_model, admit_tool,
+    BudgetLine, Clock, ConversationId, DenialCode, Manifest, Microusd, ModelPath, ModelPermit, ModelRequest, RunId, RunView,
+    Timestamp, ToolPermit, ToolRequest, UserId, UserMessage, admit_model, admit_tool,
 };
 use std::future::Future;
-use store::{CORE, NewRun, Row, Statement, Store, StoreError};
+use std::sync::Arc;
+use store::{CORE, Ledger, NewRun, Row, Statement, Store, StoreError};
 use tempfile::TempDir;
 use testkit::Postgres;
 
@@ -13,30 +14,58 @@ use testkit::Postgres;
 pub const NOW: Timestamp = Timestamp(1_800_000_000_000_000);
 pub const GATEWAY: &str = "gateway-1";
 pub const APP: &str = "demo";
+/// A life of the machine.
+pub const BOOT: &str = "boot-1";
+
+/// A clock that stands at [`NOW`].
+pub struct Standing;
+
+impl Clock for Standing {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+}
 
 /// An empty database with the core's tables.
 pub struct Db {
     pub store: Store,
     pub url: String,
-    /// A SQLite file's folder, removed at the end.
-    _folder: Option<TempDir>,
+    /// For a SQLite file and the journals of ledgers; removed at the end.
+    folder: TempDir,
 }
 
 impl Db {
     pub async fn sqlite() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let url = format!("sqlite:{}", folder.path().join("hexward.db").display());
-        Self { store: open(&url).await, url, _folder: Some(folder) }
+        Self { store: open(&url).await, url, folder }
     }
 
     pub async fn postgres() -> Self {
         let url = Postgres::shared().fresh_database();
-        Self { store: open(&url).await, url, _folder: None }
+        let folder = TempDir::new().expect("a temporary folder");
+        Self { store: open(&url).await, url, folder }
     }
 
     /// The same database as a second gateway sees it.
     pub async fn second(&self) -> Store {
         open(&self.url).await
+    }
+
+    /// The ledger of a gateway in its life `BOOT` of the machine; whatever an earlier one left is taken over.
+    pub async fn ledger(&self, gateway: &str) -> Ledger {
+        self.ledger_after(gateway, BOOT).await.0
+    }
+
+    /// The same in another life of the machine, and how many calls had been left open.
+    pub async fn ledger_after(&self, gateway: &str, boot: &str) -> (Ledger, u64) {
+        let store = self.second().await;
+        Ledger::open(&store, Arc::new(Standing), gateway, &self.journals(gateway), boot).await.expect("a ledger")
+    }
+
+    /// Where a gateway keeps its journal.
+    pub fn journals(&self, gateway: &str) -> std::path::PathBuf {
+        self.folder.path().join(format!("journal-{gateway}"))
     }
 
     /// Looks at the tables directly.
@@ -148,6 +177,6 @@ fn view(run: RunId, user: UserId, budgets: Vec<BudgetLine>) -> RunView {
         output_tokens_max: 4000,
         deadline: NOW.plus_secs(300),
         writes: true,
-        budgets,
+        budgets: budgets.into(),
     }
 }

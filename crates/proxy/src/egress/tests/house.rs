@@ -80,9 +80,10 @@ impl House {
         let hosts = Hosts::with_roots(rules.clone(), &secrets, roots).expect("hosts");
         let model = ModelUpstream::new("http://127.0.0.1:9", SecretString::from("k")).expect("a provider");
         let clock: Arc<dyn Clock> = Arc::new(Standing);
-        let proxy = Arc::new(Proxy::new(store, clock, model, "g".to_owned(), Microusd::dollars(1), hosts));
+        let ledger = crate::context::tests::ledger().await;
+        let proxy = Arc::new(Proxy::new(store, clock, model, ledger, Microusd::dollars(1), hosts));
         let ca = Arc::new(SandboxCa::generate().expect("an authority"));
-        let (run, denials) = run();
+        let (run, denials) = run().await;
         let gate = Arc::new(Gate::new(SandboxId::random()));
         gate.bind(Arc::clone(&run));
         let door = Door::new(proxy, Arc::clone(&gate), Arc::clone(&ca), CancellationToken::new());
@@ -177,7 +178,7 @@ impl House {
 }
 
 /// A run, and what is refused in it.
-fn run() -> (Arc<RunContext>, Arc<Mutex<Vec<Denial>>>) {
+async fn run() -> (Arc<RunContext>, Arc<Mutex<Vec<Denial>>>) {
     let config = UpstreamConfig {
         url: "http://127.0.0.1:9/mcp".parse().expect("an address"),
         credential: SecretString::from("x"),
@@ -186,7 +187,7 @@ fn run() -> (Arc<RunContext>, Arc<Mutex<Vec<Denial>>>) {
     };
     let upstream = McpUpstream::new(config).expect("an upstream");
     let app = Arc::new(App { manifest: Manifest::parse(MANIFEST).expect("a manifest"), upstream: Some(upstream) });
-    let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 2, output_tokens_max: 1, budgets: Vec::new() };
+    let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 2, output_tokens_max: 1, budgets: Vec::new().into() };
     let (sender, mut events) = tokio::sync::mpsc::channel(8);
     let denials: Arc<Mutex<Vec<Denial>>> = Arc::default();
     let seen = Arc::clone(&denials);
@@ -197,7 +198,7 @@ fn run() -> (Arc<RunContext>, Arc<Mutex<Vec<Denial>>>) {
             }
         }
     });
-    (Arc::new(RunContext::new(RunId::random(), UserId::random(), app, false, limits, sender)), denials)
+    (Arc::new(RunContext::new(crate::context::tests::purse().await, app, false, limits, sender)), denials)
 }
 
 /// A request for HTTP/1.1.

@@ -1,0 +1,152 @@
+//! Connections to a provider, kept open between calls. A connection is handed out to one call at a time and taken back when its
+//! answer was read to the end; one whose answer was not is closed, which tells the provider to stop.
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use parking_lot::Mutex;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tower::{Service, ServiceExt};
+
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
+const IDLE_WAIT: Duration = Duration::from_secs(60);
+const IDLE_MAX: usize = 128;
+/// Each thread has idle connections of its own, which are driven where they are used: nobody has to be woken elsewhere.
+const SHARDS: usize = 8;
+/// A connection that was closed while it was idle is noticed when it is used; then another one is tried.
+const TRIES_MAX: usize = 3;
+const READ_BUFFER_BYTES_MAX: usize = 64 << 10;
+
+type Sender = SendRequest<Full<Bytes>>;
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    /// No byte of it left: nothing was used.
+    #[error("the provider can't be reached: {0}")]
+    NotSent(String),
+    /// It may have arrived.
+    #[error("the provider broke the connection: {0}")]
+    Broken(String),
+}
+
+/// The connections to one host.
+pub(super) struct Connections {
+    connector: HttpsConnector<HttpConnector>,
+    base: Uri,
+    idle: [Mutex<Vec<Idle>>; SHARDS],
+}
+
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+/// A connection in use. Give it back when the answer was read to its end.
+pub(super) struct Lease {
+    sender: Sender,
+    home: Arc<Connections>,
+}
+
+impl Lease {
+    pub(super) fn give_back(self) {
+        let Self { sender, home } = self;
+        if sender.is_closed() {
+            return;
+        }
+        let mut idle = home.shard().lock();
+        if idle.len() < IDLE_MAX {
+            idle.push(Idle { sender, since: Instant::now() });
+        }
+    }
+}
+
+impl Connections {
+    /// Towards `base`, whose form was checked.
+    pub(super) fn new(base: Uri) -> Result<Self, rustls::Error> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut tcp = HttpConnector::new();
+        tcp.set_connect_timeout(Some(CONNECT_WAIT));
+        tcp.set_nodelay(true);
+        tcp.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+        Ok(Self { connector, base, idle: Default::default() })
+    }
+
+    /// Sends a request, once. A call that may have reached the provider is never sent again by itself: it was reserved for once.
+    pub(super) async fn send(self: &Arc<Self>, request: Request<Full<Bytes>>) -> Result<(Response<Incoming>, Lease), SendError> {
+        let mut request = Some(request);
+        for _ in 0..TRIES_MAX {
+            let Some(mut sender) = self.kept().await else { break };
+            let Some(sending) = request.take() else { break };
+            match sender.try_send_request(sending).await {
+                Ok(response) => return Ok((response, Lease { sender, home: Arc::clone(self) })),
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) => request = Some(unsent),
+                    None => return Err(SendError::Broken(chain(failed.error()))),
+                },
+            }
+        }
+        let Some(request) = request else { return Err(SendError::Broken("it was lost".to_owned())) };
+        let mut sender = self.connect().await?;
+        match sender.try_send_request(request).await {
+            Ok(response) => Ok((response, Lease { sender, home: Arc::clone(self) })),
+            Err(mut failed) => Err(match failed.take_message() {
+                Some(_) => SendError::NotSent(chain(failed.error())),
+                None => SendError::Broken(chain(failed.error())),
+            }),
+        }
+    }
+
+    fn shard(&self) -> &Mutex<Vec<Idle>> {
+        let mut hasher = DefaultHasher::new();
+        std::thread::current().id().hash(&mut hasher);
+        let at = usize::try_from(hasher.finish() % 8).unwrap_or(0);
+        self.idle.get(at).unwrap_or(&self.idle[0])
+    }
+
+    async fn kept(&self) -> Option<Sender> {
+        loop {
+            let Idle { mut sender, since } = self.shard().lock().pop()?;
+            if since.elapsed() < IDLE_WAIT && !sender.is_closed() && sender.ready().await.is_ok() {
+                return Some(sender);
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Sender, SendError> {
+        let unreachable = |error: &dyn std::error::Error| SendError::NotSent(chain(error));
+        let mut connector = self.connector.clone();
+        let ready = connector.ready().await.map_err(|error| unreachable(error.as_ref()))?;
+        let stream = ready.call(self.base.clone()).await.map_err(|error| unreachable(error.as_ref()))?;
+        let shaken = http1::Builder::new().max_buf_size(READ_BUFFER_BYTES_MAX).handshake(stream).await;
+        let (mut sender, connection) = shaken.map_err(|error| unreachable(&error))?;
+        // What goes wrong on the connection is told to whoever waits for an answer on it.
+        tokio::spawn(async move { drop(connection.await) });
+        sender.ready().await.map_err(|error| unreachable(&error))?;
+        Ok(sender)
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

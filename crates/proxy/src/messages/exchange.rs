@@ -1,0 +1,211 @@
+//! An answer of the provider as it passes: every piece is metered, then released; the call is settled before its end is.
+//!
+//! Whoever reads the answer drives it. When nobody does any more, what is still coming is read for a moment, so that the call is
+//! charged what it cost; then the connection is cut and the call charged at its ceiling.
+
+use super::connections::Lease;
+use super::meter::{Meter, Seen};
+use super::ongoing::{CLIENT_LEFT, End, Ongoing};
+use crate::RunEvent;
+use crate::answer::Body;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use http::StatusCode;
+use http_body::Frame;
+use http_body_util::{BodyDataStream, BodyExt, StreamBody};
+use hyper::body::Incoming;
+use policy::canonical_digest;
+use std::io;
+use std::time::Duration;
+
+/// The provider may be silent for this long (its own pings come far more often).
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(300);
+/// An answer that is not a stream is held until it was read, so it is bounded.
+const WHOLE_BYTES_MAX: usize = 64 << 20;
+const ERROR_TEXT_CHARS_MAX: usize = 300;
+/// An answer that nobody waits for is read for so long.
+const DRAIN_WAIT: Duration = Duration::from_secs(3);
+const BROKEN: &str = "the provider broke the connection";
+
+pub(super) struct Exchange {
+    call: Option<Ongoing>,
+    body: Option<BodyDataStream<Incoming>>,
+    lease: Option<Lease>,
+    meter: Meter,
+    status: StatusCode,
+    /// What the provider reported in the middle of its stream.
+    error: Option<String>,
+}
+
+/// The next piece of the provider's answer.
+enum Next {
+    Chunk(Bytes),
+    End,
+    Broken(&'static str),
+}
+
+impl Exchange {
+    pub(super) fn new(call: Ongoing, status: StatusCode, body: Incoming, lease: Lease) -> Self {
+        let meter = Meter::new(call.model());
+        Self { call: Some(call), body: Some(body.into_data_stream()), lease: Some(lease), meter, status, error: None }
+    }
+
+    /// A stream: every chunk is metered, then released.
+    pub(super) fn streamed(self) -> Body {
+        let pieces = stream::unfold(self, |mut exchange| async move {
+            let piece = exchange.step().await?;
+            Some((piece.map(Frame::data), exchange))
+        });
+        BodyExt::boxed_unsync(StreamBody::new(pieces))
+    }
+
+    async fn step(&mut self) -> Option<io::Result<Bytes>> {
+        self.call.as_ref()?;
+        match self.next().await {
+            Next::Chunk(chunk) => {
+                for seen in self.meter.push(&chunk) {
+                    if let Seen::Error(text) = &seen {
+                        self.error = Some(text.chars().take(ERROR_TEXT_CHARS_MAX).collect());
+                    }
+                    self.saw(seen).await;
+                }
+                Some(Ok(chunk))
+            }
+            Next::End => {
+                let error = self.error.take();
+                self.finish(error).await;
+                None
+            }
+            Next::Broken(text) => {
+                self.finish(Some(text.to_owned())).await;
+                Some(Err(io::Error::other("the answer was cut")))
+            }
+        }
+    }
+
+    /// An answer in one piece, or an error: read to its end, then released unchanged. What came before a break is passed on, and
+    /// breaks too, as a client without a proxy would see it.
+    pub(super) async fn whole(mut self) -> Body {
+        let mut bytes = BytesMut::new();
+        let broken = loop {
+            match self.next().await {
+                Next::Chunk(chunk) if bytes.is_empty() && chunk.len() <= WHOLE_BYTES_MAX => bytes = BytesMut::from(chunk),
+                Next::Chunk(chunk) if bytes.len() + chunk.len() <= WHOLE_BYTES_MAX => bytes.extend_from_slice(&chunk),
+                Next::Chunk(_) => break Some("the provider's answer is too large"),
+                Next::End => break None,
+                Next::Broken(text) => break Some(text),
+            }
+        };
+        let bytes = bytes.freeze();
+        if let Some(text) = broken {
+            self.finish(Some(text.to_owned())).await;
+            let pieces = [Ok(Frame::data(bytes)), Err(io::Error::other("the answer was cut"))];
+            return BodyExt::boxed_unsync(StreamBody::new(stream::iter(pieces)));
+        }
+        if self.status.is_success() {
+            for seen in self.meter.whole(&bytes) {
+                self.saw(seen).await;
+            }
+        }
+        let error = (!self.status.is_success()).then(|| provider_error(self.status, &bytes));
+        self.finish(error).await;
+        crate::answer::full(bytes)
+    }
+
+    async fn next(&mut self) -> Next {
+        let (Some(body), Some(call)) = (self.body.as_mut(), self.call.as_ref()) else { return Next::End };
+        let chunk = tokio::time::timeout(call.left().min(SILENCE_MAX), body.next()).await;
+        match chunk {
+            Ok(Some(Ok(chunk))) => Next::Chunk(chunk),
+            Ok(None) => {
+                self.body = None;
+                if let Some(lease) = self.lease.take() {
+                    lease.give_back();
+                }
+                Next::End
+            }
+            Ok(Some(Err(_))) => Next::Broken(BROKEN),
+            Err(_) if call.left().is_zero() => Next::Broken("the time for it was over"),
+            Err(_) => Next::Broken("the provider was silent for too long"),
+        }
+    }
+
+    async fn finish(&mut self, error: Option<String>) {
+        let (usage, status) = (self.meter.final_usage(), self.status.as_u16());
+        self.body = None;
+        if let Some(mut call) = self.call.take() {
+            call.finish(End { status, usage, error }).await;
+        }
+    }
+
+    /// Remembers and tells what the model said.
+    async fn saw(&self, seen: Seen) {
+        let Some(run) = self.call.as_ref().and_then(|call| call.caller.run()) else { return };
+        let prefix = run.app.manifest.tool_prefix();
+        let own = |name: &str| prefix.as_deref().and_then(|prefix| name.strip_prefix(prefix)).map(str::to_owned);
+        let short = |name: &str| own(name).unwrap_or_else(|| name.to_owned());
+        match seen {
+            Seen::Text(text) => run.tell(RunEvent::TextDelta { text }).await,
+            Seen::ToolStarted { id, name } => run.tell(RunEvent::ToolCallStarted { call_id: id, tool: short(&name) }).await,
+            Seen::Tool { id, name, input } => {
+                let own = own(&name);
+                if let (Some(tool), Some(digest)) = (&own, canonical_digest(&input)) {
+                    run.remember_emitted(&id, tool, &input, digest);
+                }
+                let inside = own.is_none();
+                run.tell(RunEvent::ToolCall { call_id: id, tool: own.unwrap_or(name), arguments: input, inside }).await;
+            }
+            Seen::Error(_) => {}
+        }
+    }
+
+    /// Reads on although nobody waits, to learn what it cost. What the model says now reaches nobody and is not remembered.
+    async fn drain(mut self) {
+        let reading = async {
+            loop {
+                match self.next().await {
+                    Next::Chunk(chunk) => drop(self.meter.push(&chunk)),
+                    Next::End => return true,
+                    Next::Broken(_) => return false,
+                }
+            }
+        };
+        let read = tokio::time::timeout(DRAIN_WAIT, reading).await;
+        // Cut before the end, the meter has no final usage, and the ceiling is charged.
+        let cut = !matches!(read, Ok(true));
+        let (usage, status) = (self.meter.final_usage(), self.status.as_u16());
+        if let Some(mut call) = self.call.take() {
+            let usage = usage.filter(|_| !cut);
+            call.finish(End { status, usage, error: Some(CLIENT_LEFT.to_owned()) }).await;
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let (Some(call), Some(body)) = (self.call.take(), self.body.take()) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        // Those who leave in crowds are charged at the ceiling, rather than read for without end.
+        let Ok(place) = std::sync::Arc::clone(&call.proxy.drains).try_acquire_owned() else { return };
+        if call.left().is_zero() {
+            return;
+        }
+        let meter = std::mem::replace(&mut self.meter, Meter::new(""));
+        let (lease, status) = (self.lease.take(), self.status);
+        let rest = Self { call: Some(call), body: Some(body), lease, meter, status, error: None };
+        runtime.spawn(async move {
+            rest.drain().await;
+            drop(place);
+        });
+    }
+}
+
+fn provider_error(status: StatusCode, body: &[u8]) -> String {
+    let parsed: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let message = parsed
+        .as_ref()
+        .and_then(|body| body.pointer("/error/message"))
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or("no reason given");
+    format!("{}: {message}", status.as_u16()).chars().take(ERROR_TEXT_CHARS_MAX).collect()
+}

@@ -1,0 +1,115 @@
+//! A call that is open: whoever holds it owes its settlement.
+//!
+//! Invariant: an opened call is settled once on every way out. It is settled by [`Ongoing::finish`], or, when whoever held it goes
+//! away (the client left, a task was cancelled, a panic), as it is dropped.
+
+use super::Caller;
+use crate::context::Entry;
+use crate::{Proxy, RunEvent};
+use policy::{ModelPath, Timestamp, Usage, price_of};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use store::{CallEnd, OpenModelCall, Settlement};
+
+pub(super) const CLIENT_LEFT: &str = "the client went away";
+
+/// How an exchange ended.
+pub(super) struct End {
+    pub status: u16,
+    pub usage: Option<Usage>,
+    pub error: Option<String>,
+}
+
+impl End {
+    /// The provider may have worked: nobody knows what it cost.
+    pub(super) fn unknown(error: &str) -> Self {
+        Self { status: 200, usage: None, error: Some(error.to_owned()) }
+    }
+
+    /// Nothing left for the provider.
+    pub(super) fn not_sent(error: &str) -> Self {
+        Self { status: 0, usage: None, error: Some(error.to_owned()) }
+    }
+}
+
+pub(super) struct Ongoing {
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) caller: Caller,
+    /// None once it is settled.
+    open: Option<OpenModelCall>,
+    /// When it must be over.
+    pub(super) until: Timestamp,
+    began: Instant,
+    first_byte: Option<Duration>,
+    /// The end of its run waits for it.
+    _entry: Entry,
+}
+
+impl Ongoing {
+    pub(super) fn new(proxy: Arc<Proxy>, caller: Caller, open: OpenModelCall, until: Timestamp, entry: Entry) -> Self {
+        Self { proxy, caller, open: Some(open), until, began: Instant::now(), first_byte: None, _entry: entry }
+    }
+
+    /// The call, until it is settled.
+    pub(super) const fn open(&self) -> Option<&OpenModelCall> {
+        self.open.as_ref()
+    }
+
+    pub(super) fn model(&self) -> &str {
+        self.open.as_ref().map_or("", |open| open.permit().request().model.as_str())
+    }
+
+    /// The time that is left for it.
+    pub(super) fn left(&self) -> Duration {
+        let left = self.until.0.saturating_sub(self.proxy.clock.now().0);
+        Duration::from_micros(u64::try_from(left).unwrap_or(0))
+    }
+
+    /// The provider's first byte is here.
+    pub(super) fn begins(&mut self) {
+        self.first_byte.get_or_insert_with(|| self.began.elapsed());
+    }
+
+    /// Charges what is known, or what was reserved, and tells of it.
+    pub(super) async fn finish(&mut self, end: End) {
+        if let Some(event) = self.settle(end) {
+            self.caller.tell(event).await;
+        }
+    }
+
+    fn settle(&mut self, end: End) -> Option<RunEvent> {
+        let open = self.open.take()?;
+        let request = open.permit().request();
+        let (model, ceiling) = (request.model.clone(), open.permit().ceiling());
+        let settlement = match (end.status, end.usage, request.path) {
+            (200..=299, _, ModelPath::CountTokens) => Settlement::NotCharged { status: end.status },
+            (200..=299, Some(usage), ModelPath::Messages) => {
+                Settlement::Measured { usage, cost: price_of(&model, self.proxy.clock.now()).cost(&usage) }
+            }
+            (200..=299, None, ModelPath::Messages) => Settlement::Unknown,
+            (status, _, _) => Settlement::NotCharged { status },
+        };
+        let total = micros(self.began.elapsed());
+        let call =
+            CallEnd { status: end.status, first_byte_us: self.first_byte.map(micros), total_us: total, error: end.error.clone() };
+        let cost = open.settle(settlement, call);
+        if cost > ceiling {
+            tracing::error!(%cost, %ceiling, usage = ?end.usage, model, "a call cost more than its ceiling");
+        }
+        Some(RunEvent::ModelCallEnded { model, usage: end.usage, cost, status: end.status, error: end.error })
+    }
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        let Some(event) = self.settle(End::unknown(CLIENT_LEFT)) else { return };
+        // Only a run has somebody to tell; where the threads end, nobody is left.
+        if let (Some(run), Ok(runtime)) = (self.caller.run(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move { run.tell(event).await });
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Moves what the journal says into the database: the log of calls, the accounts, the ends of slices.
+
+use super::accounts::{self, Progress};
+use super::open::PurseInner;
+use super::record::{Ended, Opened, Record};
+use super::{Inner, RENEW_SECS, SLICE_SECS};
+use crate::{StoreError, Tx};
+use policy::{SliceId, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a settlement may wait for its row.
+const PAUSE: Duration = Duration::from_millis(200);
+/// After so many records the drain does not wait any longer.
+const RECORDS_FULL: usize = 2_048;
+/// A database that is away must not let memory grow without end: then no further call is opened.
+pub(super) const RECORDS_MAX: usize = 200_000;
+/// A purse that was not used for so long gives back what it does not need.
+const IDLE_SECS: i64 = 30;
+
+/// What the database does not have yet.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub opened: Vec<Opened>,
+    pub ended: Vec<Ended>,
+    pub closes: Vec<SliceId>,
+}
+
+impl Pending {
+    pub(super) const fn len(&self) -> usize {
+        self.opened.len() + self.ended.len()
+    }
+
+    /// True when the drain should not wait.
+    pub(super) fn add(&mut self, record: Record) -> bool {
+        match record {
+            Record::Opened(opened) => self.opened.push(opened),
+            Record::Ended(ended) => self.ended.push(ended),
+        }
+        self.len() >= RECORDS_FULL
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0 && self.closes.is_empty()
+    }
+
+    /// What could not be moved comes first the next time.
+    fn put_back(&mut self, mut earlier: Self) {
+        earlier.opened.append(&mut self.opened);
+        earlier.ended.append(&mut self.ended);
+        earlier.closes.append(&mut self.closes);
+        *self = earlier;
+    }
+}
+
+pub(super) async fn keep(ledger: &Arc<Inner>, stop: impl Future<Output = ()>) {
+    tokio::pin!(stop);
+    loop {
+        let ended = tokio::select! {
+            () = &mut stop => true,
+            () = ledger.full.notified() => false,
+            () = tokio::time::sleep(PAUSE) => false,
+        };
+        let kept = async {
+            flush(ledger).await?;
+            renew(ledger).await?;
+            reclaim(ledger, None).await
+        };
+        if let Err(error) = kept.await {
+            tracing::error!(%error, "the ledger could not be brought up to date; it is tried again");
+        }
+        if ended {
+            return;
+        }
+    }
+}
+
+/// One batch, in one commit.
+pub(super) async fn flush(ledger: &Arc<Inner>) -> Result<(), StoreError> {
+    let _turn = ledger.draining.lock().await;
+    // First the slices, then the records: a slice in which nothing is open has all its records among them.
+    let finished = finished(ledger);
+    let (batch, turned) = {
+        let mut pending = ledger.pending.lock();
+        pending.closes.extend(finished);
+        let turned = ledger.journal.turn();
+        (std::mem::take(&mut *pending), turned)
+    };
+    if batch.is_empty() && !turned {
+        return Ok(());
+    }
+    let (batch, gateway, now) = (Arc::new(batch), ledger.gateway.clone(), ledger.clock.now());
+    let inside = Arc::clone(&batch);
+    let written = ledger.store.write(move |tx| apply(tx, &gateway, &inside, now)).await;
+    if let Err(error) = written {
+        // The closure, and with it the other reference, is gone once the write has returned.
+        if let Some(batch) = Arc::into_inner(batch) {
+            ledger.pending.lock().put_back(batch);
+        }
+        return Err(error);
+    }
+    if turned { ledger.journal.drained() } else { Ok(()) }
+}
+
+fn finished(ledger: &Inner) -> Vec<SliceId> {
+    let mut purses = ledger.purses.lock();
+    let mut finished = Vec::new();
+    purses.retain(|purse| {
+        let Some(purse) = purse.upgrade() else { return false };
+        let mut slices = purse.slices.lock();
+        finished.extend(slices.finished());
+        !(slices.closed && slices.is_empty())
+    });
+    finished
+}
+
+/// Writes down what happened. What was written down before changes nothing, so a journal can be read again.
+pub(super) fn apply(tx: &mut dyn Tx, gateway: &str, batch: &Pending, now: Timestamp) -> Result<(), StoreError> {
+    for call in &batch.opened {
+        accounts::opened(tx, gateway, call)?;
+    }
+    let mut costs: BTreeMap<SliceId, i64> = BTreeMap::new();
+    for call in &batch.ended {
+        if accounts::ended(tx, call)? {
+            let cost = costs.entry(call.slice).or_default();
+            *cost = cost.saturating_add(call.cost.0);
+        }
+    }
+    for (slice, cost) in costs {
+        let progress = accounts::settle(tx, slice, cost)?;
+        note(tx, &progress, now)?;
+    }
+    for slice in &batch.closes {
+        let progress = accounts::close(tx, *slice, false, now)?;
+        note(tx, &progress, now)?;
+    }
+    Ok(())
+}
+
+/// Tells of what an account has spent now.
+pub(super) fn note(_tx: &mut dyn Tx, _progress: &[Progress], _now: Timestamp) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Slices that go on are kept from being taken for abandoned.
+async fn renew(ledger: &Arc<Inner>) -> Result<(), StoreError> {
+    let now = ledger.clock.now();
+    let soon = now.plus_secs(RENEW_SECS);
+    let purses = ledger.live();
+    let old = |purse: &Arc<PurseInner>| {
+        let slices = purse.slices.lock();
+        let all = slices.current.iter().chain(&slices.past);
+        all.filter(|slice| slice.granted.0 > 0 && slice.expires < soon).map(|slice| slice.id).collect::<Vec<_>>()
+    };
+    let due: Vec<SliceId> = purses.iter().flat_map(old).collect();
+    if due.is_empty() {
+        return Ok(());
+    }
+    let inside = due.clone();
+    let renewed: Vec<SliceId> = ledger
+        .store
+        .write(move |tx| {
+            let expires = tx.clock(now)?.plus_secs(SLICE_SECS);
+            let mut renewed = Vec::new();
+            for slice in &inside {
+                if accounts::renew(tx, *slice, expires)? {
+                    renewed.push(*slice);
+                }
+            }
+            Ok::<_, StoreError>(renewed)
+        })
+        .await?;
+    for purse in purses {
+        let mut slices = purse.slices.lock();
+        for id in &renewed {
+            if let Some(slice) = slices.of(*id) {
+                slice.expires = now.plus_secs(SLICE_SECS);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Has everybody give back what they hold and don't need: all but `asking`, or, without one, those who rest.
+pub(super) async fn reclaim(ledger: &Arc<Inner>, asking: Option<&Arc<PurseInner>>) -> Result<(), StoreError> {
+    let _turn = ledger.reclaiming.lock().await;
+    let rested = ledger.clock.now().plus_secs(-IDLE_SECS);
+    let gives = |purse: &Arc<PurseInner>| {
+        let mut slices = purse.slices.lock();
+        let may = asking.is_some() || slices.current.as_ref().is_some_and(|slice| slice.used < rested);
+        if may && asking.is_none_or(|asking| !Arc::ptr_eq(asking, purse)) { slices.spare() } else { None }
+    };
+    let spare: Vec<_> =
+        ledger.live().into_iter().filter_map(|purse| gives(&purse).map(|(id, amount)| (purse, id, amount))).collect();
+    if spare.is_empty() {
+        return Ok(());
+    }
+    let amounts: Vec<_> = spare.iter().map(|(_, id, amount)| (*id, *amount)).collect();
+    let given = ledger.store.write(move |tx| amounts.iter().try_for_each(|(id, amount)| accounts::give_back(tx, *id, *amount)));
+    let given: Result<(), StoreError> = given.await;
+    if given.is_err() {
+        for (purse, id, amount) in &spare {
+            if let Some(slice) = purse.slices.lock().of(*id) {
+                slice.granted = slice.granted.plus(*amount);
+            }
+        }
+    }
+    given
+}
+
+impl Inner {
+    pub(super) fn live(&self) -> Vec<Arc<PurseInner>> {
+        self.purses.lock().iter().filter_map(std::sync::Weak::upgrade).collect()
+    }
+}

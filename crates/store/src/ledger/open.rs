@@ -1,0 +1,323 @@
+//! Opening and settling a call: in memory and in the journal. Only taking a slice waits for the database.
+
+use super::accounts::{self, Holder, Taken, Wanted};
+use super::purse::{Lacking, Slices};
+use super::record::{CallEnd, CallNotes, Ended, Opened, Record};
+use super::{Inner, SLICE, SLICE_SECS, drain};
+use crate::StoreError;
+use parking_lot::Mutex;
+use policy::{BudgetLine, CallId, Denial, DenialCode, Microusd, ModelPermit, RunId, SliceId, Timestamp, Usage, UserId};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Whoever is short of money again and again while others take it does not try for ever.
+const TRIES_MAX: u32 = 32;
+/// After a slice could not be made larger ahead of need.
+const AHEAD_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a call could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It may not be.
+    #[error("{}", .0.message())]
+    Denied(Denial),
+    /// A budget has less room than its ceiling.
+    #[error("{}", .denial.message())]
+    Short {
+        /// Which.
+        denial: Denial,
+        /// What there is room for: a call with a lower ceiling would fit.
+        room: Microusd,
+    },
+    /// It could not be written down, so it must not happen.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How a call came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// The provider said what it used.
+    Measured {
+        /// Tokens by kind.
+        usage: Usage,
+        /// Their price.
+        cost: Microusd,
+    },
+    /// The provider refused or was never reached: nothing was used. The status, 0 when there was none.
+    NotCharged {
+        /// HTTP status.
+        status: u16,
+    },
+    /// Cut, crashed or silent: charged at the ceiling.
+    Unknown,
+}
+
+/// What one run, or one remote caller's window, has taken out of the budgets above it. Cheap to clone.
+#[derive(Clone)]
+pub struct Purse(Arc<PurseInner>);
+
+pub(super) struct PurseInner {
+    ledger: Arc<Inner>,
+    run: RunId,
+    user: UserId,
+    pub slices: Mutex<Slices>,
+    /// Held by whoever asks the database for more.
+    filling: tokio::sync::Mutex<()>,
+    /// Somebody fills it ahead of need.
+    ahead: AtomicBool,
+}
+
+impl Drop for PurseInner {
+    /// Whoever forgets to close a purse gives its slices to the drain.
+    fn drop(&mut self) {
+        let slices = self.slices.get_mut();
+        slices.closed = true;
+        let finished = slices.finished();
+        self.ledger.pending.lock().closes.extend(finished);
+    }
+}
+
+/// A model call that is permitted, written down and paid for in advance: what forwarding needs. Only [`Purse::open`] makes one,
+/// out of a permit it uses up. Dropped without a settlement, it is charged at its ceiling.
+pub struct OpenModelCall {
+    id: CallId,
+    permit: ModelPermit,
+    purse: Purse,
+    slice: SliceId,
+    settled: bool,
+}
+
+impl OpenModelCall {
+    /// The call's id.
+    #[must_use]
+    pub const fn id(&self) -> CallId {
+        self.id
+    }
+
+    /// What was permitted.
+    #[must_use]
+    pub const fn permit(&self) -> &ModelPermit {
+        &self.permit
+    }
+
+    /// Settles the call; returns what was charged.
+    pub fn settle(mut self, settlement: Settlement, end: CallEnd) -> Microusd {
+        self.charge(settlement, end)
+    }
+
+    fn charge(&mut self, settlement: Settlement, end: CallEnd) -> Microusd {
+        self.settled = true;
+        let reserved = self.permit.ceiling();
+        let (cost, outcome, usage) = match settlement {
+            Settlement::Measured { usage, cost } => (cost, "measured".into(), usage),
+            Settlement::NotCharged { status } => {
+                (Microusd::ZERO, format!("not_charged.{status}").into_boxed_str(), Usage::default())
+            }
+            Settlement::Unknown => (reserved, "unknown".into(), Usage::default()),
+        };
+        let (ledger, slice) = (&self.purse.0.ledger, self.slice);
+        let at = ledger.clock.now().0;
+        let ended = Ended { id: self.id, slice, run: self.permit.run(), reserved, cost, outcome, usage, at, end };
+        let record = Record::Ended(ended);
+        // Without this line another life would charge the ceiling, which is no less: it is told, and the settlement stands.
+        if let Err(error) = ledger.note(record, true) {
+            tracing::error!(%error, call = %self.id, "a settlement could not be written to the ledger's journal");
+        }
+        self.purse.0.slices.lock().release(slice, reserved, cost);
+        cost
+    }
+}
+
+impl Drop for OpenModelCall {
+    fn drop(&mut self) {
+        if !self.settled {
+            let end = CallEnd { error: Some("it was given up".to_owned()), ..CallEnd::default() };
+            self.charge(Settlement::Unknown, end);
+        }
+    }
+}
+
+impl Inner {
+    /// Writes a line and remembers it for the drain, in one step: a file is emptied only of what the drain had. `anyway`
+    /// remembers it also where the line could not be written.
+    fn note(&self, record: Record, anyway: bool) -> Result<(), StoreError> {
+        let mut pending = self.pending.lock();
+        if !anyway && pending.len() >= drain::RECORDS_MAX {
+            return Err(StoreError::Busy("it does not keep up with the log of calls".to_owned()));
+        }
+        let written = self.journal.append(&record);
+        if (anyway || written.is_ok()) && pending.add(record) {
+            self.full.notify_one();
+        }
+        written
+    }
+}
+
+impl Purse {
+    pub(super) fn new(ledger: Arc<Inner>, run: RunId, user: UserId) -> Self {
+        let (slices, filling) = (Mutex::new(Slices::default()), tokio::sync::Mutex::new(()));
+        Self(Arc::new(PurseInner { ledger, run, user, slices, filling, ahead: AtomicBool::new(false) }))
+    }
+
+    /// Whose purse it is: a run, or a remote caller's window.
+    #[must_use]
+    pub fn run(&self) -> RunId {
+        self.0.run
+    }
+
+    /// The user whose run it is, or the remote caller's principal.
+    #[must_use]
+    pub fn user(&self) -> UserId {
+        self.0.user
+    }
+
+    pub(super) fn weak(&self) -> Weak<PurseInner> {
+        Arc::downgrade(&self.0)
+    }
+
+    /// Sets a call's ceiling aside and writes it down, taking more out of the budgets above if that is needed. `until` is when the
+    /// call is over at the latest.
+    ///
+    /// # Errors
+    /// [`OpenError`]; then nothing is set aside, and the permit comes back with a lower ceiling being possible.
+    pub async fn open(&self, permit: ModelPermit, notes: CallNotes, until: Timestamp) -> Result<OpenModelCall, OpenError> {
+        let mut tries = 0;
+        let slice = loop {
+            match self.reserve(&permit, until) {
+                Ok(slice) => break slice,
+                Err(Lacking::Closed) => {
+                    return Err(OpenError::Denied(Denial::new(DenialCode::RunNone, &permit.run().to_string())));
+                }
+                Err(Lacking::Slice | Lacking::Money { .. }) if tries < TRIES_MAX => {
+                    tries += 1;
+                    self.fill(permit.budgets(), permit.ceiling(), until).await?;
+                }
+                Err(Lacking::Slice | Lacking::Money { .. }) => return Err(StoreError::Conflict(TRIES_MAX).into()),
+            }
+        };
+        self.write_down(permit, notes, until, slice)
+    }
+
+    fn reserve(&self, permit: &ModelPermit, until: Timestamp) -> Result<SliceId, Lacking> {
+        let now = self.0.ledger.clock.now();
+        let mut slices = self.0.slices.lock();
+        let slice = slices.reserve(permit.budgets(), permit.ceiling(), until, now)?;
+        let scarce = slices.of(slice).is_some_and(|slice| slice.free() < permit.ceiling());
+        drop(slices);
+        if scarce && permit.ceiling() > Microusd::ZERO && !self.0.ahead.swap(true, Ordering::Relaxed) {
+            self.fill_ahead(Arc::clone(permit.budgets()));
+        }
+        Ok(slice)
+    }
+
+    fn write_down(
+        &self,
+        permit: ModelPermit,
+        notes: CallNotes,
+        until: Timestamp,
+        slice: SliceId,
+    ) -> Result<OpenModelCall, OpenError> {
+        let (ledger, request) = (&self.0.ledger, permit.request());
+        let record = Record::Opened(Opened {
+            id: CallId::random(),
+            slice,
+            run: permit.run(),
+            user: permit.user(),
+            path: request.path.as_str().into(),
+            model: request.model.as_str().into(),
+            reserved: permit.ceiling(),
+            at: ledger.clock.now().0,
+            until: until.0,
+            notes,
+        });
+        let Record::Opened(Opened { id, .. }) = &record else { return Err(StoreError::Closed.into()) };
+        let id = *id;
+        if let Err(error) = ledger.note(record, false) {
+            self.0.slices.lock().release(slice, permit.ceiling(), Microusd::ZERO);
+            return Err(error.into());
+        }
+        Ok(OpenModelCall { id, permit, purse: self.clone(), slice, settled: false })
+    }
+
+    /// Asks the budgets for what this ceiling lacks. One at a time: who waited finds what another one got.
+    async fn fill(&self, lines: &Arc<[BudgetLine]>, ceiling: Microusd, until: Timestamp) -> Result<(), OpenError> {
+        let _turn = self.0.filling.lock().await;
+        for last in [false, true] {
+            let Some((slice, need)) = self.lack(lines, ceiling, until) else { return Ok(()) };
+            match self.take(slice, lines, Wanted { need, want: Microusd(need.0.max(SLICE.0)) }).await? {
+                Taken::Granted(_) => return Ok(()),
+                Taken::Short { denial, room } if last => {
+                    let free = self.0.slices.lock().of(slice).map_or(Microusd::ZERO, |slice| slice.free());
+                    return Err(OpenError::Short { denial, room: room.plus(free) });
+                }
+                // Others may hold what they don't need.
+                Taken::Short { .. } => drain::reclaim(&self.0.ledger, Some(&self.0)).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What is missing for this ceiling right now: the slice, and by how much it is too small.
+    fn lack(&self, lines: &Arc<[BudgetLine]>, ceiling: Microusd, until: Timestamp) -> Option<(SliceId, Microusd)> {
+        let mut slices = self.0.slices.lock();
+        let id = slices.slice_of(lines, self.0.ledger.clock.now());
+        let slice = slices.of(id)?;
+        let need = Microusd(ceiling.0.saturating_sub(slice.free().0).max(0));
+        (need > Microusd::ZERO || slice.expires < until).then_some((id, need))
+    }
+
+    async fn take(&self, slice: SliceId, lines: &Arc<[BudgetLine]>, wanted: Wanted) -> Result<Taken, StoreError> {
+        let ledger = &self.0.ledger;
+        let now = ledger.clock.now();
+        let expires = now.plus_secs(SLICE_SECS);
+        let holder = Holder {
+            run: self.0.run,
+            user: self.0.user,
+            gateway: ledger.gateway.clone(),
+            journal: ledger.journal.id.clone(),
+            boot: ledger.journal.boot.clone(),
+        };
+        let inside = Arc::clone(lines);
+        let write = move |tx: &mut dyn crate::Tx| {
+            let expires = tx.clock(now)?.plus_secs(SLICE_SECS);
+            accounts::take(tx, slice, &holder, &inside, wanted, (now, expires))
+        };
+        let taken = ledger.store.write(write).await?;
+        if let Taken::Granted(amount) = &taken
+            && let Some(slice) = self.0.slices.lock().of(slice)
+        {
+            slice.granted = slice.granted.plus(*amount);
+            slice.expires = expires;
+        }
+        Ok(taken)
+    }
+
+    /// Makes the slice larger before somebody has to wait for that; a budget without plenty is left alone.
+    fn fill_ahead(&self, lines: Arc<[BudgetLine]>) {
+        let purse = self.clone();
+        tokio::spawn(async move {
+            let turn = purse.0.filling.lock().await;
+            let slice = purse.0.slices.lock().current.as_ref().filter(|slice| slice.lines == lines).map(|slice| slice.id);
+            if let Some(slice) = slice {
+                let taken = purse.take(slice, &lines, Wanted { need: Microusd::ZERO, want: SLICE }).await;
+                drop(turn);
+                if !matches!(taken, Ok(Taken::Granted(amount)) if amount > Microusd::ZERO) {
+                    // There is no plenty, or no database: the next call asks for itself.
+                    tokio::time::sleep(AHEAD_PAUSE).await;
+                }
+            }
+            purse.0.ahead.store(false, Ordering::Relaxed);
+        });
+    }
+
+    /// Nothing is reserved any more; what is not used goes back. Returns once the database has it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the drain tries again.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.0.slices.lock().closed = true;
+        drain::flush(&self.0.ledger).await
+    }
+}
