@@ -72,11 +72,12 @@ impl Postgres {
         let handle = Handle::current();
         tokio::task::spawn_blocking(move || {
             for number in 0..ATTEMPTS_MAX {
+                std::thread::sleep((PAUSE_STEP * number).min(PAUSE_MAX));
                 let mut client = handle.block_on(connect(&pool))?;
                 let _turn = (!read_only).then(|| Turn::of(&lane, number));
                 match attempt(&handle, &rewritten, &mut client, read_only, &work) {
                     Attempt::Done(result) => return result,
-                    Attempt::Conflict => std::thread::sleep((PAUSE_STEP * number).min(PAUSE_MAX)),
+                    Attempt::Conflict => {}
                 }
             }
             Err(StoreError::Conflict(ATTEMPTS_MAX).into())
