@@ -12,6 +12,7 @@ const CALLS: Statement = Statement(
 );
 const TEXTS: Statement = Statement("SELECT content FROM messages UNION ALL SELECT detail FROM audit_log");
 const DENIED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'denied' ORDER BY id");
+const CALLERS_REFUSED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'caller.refused' ORDER BY id");
 const CLAIMED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'sandbox.claimed' ORDER BY id");
 const PORTS: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'ports.refused' ORDER BY id");
 const RUN: Statement = Statement("SELECT state, code FROM runs WHERE id = ?1");
@@ -84,6 +85,15 @@ impl Database {
             format!("{} {}", detail["code"].as_str().unwrap(), detail["wanted"].as_str().unwrap())
         };
         self.rows(DENIED, None).await.iter().map(shown).collect()
+    }
+
+    /// Why remote callers were not let in, as far as it was written down.
+    pub async fn caller_refusals(&self) -> Vec<String> {
+        let fault = |row: &Row| {
+            let detail: serde_json::Value = serde_json::from_str(&row.text(0).unwrap()).unwrap();
+            detail["fault"].as_str().unwrap().to_owned()
+        };
+        self.rows(CALLERS_REFUSED, None).await.iter().map(fault).collect()
     }
 
     /// The sandboxes that were handed to runs, in order.

@@ -8,8 +8,8 @@ use fake::{Exchange, Fake, FakeConfig};
 use hexward::config::{AppFolder, Config, Egress};
 use hexward::gateway::{Gateway, driver};
 use parking_lot::Mutex;
-use policy::Microusd;
-use proxy::messages::CallerSecret;
+use policy::{KeyScope, Microusd};
+use proxy::callers::{CallerSecret, CallerSettings};
 use runs::{AgentLimits, Keeping, RunSettings};
 use sandbox::Mode;
 use secrecy::SecretString;
@@ -43,6 +43,8 @@ pub struct Setup {
     pub upstream: Option<String>,
     /// Whether remote callers may connect.
     pub callers: bool,
+    /// What the secret's principal is narrowed to.
+    pub internal: KeyScope,
     /// What everybody together may spend in a day.
     pub day_limit: Microusd,
     /// The limits of runs.
@@ -67,6 +69,7 @@ impl Default for Setup {
             event_delay_ms: 0,
             upstream: None,
             callers: false,
+            internal: KeyScope::default(),
             day_limit: Microusd::dollars(5),
             runs: RunSettings {
                 run_budget: Microusd::dollars(1),
@@ -159,7 +162,8 @@ impl TestGate {
         ];
         secrets.extend(password_of(&database_url).map(|password| ("the database's password", password)));
         let callers = setup.callers.then(|| {
-            (SocketAddr::from(([127, 0, 0, 1], 0)), CallerSecret::parse(&SecretString::from(caller_secret.clone())).unwrap())
+            let secret = Some(CallerSecret::parse(&SecretString::from(caller_secret.clone())).unwrap());
+            (SocketAddr::from(([127, 0, 0, 1], 0)), CallerSettings { secret, internal: setup.internal.clone() })
         });
         let config = Config {
             gateway: "gate-test".to_owned(),
@@ -205,6 +209,11 @@ impl TestGate {
     #[must_use]
     pub fn callers(&self) -> SocketAddr {
         self.gateway.callers.expect("this gateway has a callers' listener")
+    }
+
+    /// Another secret that must stand nowhere in the end.
+    pub fn keep_secret(&mut self, name: &'static str, secret: &str) {
+        self.secrets.push((name, secret.to_owned()));
     }
 
     /// The requests for answers that the provider got, the oldest first.

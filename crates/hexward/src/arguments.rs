@@ -21,6 +21,8 @@ pub(crate) enum Command {
     /// Runs any program in a sandbox over the current folder, with no network but what is allowed, and applies its changes only
     /// when told to.
     Run(RunArgs),
+    /// Makes, lists, ends and rotates keys for remote callers, also while gateways run.
+    Key(crate::key::KeyArgs),
     /// Installs, upgrades and checks the agent.
     Agent(AgentArgs),
     /// Assembles the fuller runtime (shell, core utilities, Node, Python, git) from this host's packages.

@@ -2,6 +2,7 @@
 //! It is parsed and checked as a whole before a port opens, and every fault is listed.
 
 mod apps;
+mod callers;
 mod egress;
 mod environment;
 mod faults;
@@ -15,7 +16,8 @@ pub use faults::Faults;
 
 use crate::trust::Trust;
 use policy::Microusd;
-use proxy::messages::{CallerSecret, ModelUpstream};
+use proxy::callers::CallerSettings;
+use proxy::messages::ModelUpstream;
 use runs::{Keeping, RunSettings};
 use sandbox::Mode;
 use secrecy::SecretString;
@@ -35,6 +37,7 @@ struct File {
     deployment: Deployment,
     gateway: GatewayFile,
     listen: ListenFile,
+    callers: callers::CallersFile,
     agent: AgentFile,
     model: ModelFile,
     budget: BudgetFile,
@@ -148,7 +151,7 @@ pub struct Config {
     /// Where people connect.
     pub people: SocketAddr,
     /// Where remote callers connect, if they may.
-    pub callers: Option<(SocketAddr, CallerSecret)>,
+    pub callers: Option<(SocketAddr, CallerSettings)>,
     /// Sandboxed or direct.
     pub mode: Mode,
     /// The agent's executable.
@@ -215,12 +218,10 @@ fn read_file(path: &Path) -> Result<File, Faults> {
 fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Config, Faults> {
     let mut faults = Faults::default();
     let mode = mode(&file, environment, &mut faults);
-    let callers = callers(&file, environment, &mut faults);
+    let callers = callers::read(&file, environment, &mut faults);
     let api_key = environment.api_key(&mut faults);
     let auth_secret = auth_secret(environment, &mut faults);
-    let database_url = environment
-        .secret("DATABASE_URL")
-        .unwrap_or_else(|| SecretString::from(format!("sqlite:{}", defaults.state_dir.join("hexward.db").display())));
+    let database_url = database_url(environment, &defaults.state_dir);
     if !is_database(&database_url) {
         faults.add("DATABASE_URL", "must start with sqlite: (a path) or postgres:// (a server)");
     }
@@ -289,6 +290,12 @@ fn run_settings(file: &File, production: bool, faults: &mut Faults) -> RunSettin
     }
 }
 
+/// The database that `DATABASE_URL` names, or the file in the state folder.
+pub fn database_url(environment: &Environment, state_dir: &Path) -> SecretString {
+    let own = || SecretString::from(format!("sqlite:{}", state_dir.join("hexward.db").display()));
+    environment.secret("DATABASE_URL").unwrap_or_else(own)
+}
+
 fn is_database(url: &SecretString) -> bool {
     use secrecy::ExposeSecret;
     ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| url.expose_secret().starts_with(scheme))
@@ -318,17 +325,6 @@ fn refuse_proxy(mode: Mode, public_url: Option<&str>, faults: &mut Faults) {
             "USE_SANDBOX",
             "can't be false behind a proxy, and HEXFRAME_API_BASE_URL is not an address of this machine alone",
         );
-    }
-}
-
-fn callers(file: &File, environment: &Environment, faults: &mut Faults) -> Option<(SocketAddr, CallerSecret)> {
-    let secret = environment.secret("INTERNAL_PROXY_SECRET")?;
-    match CallerSecret::parse(&secret) {
-        Ok(secret) => Some((file.listen.callers, secret)),
-        Err(error) => {
-            faults.add("INTERNAL_PROXY_SECRET", &error.to_string());
-            None
-        }
     }
 }
 

@@ -8,9 +8,10 @@ use crate::config::Config;
 use crate::secrets;
 use anyhow::{Context, Result, bail};
 use policy::{Clock, Manifest, McpServer};
+use proxy::callers::{CallerSettings, Callers};
 use proxy::egress::Hosts;
 use proxy::mcp::upstream::{McpUpstream, UpstreamConfig};
-use proxy::messages::{ModelUpstream, serve_callers};
+use proxy::messages::ModelUpstream;
 use proxy::{App, Proxy};
 use runs::{Parts, RunApp, Runs};
 use sandbox::{Driver, JailedDriver, JailedPaths, Mode, Profile};
@@ -28,8 +29,6 @@ use tokio_util::task::TaskTracker;
 const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 pub(crate) const TOOL_WAIT: Duration = Duration::from_secs(30);
 pub(crate) const TOOL_RESULT_BYTES_MAX: usize = 4 << 20;
-/// Whom remote callers are, as a principal.
-const CALLER_ISSUER: &str = "hexward:callers";
 
 /// A running gateway without a door for people.
 pub struct Gateway {
@@ -92,24 +91,19 @@ impl Gateway {
             settings: config.runs,
         };
         let mut gateway = Self { store, clock, runs: Runs::new(parts), callers: None, proxy, ledger, tasks, stop, _lock: lock };
-        if let Some((address, secret)) = config.callers {
-            gateway.start_callers(address, secret, config.day_limit).await?;
+        if let Some((address, settings)) = config.callers {
+            gateway.start_callers(address, settings).await?;
         }
         Ok(gateway)
     }
 
-    async fn start_callers(
-        &mut self,
-        address: SocketAddr,
-        secret: proxy::messages::CallerSecret,
-        day_limit: policy::Microusd,
-    ) -> Result<()> {
+    async fn start_callers(&mut self, address: SocketAddr, settings: CallerSettings) -> Result<()> {
+        let callers = Callers::start(Arc::clone(&self.proxy), settings).await?;
         let listener = bind(address, "listen.callers").await?;
         let address = listener.local_addr()?;
         tracing::info!(%address, "callers' listener ready");
         self.callers = Some(address);
-        let principal = self.store.user_of(CALLER_ISSUER, "internal", self.clock.now()).await?;
-        self.tasks.spawn(serve_callers(listener, Arc::clone(&self.proxy), secret, principal, day_limit, self.stop.clone()));
+        self.tasks.spawn(callers.serve(listener, self.stop.clone()));
         Ok(())
     }
 

@@ -11,6 +11,7 @@ pub mod config;
 mod demo;
 mod fake_command;
 pub mod gateway;
+mod key;
 mod once;
 mod pinned;
 mod redteam;
@@ -44,6 +45,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Serve(args) => serve::serve(args),
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => in_threads(run::run(args)),
+        Command::Key(args) => in_threads(key::command(args)),
         Command::Agent(args) => in_threads(agent::command(args)),
         Command::Runtime(args) => runtime::build(&args),
         Command::Fake(args) => in_threads(fake_command::serve(args)),

@@ -3,7 +3,7 @@
 //! Invariant: a permit has no public constructor and no public fields; it is bound to the digest of the request it was given
 //! for, and the rooms above use it up by value.
 
-use crate::{Denial, DenialCode, Manifest, Microusd, RunId, Timestamp, ToolEffect, UserId, prices};
+use crate::{Denial, DenialCode, KeyUse, Manifest, Microusd, RunId, Timestamp, ToolEffect, UserId, prices};
 use std::sync::Arc;
 
 /// Which part of the model API.
@@ -69,8 +69,10 @@ pub struct RunView {
     pub run: RunId,
     /// Whose.
     pub user: UserId,
-    /// The only model allowed; none means any (remote callers).
-    pub model: Option<String>,
+    /// The key of a remote caller; none is a run.
+    pub key: Option<KeyUse>,
+    /// The models allowed; none means any (remote callers).
+    pub models: Option<Vec<String>>,
     /// Model calls admitted so far.
     pub turns_used: u32,
     /// At most so many.
@@ -189,8 +191,9 @@ pub fn admit_model(request: ModelRequest, view: &RunView, now: Timestamp) -> Res
     if now >= view.deadline {
         return Err(Denial::new(DenialCode::RunDeadline, &run));
     }
-    if view.model.as_ref().is_some_and(|allowed| *allowed != request.model) {
-        return Err(Denial::new(DenialCode::ModelName, &request.model));
+    if view.models.as_ref().is_some_and(|allowed| !allowed.contains(&request.model)) {
+        let code = if view.key.is_some() { DenialCode::KeyScope } else { DenialCode::ModelName };
+        return Err(Denial::new(code, &request.model));
     }
     if let Some(feature) = &request.forbidden_feature {
         return Err(Denial::new(DenialCode::ModelFeature, feature));
@@ -241,7 +244,8 @@ mod tests {
         RunView {
             run,
             user: UserId::random(),
-            model: Some("claude-sonnet-5-5".to_owned()),
+            key: None,
+            models: Some(vec!["claude-sonnet-5-5".to_owned()]),
             turns_used: 0,
             turns_max: 2,
             output_tokens_max: 4000,
@@ -279,6 +283,15 @@ mod tests {
             code(ModelRequest { model: "claude-fable-5".to_owned(), ..request() }, &view(), now),
             Err(DenialCode::ModelName)
         );
+        let key = Some(KeyUse { id: crate::KeyId::random(), app: None });
+        let keyed = |models: &[&str]| RunView {
+            key: key.clone(),
+            models: Some(models.iter().map(|model| (*model).to_owned()).collect()),
+            ..view()
+        };
+        assert_eq!(code(request(), &keyed(&["a", "claude-sonnet-5-5"]), now), Ok(Microusd(56_000)));
+        assert_eq!(code(request(), &keyed(&["a"]), now), Err(DenialCode::KeyScope));
+        assert_eq!(code(request(), &keyed(&[]), now), Err(DenialCode::KeyScope), "two scopes without a common model");
         assert_eq!(code(ModelRequest { max_tokens: 4001, ..request() }, &view(), now), Err(DenialCode::ModelOutput));
         assert_eq!(
             code(ModelRequest { forbidden_feature: Some("mcp_servers".to_owned()), ..request() }, &view(), now),

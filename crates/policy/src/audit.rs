@@ -1,6 +1,6 @@
 //! What is written down for later: one closed list of events.
 
-use crate::{CallId, ConversationId, Denial, Microusd, RunId, SandboxId, SliceId, UserId};
+use crate::{CallId, ConversationId, Denial, KeyFault, KeyId, Microusd, RunId, SandboxId, SliceId, Timestamp, UserId};
 use serde_json::{Value, json};
 
 /// Something that happened and must be provable. No prompt text, no tool content, no secret.
@@ -82,6 +82,33 @@ pub enum AuditEvent {
         /// The refusal.
         denial: Denial,
     },
+    /// A key for remote callers was made.
+    KeyCreated {
+        /// The key.
+        key: KeyId,
+        /// Whose calls it makes.
+        user: UserId,
+        /// Its name.
+        name: String,
+    },
+    /// A key ends.
+    KeyRevoked {
+        /// The key.
+        key: KeyId,
+        /// From when on; in the future after a rotation with grace.
+        at: Timestamp,
+    },
+    /// A remote caller was not let in.
+    CallerRefused {
+        /// Why.
+        fault: KeyFault,
+        /// The key, where one was shown that exists.
+        key: Option<KeyId>,
+        /// The address the connection came from.
+        peer: Option<String>,
+        /// How many refusals before this one were not written down, because there were too many.
+        unwritten: u64,
+    },
     /// A sandbox ended that had tried ports which nobody listens on. They refuse by themselves, so only their number is known.
     PortsRefused {
         /// The sandbox.
@@ -106,6 +133,9 @@ impl AuditEvent {
             Self::AboveCeiling { .. } => "model_call.above_ceiling",
             Self::ToolCallOpened { .. } => "tool_call.opened",
             Self::Denied { .. } => "denied",
+            Self::KeyCreated { .. } => "key.created",
+            Self::KeyRevoked { .. } => "key.revoked",
+            Self::CallerRefused { .. } => "caller.refused",
             Self::PortsRefused { .. } => "ports.refused",
         }
     }
@@ -122,7 +152,7 @@ impl AuditEvent {
             | Self::AboveCeiling { run, .. }
             | Self::ToolCallOpened { run, .. } => Some(*run),
             Self::Denied { run, .. } => *run,
-            Self::PortsRefused { .. } => None,
+            Self::KeyCreated { .. } | Self::KeyRevoked { .. } | Self::CallerRefused { .. } | Self::PortsRefused { .. } => None,
         }
     }
 
@@ -146,6 +176,11 @@ impl AuditEvent {
                 json!({"call": call, "tool": tool, "arguments_sha256": arguments})
             }
             Self::Denied { denial, .. } => json!({"code": denial.code.as_str(), "wanted": denial.wanted}),
+            Self::KeyCreated { key, user, name } => json!({"key": key, "user": user, "name": name}),
+            Self::KeyRevoked { key, at } => json!({"key": key, "at": at}),
+            Self::CallerRefused { fault, key, peer, unwritten } => {
+                json!({"fault": fault.as_str(), "key": key, "peer": peer, "unwritten": unwritten})
+            }
             Self::PortsRefused { sandbox, tcp, udp } => json!({"sandbox": sandbox, "tcp": tcp, "udp": udp}),
         }
     }

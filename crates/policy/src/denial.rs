@@ -63,6 +63,10 @@ codes! {
     ModelFeature = "model.feature", Caller, "This feature of the model API is not available here.";
     /// More output than allowed.
     ModelOutput = "model.output", Caller, "max_tokens is above what is allowed here. Ask for fewer output tokens.";
+    /// A model or path that a remote caller's key is not for.
+    KeyScope = "key.scope", Caller, "This key is not for this model or path. Use what it was made for, or ask the operator for another key.";
+    /// A remote caller made as many requests as its key allows.
+    KeyRequests = "key.requests", Limit, "As many requests as allowed were made with this key in this hour (UTC). Try again in the next one.";
     /// A tool the app does not have.
     ToolUnknown = "tool.unknown", Caller, "The application has no such tool.";
     /// The model did not ask for this call.
@@ -145,7 +149,7 @@ mod tests {
         }
         let listed: Vec<&str> = DenialCode::ALL.iter().map(|code| code.as_str()).collect();
         let expected = "run.none run.deadline run.turns budget.run budget.day model.name model.path model.feature model.output \
-                        tool.unknown tool.not_emitted tool.write_off egress.host egress.tls egress.rule egress.address \
+                        key.scope key.requests tool.unknown tool.not_emitted tool.write_off egress.host egress.tls egress.rule egress.address \
                         egress.protocol egress.busy run.idle agent.output agent.memory agent.cpu agent.processes agent.disk \
                         agent.connections agent.requests";
         assert_eq!(listed.join(" "), expected, "a code was renamed or removed: clients match on them");

@@ -66,6 +66,10 @@ id!(
     /// What one run or one remote caller's window has taken out of the budgets above it.
     SliceId
 );
+id!(
+    /// A key of a remote caller.
+    KeyId
+);
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,8 @@ mod canonical;
 mod denial;
 mod egress;
 mod ids;
+mod key;
+mod labels;
 mod manifest;
 mod message;
 mod money;
@@ -28,7 +30,11 @@ pub use egress::{
     AddressFault, CredentialSlot, Destination, EgressRequest, EgressRule, EgressRules, Endpoint, HostName, HostNameError,
     PathPattern, RuleError, Scheme, classify, is_plain_path, vet_address,
 };
-pub use ids::{CallId, ConversationId, IdError, RunId, SandboxId, SliceId, UserId};
+pub use ids::{CallId, ConversationId, IdError, KeyId, RunId, SandboxId, SliceId, UserId};
+pub use key::{
+    KEY_PREFIX, KeyFault, KeyPath, KeyScope, KeyUse, Network, NetworkError, is_key_name, judge_key, key_digest, key_token,
+};
+pub use labels::Labels;
 pub use manifest::{AgentManifest, Manifest, ManifestError, McpManifest, McpServer, RuntimeKind, ToolEffect, ToolRule};
 pub use message::{MESSAGE_CHARS_MAX, MessageError, UserMessage};
 pub use money::Microusd;

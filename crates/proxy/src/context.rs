@@ -186,7 +186,8 @@ impl RunContext {
         RunView {
             run: self.run,
             user: self.user,
-            model: Some(self.app.manifest.agent.model.clone()),
+            key: None,
+            models: Some(vec![self.app.manifest.agent.model.clone()]),
             turns_used: self.turns(),
             turns_max: self.limits.turns_max,
             output_tokens_max: self.limits.output_tokens_max,

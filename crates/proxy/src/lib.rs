@@ -4,6 +4,7 @@
 //! It never decides (that is `policy`), never shows anything to people, and never believes what a sandbox says of itself.
 
 mod answer;
+pub mod callers;
 mod context;
 mod discovery;
 pub mod egress;
@@ -25,7 +26,7 @@ pub use selfcheck::{SelfCheck, Trial};
 pub use tools::read_resource;
 pub use traffic::TrafficLimits;
 
-pub(crate) use serve::{accept, serve_http};
+pub(crate) use serve::accept;
 
 use egress::Hosts;
 use messages::ModelUpstream;

@@ -6,6 +6,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,6 +19,10 @@ pub(crate) const HEADER_BYTES_MAX: usize = 64 << 10;
 /// After a failed accept (out of file descriptors, say), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Who is at the other end of a request's connection, as the kernel says; an extension of each request of [`serve_http`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
 /// Serves a listener until `stop`, at most so many connections at a time.
 pub(crate) async fn serve_http<F, R>(listener: TcpListener, connections_max: usize, stop: CancellationToken, answer: F)
 where
@@ -27,7 +32,16 @@ where
     let until = stop.clone();
     let places = Arc::new(Semaphore::new(connections_max));
     let place = move || Arc::clone(&places).try_acquire_owned().ok();
-    accept(listener, place, stop, move |stream| serve_connection(stream, until.clone(), answer.clone())).await;
+    accept(listener, place, stop, move |stream| {
+        let (peer, answer) = (stream.peer_addr().ok(), answer.clone());
+        serve_connection(stream, until.clone(), move |mut request: Request<Incoming>| {
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(Peer(peer));
+            }
+            answer(request)
+        })
+    })
+    .await;
 }
 
 /// Accepts until `stop`. A connection for which there is no place is closed at once: denied fast, never accepted and left

@@ -14,6 +14,7 @@ mod hooked;
 mod hostile;
 mod installing;
 mod interception;
+mod keys;
 mod life;
 mod limits;
 mod model;

@@ -46,6 +46,25 @@ fn every_fault_is_named_with_its_place() {
 }
 
 #[test]
+fn callers_are_let_in_only_when_asked_for() {
+    let secret = ("INTERNAL_PROXY_SECRET", "8f3b1c0d9e7a62541f0e3d2c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a6978");
+    assert!(loaded("[callers]\nenabled = false", &[]).expect("usable").callers.is_none());
+    let without = loaded("[callers]\nenabled = true", &[]).expect("usable").callers.expect("a listener");
+    assert!(without.1.secret.is_none(), "there is no default secret");
+    let file = "[callers]\ninternal_day_usd = 0.5\ninternal_networks = ['10.0.0.0/8', '::1']";
+    let (_, callers) = loaded(file, &[secret]).expect("usable").callers.expect("a listener");
+    assert_eq!(callers.internal.day_limit_microusd, Some(Microusd(500_000)));
+    assert_eq!(callers.internal.networks.map(|networks| networks.len()), Some(2));
+    for (line, place) in [
+        ("internal_day_usd = 0.0", "callers.internal_day_usd"),
+        ("internal_networks = []", "callers.internal_networks"),
+        ("internal_networks = ['10.0.0.1/8']", "callers.internal_networks"),
+    ] {
+        assert!(fault(&format!("[callers]\n{line}"), &[]).contains(place), "{line}");
+    }
+}
+
+#[test]
 fn each_limit_of_an_agent_can_be_set_within_reason() {
     let file = "[limits]\ninactive_secs = 5\ncpu_secs = 6\noutput_mb = 7\nconnections_max = 8\nconnections_per_minute = 9\n\
                 requests_per_minute = 10\n";

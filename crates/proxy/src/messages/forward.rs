@@ -9,6 +9,7 @@ use super::exchange::{Exchange, SILENCE_MAX};
 use super::ongoing::{End, Ongoing};
 use super::{Caller, headers, open, refuse};
 use crate::answer::{self, Body};
+use crate::callers::labels;
 use crate::context::Entry;
 use crate::{Proxy, RunEvent};
 use bytes::Bytes;
@@ -39,7 +40,7 @@ impl Call {
     /// Open, forward, answer. Settled by whoever reads the answer, or goes away.
     pub(super) async fn make(self) -> Response<Body> {
         let Self { proxy, caller, asked, head, body, entry } = self;
-        let (open, until) = match open(&proxy, &caller, asked).await {
+        let (open, until) = match open(&proxy, &caller, asked, &labels(&head.headers)).await {
             Ok(open) => open,
             Err(OpenError::Denied(denial) | OpenError::Short { denial, .. }) => return refuse(&proxy, &caller, denial).await,
             Err(OpenError::Store(error)) => {

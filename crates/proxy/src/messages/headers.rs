@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, header};
 
 /// Says that a request has passed a gateway; one that comes back would turn in circles.
-pub(super) const HOP: &str = "x-hexward-hop";
+pub(crate) const HOP: &str = "x-hexward-hop";
 
 /// What belongs to one connection (RFC 9110, 7.6.1), and what is set anew for the next one.
 const ONE_HOP: &[HeaderName] = &[

@@ -4,7 +4,6 @@
 
 mod betas;
 mod body;
-mod callers;
 mod connections;
 mod exchange;
 mod forward;
@@ -15,7 +14,6 @@ mod parse;
 mod sse;
 mod upstream;
 
-pub use callers::{CallerSecret, SecretError, serve_callers};
 pub use upstream::{ModelUpstream, UpstreamError};
 
 use crate::answer::{self, Body};
@@ -23,7 +21,7 @@ use crate::context::{Entry, RunContext};
 use crate::{Proxy, RunEvent};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use policy::{AuditEvent, Denial, DenialCode, ModelPath, ModelRequest, RunView, Timestamp, admit_model};
+use policy::{AuditEvent, Denial, DenialCode, Labels, ModelPath, ModelRequest, RunView, Timestamp, admit_model};
 use std::sync::Arc;
 use store::{CallNotes, OpenError, OpenModelCall, Purse};
 
@@ -112,7 +110,12 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
 }
 
 /// May they? And then: reserved and written down.
-async fn open(proxy: &Proxy, caller: &Caller, request: ModelRequest) -> Result<(OpenModelCall, Timestamp), OpenError> {
+async fn open(
+    proxy: &Proxy,
+    caller: &Caller,
+    request: ModelRequest,
+    labels: &Labels,
+) -> Result<(OpenModelCall, Timestamp), OpenError> {
     let (now, view, path) = (proxy.clock.now(), caller.view(), request.path);
     let deadline = view.deadline;
     let permit = admit_model(request, &view, now).map_err(OpenError::Denied)?;
@@ -125,7 +128,10 @@ async fn open(proxy: &Proxy, caller: &Caller, request: ModelRequest) -> Result<(
             return Err(OpenError::Denied(Denial::new(DenialCode::RunTurns, &run.run.to_string())));
         }
     }
-    let (purse, notes) = caller.purse();
+    let (purse, mut notes) = caller.purse();
+    if *labels != Labels::default() {
+        notes.labels = labels.to_string().into();
+    }
     Ok((purse.open(permit, notes, deadline).await?, deadline))
 }
 

@@ -1,6 +1,7 @@
 //! Every story of the store, told on both engines: what must hold on SQLite must hold on PostgreSQL, word for word.
 
 mod conversations;
+mod keys;
 mod ledger;
 mod migrations;
 mod runs;

@@ -171,7 +171,8 @@ fn view(run: RunId, user: UserId, budgets: Vec<BudgetLine>) -> RunView {
     RunView {
         run,
         user,
-        model: None,
+        key: None,
+        models: None,
         turns_used: 0,
         turns_max: 50,
         output_tokens_max: 4000,

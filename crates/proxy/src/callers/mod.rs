@@ -1,0 +1,171 @@
+//! The callers' listener: back ends elsewhere that show a key. Own port, no cookies, no CORS; off unless it is configured.
+
+mod index;
+mod keeper;
+mod refusals;
+mod secret;
+
+pub use secret::{CallerSecret, SecretError};
+
+use crate::Proxy;
+use crate::answer::{self, Body};
+use crate::messages::{Caller, Service, handle, headers, refuse};
+use crate::serve::{Peer, serve_http};
+use http::{HeaderMap, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use index::{Known, Local, Refused};
+use keeper::Keeper;
+use policy::{AuditEvent, BudgetLine, Denial, DenialCode, KeyScope, Labels, Microusd, RunView};
+use refusals::Refusals;
+use std::net::IpAddr;
+use std::sync::Arc;
+use store::{KeySource, NewKey, StoreError};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+const PREFIX: &str = "/api/anthropic-proxy";
+/// Connections of all remote callers together.
+const CONNECTIONS_MAX: usize = 1024;
+const OUTPUT_TOKENS_MAX: u64 = 64_000;
+const CALL_SECS_MAX: i64 = 600;
+/// The principal of the environment's secret and of what it was rotated to.
+const INTERNAL: &str = "internal";
+const SECRET_NAME: &str = "INTERNAL_PROXY_SECRET";
+
+/// How the callers' listener is configured.
+pub struct CallerSettings {
+    /// The environment's secret, which is a key of the principal `internal`.
+    pub secret: Option<CallerSecret>,
+    /// What all keys of `internal` are narrowed to.
+    pub internal: KeyScope,
+}
+
+/// What a client says of itself, for the call log.
+#[must_use]
+pub fn labels(headers: &HeaderMap) -> Labels {
+    Labels::read(|name| headers.get(name).map(http::HeaderValue::as_bytes))
+}
+
+/// The remote callers, known by their keys.
+pub struct Callers {
+    proxy: Arc<Proxy>,
+    keeper: Keeper,
+    version: i64,
+    refusals: Refusals,
+}
+
+impl Callers {
+    /// Makes the environment's secret a key like all others, and reads them all.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn start(proxy: Arc<Proxy>, settings: CallerSettings) -> Result<Self, StoreError> {
+        let now = proxy.clock.now();
+        if let Some(secret) = &settings.secret {
+            let new = NewKey {
+                digest: secret.digest(),
+                principal: INTERNAL.to_owned(),
+                name: SECRET_NAME.to_owned(),
+                scope: KeyScope::default(),
+                source: KeySource::Environment,
+                expires_at: None,
+            };
+            let kept = proxy.store.create_key(new, now).await?;
+            if !kept.is_live(now) || kept.source != KeySource::Environment {
+                tracing::warn!("INTERNAL_PROXY_SECRET was revoked and opens nothing; remove it from the environment");
+            }
+        }
+        let local = Local { environment: settings.secret.map(|secret| secret.digest()), internal: settings.internal };
+        let (keeper, version) = Keeper::start(proxy.store.clone(), Arc::clone(&proxy.clock), local).await?;
+        Ok(Self { proxy, keeper, version, refusals: Refusals::default() })
+    }
+
+    /// Serves the callers' listener until `stop`.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        let callers = Arc::new(self);
+        let answering = Arc::clone(&callers);
+        let serving = serve_http(listener, CONNECTIONS_MAX, stop.clone(), move |request| {
+            let callers = Arc::clone(&answering);
+            async move { callers.answer(request).await }
+        });
+        tokio::join!(serving, callers.keeper.follow(callers.version, stop));
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        let Some(path) = path.strip_prefix(PREFIX).filter(|rest| rest.starts_with('/')) else {
+            return answer::error(
+                StatusCode::NOT_FOUND,
+                "not_found_error",
+                "There is nothing here. The model API is below /api/anthropic-proxy.",
+            );
+        };
+        let Some(index) = self.keeper.index() else {
+            return answer::unavailable(
+                "The gateway's database is not available, so no key can be checked. Try again in a moment.",
+            );
+        };
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+        let known = match index.authenticate(request.headers(), peer, self.proxy.clock.now()) {
+            Ok(known) => known,
+            Err(refused) => {
+                self.write_down(refused, peer);
+                // One answer for all that can be wrong with a key: who guesses learns nothing from it.
+                return answer::error(StatusCode::UNAUTHORIZED, "authentication_error", "invalid x-api-key");
+            }
+        };
+        drop(index);
+        if request.headers().contains_key(headers::HOP) {
+            return answer::error(
+                StatusCode::LOOP_DETECTED,
+                "api_error",
+                "This request has passed the gateway before: its provider address points at itself.",
+            );
+        }
+        let purse = known.principal.purse(&self.proxy.ledger, known.user);
+        let caller = Caller::Service(Service { view: self.view(&known), purse, notes: known.notes.clone() });
+        if !known.scope.allows_path(path) {
+            return refuse(&self.proxy, &caller, Denial::new(DenialCode::KeyScope, path)).await;
+        }
+        let max = known.scope.requests_per_hour;
+        if max.is_some_and(|max| !known.principal.take_request(max, self.proxy.clock.now())) {
+            return answer::denied(&Denial::new(DenialCode::KeyRequests, path));
+        }
+        handle(&self.proxy, caller, path, request).await
+    }
+
+    /// Beside the answer, which must not wait for it: its time would tell what was found.
+    fn write_down(&self, Refused { fault, key }: Refused, peer: Option<IpAddr>) {
+        let Some(unwritten) = self.refusals.count(self.proxy.clock.now()) else { return };
+        let (peer, proxy) = (peer.map(|peer| peer.to_canonical().to_string()), Arc::clone(&self.proxy));
+        let key_text = key.map(|key| key.to_string());
+        tracing::warn!(fault = fault.as_str(), key = key_text, peer, unwritten, "a remote caller was not let in");
+        let event = AuditEvent::CallerRefused { fault, key, peer, unwritten };
+        self.proxy.work.spawn(async move { proxy.record(event).await });
+    }
+
+    fn view(&self, known: &Known) -> RunView {
+        let now = self.proxy.clock.now();
+        let day: Microusd = known.scope.day_limit_microusd.map_or(self.proxy.day_limit, |own| own.min(self.proxy.day_limit));
+        let own = || BudgetLine {
+            scope: format!("user:{}", known.user),
+            period: now.utc_day(),
+            limit: day,
+            exhausted: DenialCode::BudgetDay,
+        };
+        let everybody = || self.proxy.day_budget(now);
+        let budgets = known.principal.budgets(now.utc_day(), [(day, &own), (self.proxy.day_limit, &everybody)]);
+        RunView {
+            run: known.principal.window,
+            user: known.user,
+            key: Some(known.use_of()),
+            models: known.scope.models.clone(),
+            turns_used: 0,
+            turns_max: u32::MAX,
+            output_tokens_max: known.scope.output_tokens_max.map_or(OUTPUT_TOKENS_MAX, |own| own.min(OUTPUT_TOKENS_MAX)),
+            deadline: now.plus_secs(CALL_SECS_MAX),
+            writes: false,
+            budgets,
+        }
+    }
+}
