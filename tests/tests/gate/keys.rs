@@ -174,6 +174,12 @@ async fn a_scope_narrows_and_nothing_else() {
     assert_eq!(house.refused(&token, "/api/anthropic-proxy/v1/files", MODEL).await, (403, "key.scope".to_owned()));
     assert_eq!(house.refused(&counter, ROUTE, MODEL).await, (403, "key.scope".to_owned()));
     assert_eq!(house.refused(&counter, "/api/anthropic-proxy/v1/files", MODEL).await.0, 403);
+    for _ in 0..70 {
+        assert_eq!(house.refused(&counter, ROUTE, MODEL).await.1, "key.scope");
+    }
+    let written = house.gate.database.denials().await;
+    assert!(written.iter().any(|denial| denial == "key.scope /v1/messages"), "{written:?}");
+    assert!(written.len() < 70, "{} of them are written down: a flood is not", written.len());
     let much = json!({"model": MODEL, "max_tokens": 251, "messages": [{"role": "user", "content": "Hello"}]}).to_string();
     let headers = [("content-type", "application/json"), ("x-api-key", token.as_str())];
     let answer = exchange(house.gate.callers(), request("POST", ROUTE, &headers, much)).await;

@@ -52,6 +52,8 @@ pub struct Callers {
     keeper: Keeper,
     version: i64,
     refusals: Refusals,
+    /// Right keys used for paths they are not for.
+    overreaches: Refusals,
 }
 
 impl Callers {
@@ -77,7 +79,7 @@ impl Callers {
         }
         let local = Local { environment: settings.secret.map(|secret| secret.digest()), internal: settings.internal };
         let (keeper, version) = Keeper::start(proxy.store.clone(), Arc::clone(&proxy.clock), local).await?;
-        Ok(Self { proxy, keeper, version, refusals: Refusals::default() })
+        Ok(Self { proxy, keeper, version, refusals: Refusals::default(), overreaches: Refusals::default() })
     }
 
     /// Serves the callers' listener until `stop`.
@@ -125,7 +127,11 @@ impl Callers {
         let purse = known.principal.purse(&self.proxy.ledger, known.user);
         let caller = Caller::Service(Service { view: self.view(&known), purse, notes: known.notes.clone() });
         if !known.scope.allows_path(path) {
-            return refuse(&self.proxy, &caller, Denial::new(DenialCode::KeyScope, path)).await;
+            let denial = Denial::new(DenialCode::KeyScope, path);
+            return match self.overreaches.count(self.proxy.clock.now()) {
+                Some(_) => refuse(&self.proxy, &caller, denial).await,
+                None => answer::denied(&denial),
+            };
         }
         let max = known.scope.requests_per_hour;
         if max.is_some_and(|max| !known.principal.take_request(max, self.proxy.clock.now())) {
