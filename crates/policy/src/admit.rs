@@ -3,7 +3,7 @@
 //! Invariant: a permit has no public constructor and no public fields; it is bound to the digest of the request it was given
 //! for, and the rooms above use it up by value.
 
-use crate::{Denial, DenialCode, KeyUse, Manifest, Microusd, RunId, Timestamp, ToolEffect, UserId, prices};
+use crate::{Denial, DenialCode, KeyUse, Manifest, Microusd, Prices, RunId, Timestamp, ToolEffect, UserId};
 use std::sync::Arc;
 
 /// Which part of the model API.
@@ -182,11 +182,11 @@ impl ToolPermit {
 /// What the provider adds to a prompt by itself (tool instructions, wrappers), with room to spare.
 const PROMPT_OVERHEAD_TOKENS: u64 = 2000;
 
-/// Decides about a model call.
+/// Decides about a model call. Its ceiling holds until the run's deadline.
 ///
 /// # Errors
 /// The [`Denial`] to answer with.
-pub fn admit_model(request: ModelRequest, view: &RunView, now: Timestamp) -> Result<ModelPermit, Denial> {
+pub fn admit_model(request: ModelRequest, view: &RunView, prices: &Prices, now: Timestamp) -> Result<ModelPermit, Denial> {
     let run = view.run.to_string();
     if now >= view.deadline {
         return Err(Denial::new(DenialCode::RunDeadline, &run));
@@ -209,7 +209,7 @@ pub fn admit_model(request: ModelRequest, view: &RunView, now: Timestamp) -> Res
             }
             let prompt_tokens_max =
                 request.body_bytes.saturating_add(request.extra_tokens_max).saturating_add(PROMPT_OVERHEAD_TOKENS);
-            prices::price_of(&request.model, now).ceiling(prompt_tokens_max, request.max_tokens)
+            prices.ceiling(&request.model, now, view.deadline, prompt_tokens_max, request.max_tokens)
         }
     };
     Ok(ModelPermit { request, run: view.run, user: view.user, ceiling, budgets: Arc::clone(&view.budgets) })
@@ -271,12 +271,12 @@ mod tests {
     fn model_calls_are_admitted_or_refused_for_one_reason() {
         let now = Timestamp(50);
         let code = |request: ModelRequest, view: &RunView, now| {
-            admit_model(request, view, now).map(|permit| permit.ceiling()).map_err(|denial| denial.code)
+            admit_model(request, view, &Prices::default(), now).map(|permit| permit.ceiling()).map_err(|denial| denial.code)
         };
         assert_eq!(
             code(request(), &view(), now),
-            Ok(Microusd(56_000)),
-            "4,000 prompt tokens at $4 and 4,000 output tokens at $10"
+            Ok(Microusd(61_600)),
+            "4,000 prompt tokens at $4 and 4,000 output tokens at $10, and a tenth for inference in the United States"
         );
         assert_eq!(code(request(), &view(), Timestamp(100)), Err(DenialCode::RunDeadline));
         assert_eq!(

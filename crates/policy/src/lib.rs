@@ -38,7 +38,10 @@ pub use labels::Labels;
 pub use manifest::{AgentManifest, Manifest, ManifestError, McpManifest, McpServer, RuntimeKind, ToolEffect, ToolRule};
 pub use message::{MESSAGE_CHARS_MAX, MessageError, UserMessage};
 pub use money::Microusd;
-pub use prices::{ModelPrice, Rates, is_version_of, price_of};
+pub use prices::{
+    ModelPrice, PRICES_REVIEWED_DAY, PriceError, Prices, RATE_MAX, RateError, Rates, Tier, is_version_of, parse_rate, price_of,
+    rate_text,
+};
 pub use rest::{Standing, first_to_go};
-pub use time::{Clock, Timestamp};
-pub use usage::Usage;
+pub use time::{Clock, Timestamp, date_of_day, day_of_date};
+pub use usage::{Extras, Usage};

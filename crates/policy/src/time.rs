@@ -33,10 +33,80 @@ impl Timestamp {
     pub const fn utc_day(self) -> i64 {
         self.0.div_euclid(MICROS_PER_DAY)
     }
+
+    /// The first moment of a UTC day.
+    #[must_use]
+    pub const fn of_utc_day(day: i64) -> Self {
+        Self(day.saturating_mul(MICROS_PER_DAY))
+    }
+
+    /// Whole seconds until the next UTC day begins, when budgets per day are new: at least 1.
+    #[must_use]
+    pub const fn secs_to_next_utc_day(self) -> i64 {
+        let left = MICROS_PER_DAY - self.0.rem_euclid(MICROS_PER_DAY);
+        (left + 999_999) / 1_000_000
+    }
+}
+
+/// Days since 1970-01-01 of a date of the Gregorian calendar (H. Hinnant, "chrono-compatible low-level date algorithms").
+pub(crate) const fn day_of(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
+/// The date of a UTC day, as `YYYY-MM-DD`.
+#[must_use]
+pub fn date_of_day(day: i64) -> String {
+    let shifted = day.saturating_add(719_468);
+    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// The UTC day of a date written as `YYYY-MM-DD`, if there is one.
+#[must_use]
+pub fn day_of_date(text: &str) -> Option<i64> {
+    let mut parts = text.split('-').map(|part| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse::<i64>().ok())?);
+    let (Some(year), Some(month), Some(day), None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
+        return None;
+    };
+    // One spelling for each date, and none for the thirtieth of February.
+    Some(day_of(year, month, day)).filter(|found| (1..=12).contains(&month) && date_of_day(*found) == text)
 }
 
 /// Where the time comes from. The binary brings the system's; tests bring their own.
 pub trait Clock: Send + Sync {
     /// The present moment.
     fn now(&self) -> Timestamp;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_and_days_belong_together() {
+        assert_eq!((day_of(1970, 1, 1), day_of(2026, 10, 7), day_of(2024, 2, 29)), (0, 20_733, 19_782));
+        for day in -100_000..100_000 {
+            assert_eq!(day_of_date(&date_of_day(day)), Some(day));
+        }
+        for wrong in ["", "2026", "2026-02-30", "2026-13-01", "2026-00-10", "2026-1-1", "26-01-01", "2026-01-01-", "+026-01-01"] {
+            assert_eq!(day_of_date(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_day_ends_at_midnight_utc() {
+        let midnight = Timestamp::of_utc_day(20_000);
+        assert_eq!((Timestamp(midnight.0 - 1).utc_day(), midnight.utc_day()), (19_999, 20_000));
+        assert_eq!((midnight.secs_to_next_utc_day(), Timestamp(midnight.0 - 1).secs_to_next_utc_day()), (86_400, 1));
+        assert_eq!((Timestamp(-1).utc_day(), Timestamp(-1).secs_to_next_utc_day()), (-1, 1));
+    }
 }

@@ -30,7 +30,7 @@ pub(crate) use serve::accept;
 
 use egress::Hosts;
 use messages::ModelUpstream;
-use policy::{AuditEvent, BudgetLine, Clock, Denial, DenialCode, Microusd, RunId, Timestamp, UserId};
+use policy::{AuditEvent, BudgetLine, Clock, Denial, DenialCode, Microusd, Prices, RunId, Timestamp, UserId};
 use std::sync::Arc;
 use store::{Ledger, Purse, Store};
 use tokio::sync::Semaphore;
@@ -43,6 +43,7 @@ pub struct Proxy {
     upstream: ModelUpstream,
     ledger: Ledger,
     day_limit: Microusd,
+    prices: Prices,
     hosts: Arc<Hosts>,
     bodies: Arc<Semaphore>,
     /// Answers read on although their clients left.
@@ -73,11 +74,19 @@ impl Proxy {
             upstream,
             ledger,
             day_limit,
+            prices: Prices::default(),
             hosts: Arc::new(hosts),
             bodies: Arc::new(Semaphore::new(BODY_UNITS_MAX)),
             drains: Arc::new(Semaphore::new(DRAINS_MAX)),
             work: TaskTracker::new(),
         }
+    }
+
+    /// With an operator's own prices.
+    #[must_use]
+    pub fn with_prices(mut self, prices: Prices) -> Self {
+        self.prices = prices;
+        self
     }
 
     /// The budgets above one run.

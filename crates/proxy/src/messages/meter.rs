@@ -1,6 +1,7 @@
 //! The meter: reads usage, text and emitted tool calls out of the provider's answer while it passes. Pure; parses, never acts.
 
 use super::sse::SseScanner;
+use super::used::{UsageFields, Used};
 use policy::Usage;
 use serde::Deserialize;
 use serde_json::Value;
@@ -34,21 +35,6 @@ pub enum Seen {
 /// Tool arguments longer than this are not taken as emitted.
 const INPUT_BYTES_MAX: usize = 1 << 20;
 const BLOCKS_MAX: usize = 1024;
-
-#[derive(Deserialize)]
-struct UsageFields {
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    cache_creation: Option<CacheCreation>,
-}
-
-#[derive(Deserialize)]
-struct CacheCreation {
-    ephemeral_5m_input_tokens: Option<u64>,
-    ephemeral_1h_input_tokens: Option<u64>,
-}
 
 #[derive(Deserialize)]
 struct Event {
@@ -111,7 +97,7 @@ pub struct Meter {
     /// The model that was permitted: another one's usage can't be priced.
     model: String,
     scanner: SseScanner,
-    usage: Usage,
+    used: Used,
     /// The stream's last usage came with a stop reason: it is the final one.
     complete: bool,
     failed: bool,
@@ -125,7 +111,7 @@ impl Meter {
         Self {
             model: model.to_owned(),
             scanner: SseScanner::default(),
-            usage: Usage::default(),
+            used: Used::new(model),
             complete: false,
             failed: false,
             tools: BTreeMap::new(),
@@ -146,7 +132,7 @@ impl Meter {
         let Ok(message) = serde_json::from_slice::<Message>(body) else { return Vec::new() };
         self.answered_by(message.model.as_deref());
         if let Some(usage) = &message.usage {
-            self.update(usage);
+            self.used.update(usage);
             self.complete = true;
         }
         message.content.into_iter().filter_map(whole_block).collect()
@@ -154,8 +140,8 @@ impl Meter {
 
     /// What was used, once that is known for sure.
     #[must_use]
-    pub const fn final_usage(&self) -> Option<Usage> {
-        if self.complete && !self.failed && !self.scanner.overflowed() { Some(self.usage) } else { None }
+    pub fn final_usage(&self) -> Option<Usage> {
+        if self.complete && !self.failed && !self.scanner.overflowed() { self.used.usage() } else { None }
     }
 
     fn event(&mut self, data: &[u8], seen: &mut Vec<Seen>) {
@@ -169,7 +155,7 @@ impl Meter {
                 if let Some(message) = event.message {
                     self.answered_by(message.model.as_deref());
                     if let Some(usage) = &message.usage {
-                        self.update(usage);
+                        self.used.update(usage);
                     }
                 }
             }
@@ -179,7 +165,7 @@ impl Meter {
             "message_delta" => {
                 let stopped = event.delta.is_some_and(|delta| delta.stop_reason.is_some());
                 if let Some(usage) = &event.usage {
-                    self.update(usage);
+                    self.used.update(usage);
                     self.complete |= stopped;
                 }
             }
@@ -195,23 +181,6 @@ impl Meter {
 
     fn answered_by(&mut self, model: Option<&str>) {
         self.failed |= model.is_some_and(|model| model != self.model && !policy::is_version_of(model, &self.model));
-    }
-
-    /// Counts are cumulative: a later one replaces an earlier one, never adds to it.
-    fn update(&mut self, fields: &UsageFields) {
-        self.usage.input = fields.input_tokens.unwrap_or(self.usage.input);
-        self.usage.output = fields.output_tokens.unwrap_or(self.usage.output);
-        self.usage.cache_read = fields.cache_read_input_tokens.unwrap_or(self.usage.cache_read);
-        if let Some(total) = fields.cache_creation_input_tokens {
-            let split = fields.cache_creation.as_ref();
-            let five_minutes = split.and_then(|split| split.ephemeral_5m_input_tokens).unwrap_or(0).min(total);
-            // What is not said to be of the cheap kind is taken for the dear one.
-            self.usage.cache_write_5m = five_minutes;
-            self.usage.cache_write_1h = total - five_minutes;
-        } else if let Some(split) = &fields.cache_creation {
-            self.usage.cache_write_5m = split.ephemeral_5m_input_tokens.unwrap_or(self.usage.cache_write_5m);
-            self.usage.cache_write_1h = split.ephemeral_1h_input_tokens.unwrap_or(self.usage.cache_write_1h);
-        }
     }
 
     fn block_start(&mut self, index: Option<u64>, block: Option<Block>, seen: &mut Vec<Seen>) {
@@ -298,7 +267,8 @@ mod tests {
         for size in [1, 2, 3, 7, 64, bytes.len()] {
             let mut meter = Meter::new("m");
             let seen: Vec<Seen> = bytes.chunks(size).flat_map(|chunk| meter.push(chunk)).collect();
-            let expected = Usage { input: 11, output: 25, cache_read: 0, cache_write_5m: 5, cache_write_1h: 2 };
+            let expected =
+                Usage { input: 11, output: 25, cache_read: 0, cache_write_5m: 5, cache_write_1h: 2, ..Usage::default() };
             assert_eq!(meter.final_usage(), Some(expected), "chunks of {size}");
             let call = Seen::Tool { id: "toolu_1".to_owned(), name: "mcp__m__add".to_owned(), input: json!({"a": 1.0}) };
             assert!(seen.contains(&Seen::Text("Hi \"usage\"".to_owned())) && seen.contains(&call), "{seen:?}");

@@ -13,6 +13,7 @@ mod ongoing;
 mod parse;
 mod sse;
 mod upstream;
+mod used;
 
 pub use upstream::{ModelUpstream, UpstreamError};
 
@@ -118,7 +119,7 @@ async fn open(
 ) -> Result<(OpenModelCall, Timestamp), OpenError> {
     let (now, view, path) = (proxy.clock.now(), caller.view(), request.path);
     let deadline = view.deadline;
-    let permit = admit_model(request, &view, now).map_err(OpenError::Denied)?;
+    let permit = admit_model(request, &view, &proxy.prices, now).map_err(OpenError::Denied)?;
     if let Caller::Run(run) = caller {
         let taken = match path {
             ModelPath::Messages => run.take_turn(),

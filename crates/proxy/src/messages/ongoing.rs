@@ -6,7 +6,7 @@
 use super::Caller;
 use crate::context::Entry;
 use crate::{Proxy, RunEvent};
-use policy::{ModelPath, Timestamp, Usage, price_of};
+use policy::{ModelPath, Timestamp, Usage};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{CallEnd, OpenModelCall, Settlement};
@@ -84,7 +84,7 @@ impl Ongoing {
         let settlement = match (end.status, end.usage, request.path) {
             (200..=299, _, ModelPath::CountTokens) => Settlement::NotCharged { status: end.status },
             (200..=299, Some(usage), ModelPath::Messages) => {
-                Settlement::Measured { usage, cost: price_of(&model, self.proxy.clock.now()).cost(&usage) }
+                Settlement::Measured { usage, cost: self.proxy.prices.of(&model, self.proxy.clock.now()).cost(&usage) }
             }
             (200..=299, None, ModelPath::Messages) => Settlement::Unknown,
             (status, _, _) => Settlement::NotCharged { status },

@@ -1,8 +1,8 @@
 //! A fresh database of either engine, and the things stories are about.
 
 use policy::{
-    BudgetLine, Clock, ConversationId, DenialCode, Manifest, Microusd, ModelPath, ModelPermit, ModelRequest, RunId, RunView,
-    Timestamp, ToolPermit, ToolRequest, UserId, UserMessage, admit_model, admit_tool,
+    BudgetLine, Clock, ConversationId, DenialCode, Manifest, Microusd, ModelPath, ModelPermit, ModelRequest, Prices, RunId,
+    RunView, Timestamp, ToolPermit, ToolRequest, UserId, UserMessage, admit_model, admit_tool,
 };
 use std::future::Future;
 use std::sync::Arc;
@@ -145,7 +145,7 @@ pub fn model_permit(run: RunId, user: UserId, budgets: Vec<BudgetLine>) -> Model
         extra_tokens_max: 0,
         forbidden_feature: None,
     };
-    admit_model(request, &view(run, user, budgets), NOW).expect("nothing speaks against it")
+    admit_model(request, &view(run, user, budgets), &Prices::default(), NOW).expect("nothing speaks against it")
 }
 
 /// What one such call reserves.
