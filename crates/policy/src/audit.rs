@@ -118,6 +118,19 @@ pub enum AuditEvent {
         /// Datagrams.
         udp: u64,
     },
+    /// A share of a budget was used up for the first time in its period.
+    BudgetAlert {
+        /// The account.
+        scope: String,
+        /// Its period.
+        period: i64,
+        /// The share, in percent.
+        percent: u8,
+        /// The budget.
+        limit: Microusd,
+        /// What was spent then.
+        spent: Microusd,
+    },
 }
 
 impl AuditEvent {
@@ -137,6 +150,7 @@ impl AuditEvent {
             Self::KeyRevoked { .. } => "key.revoked",
             Self::CallerRefused { .. } => "caller.refused",
             Self::PortsRefused { .. } => "ports.refused",
+            Self::BudgetAlert { .. } => "budget.alert",
         }
     }
 
@@ -152,7 +166,11 @@ impl AuditEvent {
             | Self::AboveCeiling { run, .. }
             | Self::ToolCallOpened { run, .. } => Some(*run),
             Self::Denied { run, .. } => *run,
-            Self::KeyCreated { .. } | Self::KeyRevoked { .. } | Self::CallerRefused { .. } | Self::PortsRefused { .. } => None,
+            Self::KeyCreated { .. }
+            | Self::KeyRevoked { .. }
+            | Self::CallerRefused { .. }
+            | Self::PortsRefused { .. }
+            | Self::BudgetAlert { .. } => None,
         }
     }
 
@@ -182,6 +200,9 @@ impl AuditEvent {
                 json!({"fault": fault.as_str(), "key": key, "peer": peer, "unwritten": unwritten})
             }
             Self::PortsRefused { sandbox, tcp, udp } => json!({"sandbox": sandbox, "tcp": tcp, "udp": udp}),
+            Self::BudgetAlert { scope, period, percent, limit, spent } => {
+                json!({"scope": scope, "period": period, "percent": percent, "limit_microusd": limit, "spent_microusd": spent})
+            }
         }
     }
 }

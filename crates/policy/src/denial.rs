@@ -55,6 +55,14 @@ codes! {
     BudgetRun = "budget.run", Limit, "This request reached its spending limit and was stopped. Send a new message to go on.";
     /// The day's budget is used up.
     BudgetDay = "budget.day", Limit, "The spending limit for today (UTC) is reached. Try again tomorrow, or ask the operator to raise it.";
+    /// What one person may spend on one day is used up.
+    BudgetUser = "budget.user", Limit, "Your own spending limit for today is reached. A new day begins at 00:00 UTC; try again then.";
+    /// What a tier's people together may spend on one day is used up.
+    BudgetTier = "budget.tier", Limit, "The spending limit of your plan for today is reached. A new day begins at 00:00 UTC; try again then.";
+    /// What may be spent with one app on one day is used up.
+    BudgetApp = "budget.app", Limit, "The spending limit of this application for today is reached. A new day begins at 00:00 UTC; try again then.";
+    /// A prompt that is larger than allowed.
+    ModelContext = "model.context", Caller, "The conversation is longer than allowed here. Start a new one, or send less.";
     /// A model that is not on the list.
     ModelName = "model.name", Caller, "This model is not allowed here. Use the model the application was set up with.";
     /// A path of the model API that no agent needs.
@@ -67,6 +75,10 @@ codes! {
     KeyScope = "key.scope", Caller, "This key is not for this model or path. Use what it was made for, or ask the operator for another key.";
     /// A remote caller made as many requests as its key allows.
     KeyRequests = "key.requests", Limit, "As many requests as allowed were made with this key in this hour (UTC). Try again in the next one.";
+    /// More model calls at once than the gateway makes, and the wait for one to end was too long.
+    ModelBusy = "model.busy", Limit, "Too many requests are being worked on at once. Try again in a moment.";
+    /// Every provider of the model failed lately, or asked for a pause.
+    UpstreamUnavailable = "upstream.unavailable", Limit, "The model provider is not available at the moment. Nothing was charged; try again in a moment.";
     /// A tool the app does not have.
     ToolUnknown = "tool.unknown", Caller, "The application has no such tool.";
     /// The model did not ask for this call.
@@ -148,8 +160,10 @@ mod tests {
             assert!(code.sentence().ends_with('.') && code.sentence().len() > 20, "{code}");
         }
         let listed: Vec<&str> = DenialCode::ALL.iter().map(|code| code.as_str()).collect();
-        let expected = "run.none run.deadline run.turns budget.run budget.day model.name model.path model.feature model.output \
-                        key.scope key.requests tool.unknown tool.not_emitted tool.write_off egress.host egress.tls egress.rule egress.address \
+        let expected = "run.none run.deadline run.turns budget.run budget.day budget.user budget.tier budget.app \
+                        model.context model.name model.path model.feature model.output \
+                        key.scope key.requests model.busy upstream.unavailable \
+                        tool.unknown tool.not_emitted tool.write_off egress.host egress.tls egress.rule egress.address \
                         egress.protocol egress.busy run.idle agent.output agent.memory agent.cpu agent.processes agent.disk \
                         agent.connections agent.requests";
         assert_eq!(listed.join(" "), expected, "a code was renamed or removed: clients match on them");

@@ -6,6 +6,8 @@
 
 mod admit;
 mod audit;
+mod breaker;
+mod budget;
 mod canonical;
 mod denial;
 mod egress;
@@ -17,6 +19,7 @@ mod message;
 mod money;
 mod prices;
 mod rest;
+mod route;
 mod time;
 mod usage;
 
@@ -24,6 +27,10 @@ pub use admit::{
     BudgetLine, ModelPath, ModelPermit, ModelRequest, RunView, ToolPermit, ToolRequest, admit_model, admit_tool, budgets,
 };
 pub use audit::AuditEvent;
+pub use breaker::{Breaker, BreakerRules, CallOutcome, PACE_SECS_MAX, Pace, Passage};
+pub use budget::{
+    ALERT_PERCENTS, Budgets, OUTPUT_TOKENS_MIN, Payer, Throttle, TierLimits, affordable_output, thresholds_crossed, throttle,
+};
 pub use canonical::{canonical_digest, digest_bytes};
 pub use denial::{Denial, DenialCode, Fault};
 pub use egress::{
@@ -43,5 +50,6 @@ pub use prices::{
     rate_text,
 };
 pub use rest::{Standing, first_to_go};
+pub use route::{Candidate, choose, free_again};
 pub use time::{Clock, Timestamp, date_of_day, day_of_date};
 pub use usage::{Extras, Usage};

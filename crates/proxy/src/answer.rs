@@ -55,6 +55,15 @@ pub fn unavailable(message: &str) -> Response<Body> {
     response
 }
 
+/// No provider may be asked now: all failed lately or asked for a pause. A passing state, so clients may repeat the call then.
+pub fn no_provider(retry_after_secs: u64) -> Response<Body> {
+    let code = DenialCode::UpstreamUnavailable;
+    let mut response = error(StatusCode::SERVICE_UNAVAILABLE, "overloaded_error", code.sentence());
+    response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(retry_after_secs));
+    mark(&mut response, code);
+    response
+}
+
 /// A refusal that is not on the model path, for machines: code, sentence and what was wanted.
 pub fn egress_denied(status: StatusCode, denial: &Denial) -> Response<Body> {
     let body = json!({"error": {"type": "egress_denied", "code": denial.code.as_str(), "message": denial.message(), "wanted": denial.wanted}});

@@ -1,6 +1,6 @@
 //! Where rooms meet: who writes announces, who cares subscribes. Within one gateway; a slow subscriber misses, never blocks.
 
-use crate::Store;
+use crate::{BudgetAlert, Store};
 use tokio::sync::broadcast;
 
 const KEPT: usize = 1024;
@@ -15,6 +15,8 @@ pub enum Change {
         /// Which app.
         app: String,
     },
+    /// A share of a budget was used up for the first time in its period.
+    BudgetAlert(BudgetAlert),
 }
 
 pub(crate) fn channel() -> broadcast::Sender<Change> {

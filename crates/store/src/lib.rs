@@ -4,6 +4,7 @@
 //! both. Rooms that may not know each other meet here: what one writes, others subscribe to ([`Store::changes`]).
 //! It never decides: amounts, limits and permissions come from `policy`.
 
+mod alerts;
 mod audit;
 mod changes;
 mod conversations;
@@ -18,6 +19,7 @@ mod tools;
 mod users;
 mod value;
 
+pub use alerts::BudgetAlert;
 pub use changes::Change;
 pub use conversations::{ConversationLine, Role};
 pub use core::CORE;

@@ -59,7 +59,7 @@ pub(crate) async fn changes(
         loop {
             let app = match changes.recv().await {
                 Ok(Change::App { user, app }) if user == mine => Some(app),
-                Ok(Change::App { .. }) => continue,
+                Ok(Change::App { .. } | Change::BudgetAlert(_)) => continue,
                 // Something was missed: the page reads everything again.
                 Err(RecvError::Lagged(_)) => None,
                 Err(RecvError::Closed) => return None,

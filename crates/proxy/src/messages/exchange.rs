@@ -4,13 +4,16 @@
 //! charged what it cost; then the connection is cut and the call charged at its ceiling.
 
 use super::connections::Lease;
+use super::headers;
 use super::meter::{Meter, Seen};
 use super::ongoing::{CLIENT_LEFT, End, Ongoing};
+use super::providers::Outcome;
 use crate::RunEvent;
 use crate::answer::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use http::StatusCode;
+use http::response::Parts;
 use http_body::Frame;
 use http_body_util::{BodyDataStream, BodyExt, StreamBody};
 use hyper::body::Incoming;
@@ -33,6 +36,7 @@ pub(super) struct Exchange {
     lease: Option<Lease>,
     meter: Meter,
     status: StatusCode,
+    retry_after_secs: Option<u64>,
     /// What the provider reported in the middle of its stream.
     error: Option<String>,
 }
@@ -45,9 +49,18 @@ enum Next {
 }
 
 impl Exchange {
-    pub(super) fn new(call: Ongoing, status: StatusCode, body: Incoming, lease: Lease) -> Self {
+    pub(super) fn new(call: Ongoing, head: &Parts, body: Incoming, lease: Lease) -> Self {
+        let (status, retry_after_secs) = (head.status, headers::retry_after_secs(&head.headers));
         let meter = Meter::new(call.model());
-        Self { call: Some(call), body: Some(body.into_data_stream()), lease: Some(lease), meter, status, error: None }
+        Self {
+            call: Some(call),
+            body: Some(body.into_data_stream()),
+            lease: Some(lease),
+            meter,
+            status,
+            retry_after_secs,
+            error: None,
+        }
     }
 
     /// A stream: every chunk is metered, then released.
@@ -124,16 +137,24 @@ impl Exchange {
                 }
                 Next::End
             }
-            Ok(Some(Err(_))) => Next::Broken(BROKEN),
+            Ok(Some(Err(_))) => self.cut(BROKEN),
             Err(_) if call.left().is_zero() => Next::Broken("the time for it was over"),
-            Err(_) => Next::Broken("the provider was silent for too long"),
+            Err(_) => self.cut("the provider was silent for too long"),
         }
+    }
+
+    fn cut(&mut self, text: &'static str) -> Next {
+        if let Some(call) = &mut self.call {
+            call.report(Outcome::CutLate);
+        }
+        Next::Broken(text)
     }
 
     async fn finish(&mut self, error: Option<String>) {
         let (usage, status) = (self.meter.final_usage(), self.status.as_u16());
         self.body = None;
         if let Some(mut call) = self.call.take() {
+            call.report(Outcome::Answered { status, retry_after_secs: self.retry_after_secs });
             call.finish(End { status, usage, error }).await;
         }
     }
@@ -192,7 +213,7 @@ impl Drop for Exchange {
         }
         let meter = std::mem::replace(&mut self.meter, Meter::new(""));
         let (lease, status) = (self.lease.take(), self.status);
-        let rest = Self { call: Some(call), body: Some(body), lease, meter, status, error: None };
+        let rest = Self { call: Some(call), body: Some(body), lease, meter, status, retry_after_secs: None, error: None };
         runtime.spawn(async move {
             rest.drain().await;
             drop(place);

@@ -4,10 +4,11 @@
 //! (see [`Ongoing`]).
 
 use super::body::Held;
-use super::connections::SendError;
+use super::connections::{Lease, SendError};
 use super::exchange::{Exchange, SILENCE_MAX};
 use super::ongoing::{End, Ongoing};
-use super::{Caller, headers, open, refuse};
+use super::providers::{Outcome, chance};
+use super::{Caller, Notes, headers, open, refuse};
 use crate::answer::{self, Body};
 use crate::callers::labels;
 use crate::context::Entry;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use http::{Response, header, request::Parts};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Incoming;
 use policy::ModelRequest;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Chunks between the provider and an agent that reads slowly.
 const CHUNKS_QUEUED_MAX: usize = 16;
+const UNREACHABLE: &str = "The model provider can't be reached. Nothing was charged; try again in a moment.";
 const LOST: &str = "The model provider's answer was lost, and may have been charged. Try again in a moment.";
 
 /// One call about to be made.
@@ -36,23 +39,37 @@ pub(super) struct Call {
     pub(super) entry: Entry,
 }
 
+/// What one attempt came to.
+enum Tried {
+    /// The answer, whatever it says.
+    Answer(Response<Body>),
+    /// Not an answer, or one that another provider may better; this is what to say if there is none.
+    Failed(Response<Body>),
+}
+
 impl Call {
-    /// Open, forward, answer. Settled by whoever reads the answer, or goes away.
+    /// Open, forward, answer; settled by whoever reads the answer, or goes away. Where a provider fails before its first byte,
+    /// the next one is tried, with a reservation of its own.
     pub(super) async fn make(self) -> Response<Body> {
         let Self { proxy, caller, asked, head, body, entry } = self;
-        let (open, until) = match open(&proxy, &caller, asked, &labels(&head.headers)).await {
-            Ok(open) => open,
-            Err(OpenError::Denied(denial) | OpenError::Short { denial, .. }) => return refuse(&proxy, &caller, denial).await,
-            Err(OpenError::Store(error)) => {
-                tracing::error!(%error, "a model call could not be written down, so it was not made");
-                return answer::unavailable(
-                    "The gateway's database is not available, so nothing may be spent. Try again in a moment.",
-                );
+        let mut attempts = proxy.upstream.providers().attempts(&asked.model);
+        let labels = labels(&head.headers);
+        let mut answer = None;
+        while let Some(attempt) = attempts.next(chance(), proxy.clock.now()) {
+            let notes = Notes { provider: attempt.provider(), labels: &labels, first: answer.is_none() };
+            let open = match open(&proxy, &caller, asked.clone(), &notes).await {
+                Ok(open) => open,
+                Err(error) => return answer.unwrap_or(not_opened(&proxy, &caller, error).await),
+            };
+            caller.tell(RunEvent::ModelCallBegan).await;
+            let call = Ongoing::new(Arc::clone(&proxy), caller.clone(), open, attempt, entry.clone());
+            let more = attempts.has_next(proxy.clock.now());
+            match exchange(call, &head, body.bytes.clone(), more).await {
+                Tried::Answer(response) => return response,
+                Tried::Failed(response) => answer = Some(response),
             }
-        };
-        caller.tell(RunEvent::ModelCallBegan).await;
-        let call = Ongoing::new(proxy, caller, open, until, entry);
-        exchange(call, &head, body.bytes.clone()).await
+        }
+        answer.unwrap_or_else(|| answer::no_provider(attempts.retry_after_secs(proxy.clock.now())))
     }
 
     /// The same in a task of its own, which ends at the call's time whether or not anybody reads: an agent can't hold a call
@@ -76,37 +93,48 @@ impl Call {
     }
 }
 
-async fn exchange(mut call: Ongoing, head: &Parts, body: Bytes) -> Response<Body> {
-    let Some(opened) = call.open() else { return answer::unavailable(LOST) };
-    let sending = call.proxy.upstream.send(opened, head.uri.query(), &head.headers, body);
-    let sent = tokio::time::timeout(call.left().min(SILENCE_MAX), sending).await;
-    match sent {
-        Ok(Ok((response, lease))) => {
-            call.begins();
-            let (parts, body) = response.into_parts();
-            let streamed = parts.status.is_success() && is_event_stream(&parts.headers);
-            let exchange = Exchange::new(call, parts.status, body, lease);
-            let body = if streamed { exchange.streamed() } else { exchange.whole().await };
-            let mut answer = Response::new(body);
-            *answer.status_mut() = parts.status;
-            *answer.headers_mut() = headers::to_client(&parts.headers);
-            answer
+async fn not_opened(proxy: &Proxy, caller: &Caller, error: OpenError) -> Response<Body> {
+    match error {
+        OpenError::Denied(denial) | OpenError::Short { denial, .. } => refuse(proxy, caller, denial).await,
+        OpenError::Store(error) => {
+            tracing::error!(%error, "a model call could not be written down, so it was not made");
+            answer::unavailable("The gateway's database is not available, so nothing may be spent. Try again in a moment.")
         }
+    }
+}
+
+async fn exchange(mut call: Ongoing, head: &Parts, body: Bytes, more: bool) -> Tried {
+    let Some((opened, attempt)) = call.open() else { return Tried::Failed(answer::unavailable(LOST)) };
+    let sending = call.proxy.upstream.send(opened, attempt, head.uri.query(), &head.headers, body);
+    let sent = tokio::time::timeout(call.left().min(SILENCE_MAX), sending).await;
+    let (outcome, end, text) = match sent {
+        Ok(Ok((response, lease))) => return answered(call, response, lease, more).await,
         Ok(Err(SendError::NotSent(reason))) => {
             tracing::warn!(reason, "the model provider can't be reached");
-            call.finish(End::not_sent("the provider can't be reached")).await;
-            answer::unavailable("The model provider can't be reached. Nothing was charged; try again in a moment.")
+            (Outcome::Unreachable, End::not_sent("the provider can't be reached"), UNREACHABLE)
         }
         Ok(Err(SendError::Broken(reason))) => {
             tracing::warn!(reason, "the model provider broke the connection");
-            call.finish(End::unknown("the provider broke the connection")).await;
-            answer::unavailable(LOST)
+            (Outcome::NoFirstByte, End::unknown("the provider broke the connection"), LOST)
         }
-        Err(_) => {
-            call.finish(End::unknown("the provider was silent for too long")).await;
-            answer::unavailable(LOST)
-        }
-    }
+        Err(_) => (Outcome::NoFirstByte, End::unknown("the provider was silent for too long"), LOST),
+    };
+    call.report(outcome);
+    call.finish(end).await;
+    Tried::Failed(answer::unavailable(text))
+}
+
+async fn answered(mut call: Ongoing, response: Response<Incoming>, lease: Lease, more: bool) -> Tried {
+    call.begins();
+    let (head, body) = response.into_parts();
+    let outcome = Outcome::Answered { status: head.status.as_u16(), retry_after_secs: None };
+    let streamed = head.status.is_success() && is_event_stream(&head.headers);
+    let exchange = Exchange::new(call, &head, body, lease);
+    let body = if streamed { exchange.streamed() } else { exchange.whole().await };
+    let mut answer = Response::new(body);
+    *answer.status_mut() = head.status;
+    *answer.headers_mut() = headers::to_client(&head.headers);
+    if more && outcome.may_fail_over() { Tried::Failed(answer) } else { Tried::Answer(answer) }
 }
 
 /// A piece of the answer, or its true end. A queue that closes without an end was cut, and the client must see that.

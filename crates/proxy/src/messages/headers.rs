@@ -49,6 +49,11 @@ pub(super) fn to_client(provider: &HeaderMap) -> HeaderMap {
     })
 }
 
+/// What the provider says of when to come back. A date instead of seconds is none of its kind.
+pub(super) fn retry_after_secs(provider: &HeaderMap) -> Option<u64> {
+    provider.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+}
+
 fn pass(from: &HeaderMap, allowed: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     from.iter()
         .filter(|(name, _)| !ONE_HOP.contains(name) && allowed(name))

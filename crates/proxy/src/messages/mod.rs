@@ -11,10 +11,12 @@ pub(crate) mod headers;
 mod meter;
 mod ongoing;
 mod parse;
+mod providers;
 mod sse;
 mod upstream;
 mod used;
 
+pub use providers::{Attempt, Attempts, Outcome, Protocol, ProviderConfig, ProviderError, Providers, chance, check_key};
 pub use upstream::{ModelUpstream, UpstreamError};
 
 use crate::answer::{self, Body};
@@ -22,11 +24,12 @@ use crate::context::{Entry, RunContext};
 use crate::{Proxy, RunEvent};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use policy::{AuditEvent, Denial, DenialCode, Labels, ModelPath, ModelRequest, RunView, Timestamp, admit_model};
+use policy::{AuditEvent, Denial, DenialCode, Labels, ModelPath, ModelRequest, RunView, admit_model};
 use std::sync::Arc;
 use store::{CallNotes, OpenError, OpenModelCall, Purse};
 
 /// Who asks for a model call.
+#[derive(Clone)]
 pub(crate) enum Caller {
     /// An agent in a sandbox, known by its listener.
     Run(Arc<RunContext>),
@@ -110,17 +113,20 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
     if watched { call.make_watched().await } else { call.make().await }
 }
 
+/// What is said of a call beside whose it is.
+struct Notes<'a> {
+    provider: &'a str,
+    labels: &'a Labels,
+    /// Whether no other provider was asked before: several attempts are one turn.
+    first: bool,
+}
+
 /// May they? And then: reserved and written down.
-async fn open(
-    proxy: &Proxy,
-    caller: &Caller,
-    request: ModelRequest,
-    labels: &Labels,
-) -> Result<(OpenModelCall, Timestamp), OpenError> {
+async fn open(proxy: &Proxy, caller: &Caller, request: ModelRequest, said: &Notes<'_>) -> Result<OpenModelCall, OpenError> {
     let (now, view, path) = (proxy.clock.now(), caller.view(), request.path);
     let deadline = view.deadline;
     let permit = admit_model(request, &view, &proxy.prices, now).map_err(OpenError::Denied)?;
-    if let Caller::Run(run) = caller {
+    if let (Caller::Run(run), true) = (caller, said.first) {
         let taken = match path {
             ModelPath::Messages => run.take_turn(),
             ModelPath::CountTokens => run.take_count(),
@@ -130,10 +136,11 @@ async fn open(
         }
     }
     let (purse, mut notes) = caller.purse();
-    if *labels != Labels::default() {
-        notes.labels = labels.to_string().into();
+    notes.provider = said.provider.into();
+    if *said.labels != Labels::default() {
+        notes.labels = said.labels.to_string().into();
     }
-    Ok((purse.open(permit, notes, deadline).await?, deadline))
+    purse.open(permit, notes, deadline).await
 }
 
 /// Records a refusal and answers it.

@@ -4,6 +4,7 @@
 //! away (the client left, a task was cancelled, a panic), as it is dropped.
 
 use super::Caller;
+use super::providers::{Attempt, Outcome, chance};
 use crate::context::Entry;
 use crate::{Proxy, RunEvent};
 use policy::{ModelPath, Timestamp, Usage};
@@ -37,6 +38,8 @@ pub(super) struct Ongoing {
     pub(super) caller: Caller,
     /// None once it is settled.
     open: Option<OpenModelCall>,
+    /// The way it goes; none once it is reported how that went.
+    attempt: Option<Attempt>,
     /// When it must be over.
     pub(super) until: Timestamp,
     began: Instant,
@@ -46,13 +49,30 @@ pub(super) struct Ongoing {
 }
 
 impl Ongoing {
-    pub(super) fn new(proxy: Arc<Proxy>, caller: Caller, open: OpenModelCall, until: Timestamp, entry: Entry) -> Self {
-        Self { proxy, caller, open: Some(open), until, began: Instant::now(), first_byte: None, _entry: entry }
+    pub(super) fn new(proxy: Arc<Proxy>, caller: Caller, open: OpenModelCall, attempt: Attempt, entry: Entry) -> Self {
+        let until = caller.view().deadline;
+        Self {
+            proxy,
+            caller,
+            open: Some(open),
+            attempt: Some(attempt),
+            until,
+            began: Instant::now(),
+            first_byte: None,
+            _entry: entry,
+        }
     }
 
-    /// The call, until it is settled.
-    pub(super) const fn open(&self) -> Option<&OpenModelCall> {
-        self.open.as_ref()
+    /// The call and the way it goes, until it is settled.
+    pub(super) fn open(&self) -> Option<(&OpenModelCall, &Attempt)> {
+        self.open.as_ref().zip(self.attempt.as_ref())
+    }
+
+    /// How the provider did, once.
+    pub(super) fn report(&mut self, outcome: Outcome) {
+        if let Some(attempt) = self.attempt.take() {
+            attempt.report(outcome, chance(), self.proxy.clock.now());
+        }
     }
 
     pub(super) fn model(&self) -> &str {
@@ -106,6 +126,7 @@ fn micros(time: Duration) -> i64 {
 
 impl Drop for Ongoing {
     fn drop(&mut self) {
+        self.report(Outcome::Left);
         let Some(event) = self.settle(End::unknown(CLIENT_LEFT)) else { return };
         // Only a run has somebody to tell; where the threads end, nobody is left.
         if let (Some(run), Ok(runtime)) = (self.caller.run(), tokio::runtime::Handle::try_current()) {

@@ -1,14 +1,14 @@
-//! The provider: its address, its key, and the client that speaks to it. The only place where the key is held.
+//! The client that speaks to providers. Address and key of each call come from its [`Attempt`], and are added here only.
 
-use super::connections::{Connections, Lease, SendError};
+use super::connections::{Lease, SendError};
 use super::headers;
+use super::providers::{Attempt, Protocol, ProviderConfig, ProviderError, Providers};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use policy::ModelPath;
-use secrecy::{ExposeSecret, SecretString};
-use std::sync::Arc;
+use secrecy::SecretString;
 use store::OpenModelCall;
 
 /// Why an upstream can't be used.
@@ -25,22 +25,32 @@ pub enum UpstreamError {
     Tls(#[from] rustls::Error),
 }
 
-/// The provider.
+/// The way to the providers.
 pub struct ModelUpstream {
-    connections: Arc<Connections>,
-    base: Uri,
-    key: SecretString,
+    providers: Providers,
 }
 
 impl ModelUpstream {
-    /// Sets up the way to the provider. Plain HTTP is for loopback only.
+    /// Sets up the way to the only provider there is. Plain HTTP is for loopback only.
     ///
     /// # Errors
-    /// [`UpstreamError`].
-    pub fn new(base: &str, key: SecretString) -> Result<Self, UpstreamError> {
-        let base = Self::check(base)?;
-        HeaderValue::from_str(key.expose_secret()).map_err(|_| UpstreamError::Key)?;
-        Ok(Self { connections: Arc::new(Connections::new(base.clone())?), base, key })
+    /// [`ProviderError`].
+    pub fn new(base: &str, key: SecretString) -> Result<Self, ProviderError> {
+        Self::of(vec![ProviderConfig::only(base, key)])
+    }
+
+    /// Sets up the way to several.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    pub fn of(providers: Vec<ProviderConfig>) -> Result<Self, ProviderError> {
+        Ok(Self { providers: Providers::new(providers)? })
+    }
+
+    /// Who may answer.
+    #[must_use]
+    pub const fn providers(&self) -> &Providers {
+        &self.providers
     }
 
     /// Whether an address may be the provider's.
@@ -59,35 +69,41 @@ impl ModelUpstream {
         Ok(uri)
     }
 
-    /// Sends an opened call. Using it up is what allows the key to be added.
+    /// Sends an opened call one way. Using it up is what allows the key to be added.
     pub(super) async fn send(
         &self,
         open: &OpenModelCall,
+        attempt: &Attempt,
         query: Option<&str>,
         client_headers: &HeaderMap,
         body: Bytes,
     ) -> Result<(Response<Incoming>, Lease), SendError> {
-        let request = self.request(open.permit().request().path, query, client_headers, body);
-        self.connections.send(request).await
+        let request = request(attempt, open.permit().request().path, query, client_headers, body);
+        attempt.connections().send(request).await
     }
+}
 
-    fn request(&self, path: ModelPath, query: Option<&str>, client_headers: &HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
-        let query = query.map_or_else(String::new, |query| format!("?{query}"));
-        let scheme = self.base.scheme_str().unwrap_or("https");
-        let authority = self.base.authority().map_or("", http::uri::Authority::as_str);
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        // The parts were a valid address when the upstream was made; the query came out of a valid request.
-        *request.uri_mut() =
-            format!("{scheme}://{authority}{}{query}", path.as_str()).parse().unwrap_or_else(|_| self.base.clone());
-        *request.headers_mut() = headers::to_provider(client_headers);
-        request.headers_mut().insert(headers::HOP, HeaderValue::from_static("1"));
-        if let Ok(mut key) = HeaderValue::from_str(self.key.expose_secret()) {
-            key.set_sensitive(true);
-            request.headers_mut().insert("x-api-key", key);
-        }
-        request
-    }
+fn request(
+    attempt: &Attempt,
+    path: ModelPath,
+    query: Option<&str>,
+    client_headers: &HeaderMap,
+    body: Bytes,
+) -> Request<Full<Bytes>> {
+    let base = attempt.base();
+    let query = query.map_or_else(String::new, |query| format!("?{query}"));
+    let scheme = base.scheme_str().unwrap_or("https");
+    let authority = base.authority().map_or("", http::uri::Authority::as_str);
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = Method::POST;
+    // The parts were a valid address when the provider was made; the query came out of a valid request.
+    *request.uri_mut() = format!("{scheme}://{authority}{}{query}", path.as_str()).parse().unwrap_or_else(|_| base.clone());
+    *request.headers_mut() = headers::to_provider(client_headers);
+    request.headers_mut().insert(headers::HOP, HeaderValue::from_static("1"));
+    match attempt.protocol() {
+        Protocol::Anthropic => request.headers_mut().insert("x-api-key", attempt.key()),
+    };
+    request
 }
 
 #[cfg(test)]
@@ -111,7 +127,8 @@ mod tests {
             .map(|(n, v)| (http::HeaderName::from_static(n), HeaderValue::from_static(v)))
             .into_iter()
             .collect();
-        let request = upstream.request(ModelPath::Messages, Some("beta=true"), &client, Bytes::new());
+        let attempt = upstream.providers().attempts("m").next(0, policy::Timestamp(0)).expect("an attempt");
+        let request = request(&attempt, ModelPath::Messages, Some("beta=true"), &client, Bytes::new());
         assert_eq!(request.uri(), "http://127.0.0.1:9/v1/messages?beta=true");
         assert_eq!(request.headers().get_all("x-api-key").iter().collect::<Vec<_>>(), ["real"]);
         assert!(!request.headers().contains_key("authorization"));

@@ -4,6 +4,7 @@ use super::accounts::{self, Progress};
 use super::open::PurseInner;
 use super::record::{Ended, Opened, Record};
 use super::{Inner, RENEW_SECS, SLICE_SECS};
+use crate::alerts::{self, BudgetAlert};
 use crate::{StoreError, Tx};
 use policy::{SliceId, Timestamp};
 use std::collections::BTreeMap;
@@ -93,12 +94,15 @@ pub(super) async fn flush(ledger: &Arc<Inner>) -> Result<(), StoreError> {
     let (batch, gateway, now) = (Arc::new(batch), ledger.gateway.clone(), ledger.clock.now());
     let inside = Arc::clone(&batch);
     let written = ledger.store.write(move |tx| apply(tx, &gateway, &inside, now)).await;
-    if let Err(error) = written {
-        // The closure, and with it the other reference, is gone once the write has returned.
-        if let Some(batch) = Arc::into_inner(batch) {
-            ledger.pending.lock().put_back(batch);
+    match written {
+        Ok(alerts) => ledger.store.tell_budget_alerts(&alerts),
+        Err(error) => {
+            // The closure, and with it the other reference, is gone once the write has returned.
+            if let Some(batch) = Arc::into_inner(batch) {
+                ledger.pending.lock().put_back(batch);
+            }
+            return Err(error);
         }
-        return Err(error);
     }
     if turned { ledger.journal.drained() } else { Ok(()) }
 }
@@ -116,7 +120,8 @@ fn finished(ledger: &Inner) -> Vec<SliceId> {
 }
 
 /// Writes down what happened. What was written down before changes nothing, so a journal can be read again.
-pub(super) fn apply(tx: &mut dyn Tx, gateway: &str, batch: &Pending, now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn apply(tx: &mut dyn Tx, gateway: &str, batch: &Pending, now: Timestamp) -> Result<Vec<BudgetAlert>, StoreError> {
+    let mut alerts = Vec::new();
     for call in &batch.opened {
         accounts::opened(tx, gateway, call)?;
     }
@@ -129,17 +134,26 @@ pub(super) fn apply(tx: &mut dyn Tx, gateway: &str, batch: &Pending, now: Timest
     }
     for (slice, cost) in costs {
         let progress = accounts::settle(tx, slice, cost)?;
-        note(tx, &progress, now)?;
+        note(tx, &progress, now, &mut alerts)?;
     }
     for slice in &batch.closes {
         let progress = accounts::close(tx, *slice, false, now)?;
-        note(tx, &progress, now)?;
+        note(tx, &progress, now, &mut alerts)?;
     }
-    Ok(())
+    Ok(alerts)
 }
 
-/// Tells of what an account has spent now.
-pub(super) fn note(_tx: &mut dyn Tx, _progress: &[Progress], _now: Timestamp) -> Result<(), StoreError> {
+/// Writes down which shares of budgets are used up for the first time; they are told after the commit.
+pub(super) fn note(
+    tx: &mut dyn Tx,
+    progress: &[Progress],
+    now: Timestamp,
+    alerts: &mut Vec<BudgetAlert>,
+) -> Result<(), StoreError> {
+    for Progress { scope, period, limit, settled_before, charged } in progress {
+        let after = settled_before.plus(*charged);
+        alerts.extend(alerts::note(tx, (scope, *period), *limit, (*settled_before, after), now)?);
+    }
     Ok(())
 }
 

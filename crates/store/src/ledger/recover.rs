@@ -4,6 +4,7 @@ use super::accounts;
 use super::drain::{Pending, apply, note};
 use super::journal::{self, Left};
 use super::record::{CallEnd, Ended};
+use crate::alerts::BudgetAlert;
 use crate::{Store, StoreError, Tx};
 use policy::{SliceId, Timestamp, Usage};
 use std::path::Path;
@@ -21,42 +22,52 @@ pub(super) async fn take_over(
 ) -> Result<u64, StoreError> {
     let left = Arc::new(journal::left(folder, boot)?);
     let gateway = gateway.to_owned();
-    store.write(move |tx| settle_left(tx, &gateway, &left, now)).await
+    let (open, alerts) = store.write(move |tx| settle_left(tx, &gateway, &left, now)).await?;
+    store.tell_budget_alerts(&alerts);
+    Ok(open)
 }
 
-fn settle_left(tx: &mut dyn Tx, gateway: &str, left: &Left, now: Timestamp) -> Result<u64, StoreError> {
+fn settle_left(tx: &mut dyn Tx, gateway: &str, left: &Left, now: Timestamp) -> Result<(u64, Vec<BudgetAlert>), StoreError> {
     /// Nobody's slice is expired at the beginning of time: only this gateway's are looked at.
     const NEVER: Timestamp = Timestamp(i64::MIN);
     let mut batch = Pending::default();
     for record in &left.records {
         batch.add(record.clone());
     }
-    apply(tx, gateway, &batch, now)?;
+    let mut alerts = apply(tx, gateway, &batch, now)?;
     let mut open = 0;
     for (slice, journal, _) in accounts::left(tx, gateway, NEVER)? {
         let whole = left.whole.contains(&journal);
-        open += abandon(tx, slice, !whole, now)?;
+        open += abandon(tx, slice, !whole, now, &mut alerts)?;
     }
-    Ok(open)
+    Ok((open, alerts))
 }
 
 /// Charges what has expired by the database's clock: in full, because its journal is elsewhere.
 pub(super) async fn sweep(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
     /// A name no gateway has.
     const NOBODY: &str = "";
-    store
+    let (open, alerts) = store
         .write(move |tx| {
             let now = tx.clock(now)?;
-            let mut open = 0;
+            let (mut open, mut alerts) = (0, Vec::new());
             for (slice, ..) in accounts::left(tx, NOBODY, now)? {
-                open += abandon(tx, slice, true, now)?;
+                open += abandon(tx, slice, true, now, &mut alerts)?;
             }
-            Ok(open)
+            Ok::<_, StoreError>((open, alerts))
         })
-        .await
+        .await?;
+    store.tell_budget_alerts(&alerts);
+    Ok(open)
 }
 
-fn abandon(tx: &mut dyn Tx, slice: SliceId, charge_rest: bool, now: Timestamp) -> Result<u64, StoreError> {
+fn abandon(
+    tx: &mut dyn Tx,
+    slice: SliceId,
+    charge_rest: bool,
+    now: Timestamp,
+    alerts: &mut Vec<BudgetAlert>,
+) -> Result<u64, StoreError> {
     let (mut open, mut cost) = (0, 0_i64);
     for (id, reserved, run) in accounts::open_calls(tx, slice)? {
         let odd = |_| StoreError::Statement(format!("{id:?} is not a call of a run"));
@@ -77,8 +88,8 @@ fn abandon(tx: &mut dyn Tx, slice: SliceId, charge_rest: bool, now: Timestamp) -
         }
     }
     let progress = accounts::settle(tx, slice, cost)?;
-    note(tx, &progress, now)?;
+    note(tx, &progress, now, alerts)?;
     let progress = accounts::close(tx, slice, charge_rest, now)?;
-    note(tx, &progress, now)?;
+    note(tx, &progress, now, alerts)?;
     Ok(open)
 }

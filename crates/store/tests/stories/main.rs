@@ -1,5 +1,6 @@
 //! Every story of the store, told on both engines: what must hold on SQLite must hold on PostgreSQL, word for word.
 
+mod alerts;
 mod conversations;
 mod keys;
 mod ledger;
