@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Runtime(RuntimeArgs),
     /// Runs the scripted model API alone.
     Fake(FakeArgs),
+    /// Shows what models cost, and checks it.
+    Prices(PricesArgs),
+    /// Shows the model providers, and changes their keys without a restart.
+    Provider(ProviderArgs),
     /// Attacks a gateway of this version on this machine and says what held.
     Redteam(RedteamArgs),
 }
@@ -171,6 +175,53 @@ pub(crate) struct FakeArgs {
     /// Pause before each piece of streamed content, in milliseconds.
     #[arg(long, default_value_t = 12)]
     pub(crate) event_delay_ms: u64,
+}
+
+#[derive(Args)]
+pub(crate) struct PricesArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The UTC day, like 2026-10-07; without it, today.
+    #[arg(long, value_name = "DATE")]
+    pub(crate) at: Option<String>,
+    /// Fails if a configured app's model has no price, and names what is old or odd.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Prints JSON instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ProviderArgs {
+    #[command(subcommand)]
+    pub(crate) command: ProviderCommand,
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the gateway's own small files are.
+    #[arg(long, value_name = "DIR", default_value = ".hexward/state", global = true)]
+    pub(crate) state_dir: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ProviderCommand {
+    /// Lists names, addresses and the last four digits of the keys' digests; no key.
+    List,
+    /// Reads a new key from standard input and uses it from the next call on; a running gateway notices within a second.
+    Rotate {
+        /// The provider's name.
+        name: String,
+        /// Reads the key from a file instead.
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+    },
+    /// Goes back to the keys of the environment.
+    Forget {
+        /// The provider's name.
+        name: String,
+    },
 }
 
 #[derive(Args)]

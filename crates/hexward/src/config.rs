@@ -2,22 +2,26 @@
 //! It is parsed and checked as a whole before a port opens, and every fault is listed.
 
 mod apps;
+mod budget;
 mod callers;
 mod egress;
 mod environment;
 mod faults;
 mod limits;
+mod prices;
+mod providers;
 
 pub use apps::AppFolder;
 pub(crate) use apps::is_there as app_is_there;
 pub use egress::Egress;
 pub use environment::{Environment, load as load_environment};
 pub use faults::Faults;
+pub(crate) use providers::DEFAULT as DEFAULT_PROVIDER;
 
 use crate::trust::Trust;
-use policy::Microusd;
+use policy::{Budgets, Microusd, Prices};
 use proxy::callers::CallerSettings;
-use proxy::messages::ModelUpstream;
+use proxy::messages::{ModelUpstream, ProviderConfig};
 use runs::{Keeping, RunSettings};
 use sandbox::Mode;
 use secrecy::SecretString;
@@ -40,7 +44,8 @@ struct File {
     callers: callers::CallersFile,
     agent: AgentFile,
     model: ModelFile,
-    budget: BudgetFile,
+    budget: budget::BudgetFile,
+    prices: Vec<prices::PriceFile>,
     runs: RunsFile,
     limits: limits::LimitsFile,
     egress: Vec<egress::EgressFile>,
@@ -96,19 +101,7 @@ struct AgentFile {
 #[serde(deny_unknown_fields, default)]
 struct ModelFile {
     upstream: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct BudgetFile {
-    run_usd: f64,
-    day_usd: f64,
-}
-
-impl Default for BudgetFile {
-    fn default() -> Self {
-        Self { run_usd: 1.0, day_usd: 5.0 }
-    }
+    providers: Vec<providers::ProviderFile>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -158,10 +151,16 @@ pub struct Config {
     pub agent_path: PathBuf,
     /// The program that confines.
     pub jail_path: PathBuf,
-    /// The model provider.
+    /// The model provider, where there is only one.
     pub upstream: String,
-    /// The provider's key.
+    /// Its key.
     pub api_key: SecretString,
+    /// The model providers, if they are named; then the former two are not used.
+    pub providers: Vec<ProviderConfig>,
+    /// What calls cost.
+    pub prices: Prices,
+    /// What may be spent, on every level.
+    pub budgets: Budgets,
     /// Keys the digests of session tokens.
     pub auth_secret: SecretString,
     /// The database.
@@ -208,6 +207,30 @@ pub fn load(file: Option<&Path>, environment: &Environment, defaults: Defaults) 
     check(file, environment, defaults)
 }
 
+/// What commands need of a configuration that touch no secret.
+pub(crate) struct Public {
+    /// Providers: name, address, and the variable of the first key.
+    pub providers: Vec<(String, String, Option<String>)>,
+    /// What calls cost.
+    pub prices: Prices,
+    /// The apps' ids and models.
+    pub models: Vec<(String, String)>,
+}
+
+/// Reads that much only.
+///
+/// # Errors
+/// All faults at once.
+pub(crate) fn load_public(file: Option<&Path>) -> Result<Public, Faults> {
+    let file = file.map_or_else(|| Ok(File::default()), read_file)?;
+    let mut faults = Faults::default();
+    let prices = prices::read(&file.prices, &mut faults);
+    let models = apps::models(&file.apps, &mut faults);
+    let upstream = file.model.upstream.as_deref().unwrap_or(PROVIDER);
+    let providers = providers::listed(&file.model.providers, upstream);
+    if faults.is_empty() { Ok(Public { providers, prices, models }) } else { Err(faults) }
+}
+
 fn read_file(path: &Path) -> Result<File, Faults> {
     let believed = Trust::of_root().and_then(|trust| trust.map_or(Ok(()), |trust| trust.file(path)));
     believed.map_err(|error| Faults::one("--config", format!("{error:#}")))?;
@@ -219,7 +242,10 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     let mut faults = Faults::default();
     let mode = mode(&file, environment, &mut faults);
     let callers = callers::read(&file, environment, &mut faults);
-    let api_key = environment.api_key(&mut faults);
+    let api_key = match file.model.providers.is_empty() {
+        true => environment.api_key(&mut faults),
+        false => Some(SecretString::from("")),
+    };
     let auth_secret = auth_secret(environment, &mut faults);
     let database_url = database_url(environment, &defaults.state_dir);
     if !is_database(&database_url) {
@@ -229,6 +255,11 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     if let Err(error) = ModelUpstream::check(&upstream) {
         faults.add("model.upstream", &error.to_string());
     }
+    let providers = providers::read(&file.model.providers, environment, &mut faults);
+    if file.model.upstream.is_some() && !providers.is_empty() {
+        faults.add("model.upstream", "is not used beside [[model.providers]]; remove it");
+    }
+    let prices = prices::read(&file.prices, &mut faults);
     environment.refuse_unsupported(&mut faults);
     let public_url = environment.public_url(&mut faults);
     refuse_proxy(mode, public_url.as_deref(), &mut faults);
@@ -243,6 +274,8 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         faults.add("gateway.name", "must not be longer than 64 characters");
     }
     let runs = run_settings(&file, production, &mut faults);
+    let is_app = |id: &str| apps::is_there(&apps, id);
+    let budgets = budget::read(&file.budget, (runs.run_budget, day_limit), is_app, &mut faults);
     let (Some(api_key), Some(auth_secret), true) = (api_key, auth_secret, faults.is_empty()) else { return Err(faults) };
     Ok(Config {
         gateway: file.gateway.name,
@@ -255,6 +288,9 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         jail_path: file.agent.jail.unwrap_or(defaults.jail_path),
         upstream,
         api_key,
+        providers,
+        prices,
+        budgets,
         auth_secret,
         database_url,
         state_dir: defaults.state_dir,
@@ -342,7 +378,7 @@ fn auth_secret(environment: &Environment, faults: &mut Faults) -> Option<SecretS
 }
 
 /// Dollars as a person writes them, to micro-dollars.
-fn dollars(name: &'static str, amount: f64, faults: &mut Faults) -> Microusd {
+fn dollars(name: &str, amount: f64, faults: &mut Faults) -> Microusd {
     const MAX: f64 = 1_000_000.0;
     if !(amount.is_finite() && amount > 0.0 && amount <= MAX) {
         faults.add(name, "must be more than 0 and at most 1,000,000 dollars");

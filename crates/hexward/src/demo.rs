@@ -41,6 +41,7 @@ pub fn demo(args: &DemoArgs) -> Result<ExitCode> {
         };
         if let Some(fake) = &fake {
             config.upstream = fake.url();
+            config.providers.clear();
         }
         let code = start(args, config, driver).await;
         drop(fake);
@@ -113,6 +114,8 @@ fn capped(mut config: Config) -> Config {
     }
     config.runs.run_budget = config.runs.run_budget.min(RUN_CAP);
     config.day_limit = config.day_limit.min(DAY_CAP);
+    config.budgets.run = config.budgets.run.min(RUN_CAP);
+    config.budgets.day = config.budgets.day.min(DAY_CAP);
     config
 }
 

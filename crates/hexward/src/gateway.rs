@@ -5,7 +5,7 @@ use crate::agent::{Candidate, Installed};
 use crate::apps;
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::secrets;
+use crate::{provider_keys, secrets};
 use anyhow::{Context, Result, bail};
 use policy::{Clock, Manifest, McpServer};
 use proxy::callers::{CallerSettings, Callers};
@@ -71,9 +71,16 @@ impl Gateway {
         sweep(&store, &name, clock.as_ref()).await?;
         remove_scratch(&config.state_dir);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let upstream = ModelUpstream::new(&config.upstream, config.api_key)?;
+        let upstream = match config.providers.is_empty() {
+            true => ModelUpstream::new(&config.upstream, config.api_key)?,
+            false => ModelUpstream::of(config.providers)?,
+        };
+        let mut keys = provider_keys::Watch::new(config.state_dir.clone());
+        keys.look(upstream.providers());
         let hosts = Hosts::new(config.egress.rules, &config.egress.secrets)?;
-        let proxy = Arc::new(Proxy::new(store.clone(), Arc::clone(&clock), upstream, ledger.clone(), config.day_limit, hosts));
+        let proxy = Proxy::new(store.clone(), Arc::clone(&clock), upstream, ledger.clone(), config.day_limit, hosts);
+        let proxy = Arc::new(proxy.with_prices(config.prices));
+        tasks.spawn(provider_keys::watch(keys, Arc::clone(&proxy), stop.clone()));
         let mut apps = vec![start_hexmap(&store, &clock, &tasks, &stop).await?];
         for folder in config.apps {
             apps.push(apps::connect(folder)?);

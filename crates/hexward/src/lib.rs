@@ -14,6 +14,9 @@ pub mod gateway;
 mod key;
 mod once;
 mod pinned;
+mod prices_command;
+mod provider_command;
+pub mod provider_keys;
 mod redteam;
 mod run;
 mod runtime;
@@ -49,6 +52,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Agent(args) => in_threads(agent::command(args)),
         Command::Runtime(args) => runtime::build(&args),
         Command::Fake(args) => in_threads(fake_command::serve(args)),
+        Command::Prices(args) => prices_command::prices(&args),
+        Command::Provider(args) => provider_command::provider(&args),
         Command::Redteam(args) => in_threads(redteam::redteam(args)),
     }
 }

@@ -5,8 +5,9 @@
 use crate::{BudgetLine, DenialCode, Microusd, RunId, Timestamp, UserId};
 use std::collections::BTreeMap;
 
-/// What there is to spend, on every level. A level without a limit has no account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What there is to spend, on every level. A level without a limit has no account. The default
+/// lets nobody spend anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Budgets {
     /// One run.
     pub run: Microusd,

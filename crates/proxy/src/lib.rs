@@ -89,6 +89,12 @@ impl Proxy {
         self
     }
 
+    /// Who may answer model calls.
+    #[must_use]
+    pub const fn providers(&self) -> &messages::Providers {
+        self.upstream.providers()
+    }
+
     /// The budgets above one run.
     #[must_use]
     pub fn run_budgets(&self, run: RunId, run_limit: Microusd) -> Arc<[BudgetLine]> {

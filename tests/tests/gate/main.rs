@@ -21,6 +21,7 @@ mod model;
 mod people;
 mod pool;
 mod privileges;
+mod providers;
 mod redteam;
 mod runtime;
 mod stopping;

@@ -51,6 +51,19 @@ pub(super) fn read(files: &[AppFile], environment: &Environment, mode: Mode, fau
     apps
 }
 
+/// The ids and models of all apps, the built-in one's first.
+pub(super) fn models(files: &[AppFile], faults: &mut Faults) -> Vec<(String, String)> {
+    let of = |manifest: Manifest| (manifest.id, manifest.agent.model);
+    let mut models: Vec<_> = Manifest::parse(hexmap::MANIFEST).map(of).into_iter().collect();
+    for (at, file) in files.iter().enumerate() {
+        match AppFolder::read(&file.path, Mode::Native) {
+            Ok(app) => models.push(of(app.manifest)),
+            Err(fault) => faults.add(&format!("apps[{}]", at + 1), &fault),
+        }
+    }
+    models
+}
+
 /// Whether there is an app of this id.
 pub(crate) fn is_there(apps: &[AppFolder], id: &str) -> bool {
     id == BUILTIN || apps.iter().any(|app| app.manifest.id == id)

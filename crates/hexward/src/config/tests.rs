@@ -190,3 +190,48 @@ fn apps_are_folders_that_are_checked_with_their_credentials() {
     std::fs::remove_file(folder.path().join("plain/prompt.md")).expect("removed");
     assert!(fault(&apps(&[&plain]), &[]).contains("prompt.md"));
 }
+
+#[test]
+fn providers_are_checked_with_their_keys() {
+    let file = "[[model.providers]]\nname = 'main'\naddress = 'https://api.anthropic.com'\nkey_env = 'MAIN_KEY'\nkeys = [{ env = 'SECOND_KEY', weight = 3 }]\n\
+                [[model.providers]]\nname = 'spare'\naddress = 'http://127.0.0.1:9'\nkey_env = 'SPARE_KEY'\nmodels = ['claude-x']\norder = 2\n";
+    let keys = [("MAIN_KEY", "sk-ant-api03-a"), ("SECOND_KEY", "sk-ant-api03-b"), ("SPARE_KEY", "c")];
+    let config = loaded(file, &keys).expect("usable");
+    let seen: Vec<_> =
+        config.providers.iter().map(|one| (one.name.as_str(), one.keys.len(), one.order, one.models.len())).collect();
+    assert_eq!(seen, [("main", 2, 0, 0), ("spare", 1, 2, 1)]);
+    assert!(loaded("", &[]).expect("usable").providers.is_empty(), "one provider needs no list");
+    for (name, place) in
+        [("MAIN_KEY", "MAIN_KEY: the key is an admin key"), ("SECOND_KEY", "SECOND_KEY: the key is an admin key")]
+    {
+        let admin = keys.map(|(known, key)| (known, if known == name { "sk-ant-admin01-x" } else { key }));
+        assert!(fault(file, &admin).contains(place), "{name}");
+    }
+    assert!(fault(file, &keys[..2]).contains("SPARE_KEY: is not set, but model.providers[2] names it"));
+    assert!(fault(&file.replace("'spare'", "'main'"), &keys).contains("model.providers[2].name: is another provider's too"));
+    assert!(fault(&file.replace("'spare'", "'../x'"), &keys).contains("model.providers[2].name: must be"));
+    assert!(fault(&file.replace("http://127.0.0.1:9", "http://example.com"), &keys).contains("model.providers[2].address"));
+    assert!(fault(&format!("[model]\nupstream = 'https://x.example'\n{file}"), &keys).contains("model.upstream: is not used"));
+}
+
+#[test]
+fn own_prices_and_budgets_of_every_level_are_read() {
+    let file = "[budget]\nuser_day_usd = 0.5\n[budget.tiers.free]\nday_usd = 2.0\noutput_tokens_max = 2000\n\
+                [budget.apps.hexmap]\nday_usd = 3.0\n[[prices]]\nmodel = 'house'\ninput = '0.10'\noutput = 2\n\
+                above = { tokens = 1000, input = 0.2, output = 4 }\n";
+    let config = loaded(file, &[]).expect("usable");
+    let price = config.prices.of("house", policy::Timestamp(0));
+    assert_eq!(
+        (price.rates.input, price.rates.cache_read, price.rates.cache_write_1h, price.rates.output),
+        (100, 100, 200, 2000)
+    );
+    assert_eq!(price.above.map(|tier| (tier.tokens, tier.rates.output)), Some((1000, 4000)));
+    assert_eq!((config.budgets.run, config.budgets.user_day), (Microusd::dollars(1), Some(Microusd(500_000))));
+    assert_eq!(config.budgets.tier("free").output_tokens_max, Some(2000));
+    assert_eq!(config.budgets.apps.get("hexmap"), Some(&Microusd::dollars(3)));
+    assert!(fault("[budget.apps.nothing]\nday_usd = 1.0", &[]).contains("budget.apps.nothing: is not the id of an app"));
+    assert!(fault("[budget]\nuser_day_usd = -1.0", &[]).contains("budget.user_day_usd"));
+    assert!(fault("[budget.tiers.free]\ncontext_tokens_max = 0", &[]).contains("budget.tiers.free.context_tokens_max"));
+    let twice = "[[prices]]\nmodel = 'm'\ninput = 1\noutput = 1\n".repeat(2);
+    assert!(fault(&twice, &[]).contains("prices: the price of \"m\" stands twice"));
+}
