@@ -226,7 +226,11 @@ impl TestGate {
     }
 
     /// An account of today: (settled, reserved).
+    ///
+    /// # Panics
+    /// When the database is away.
     pub async fn today(&self, scope: &str) -> (i64, i64) {
+        self.gateway.settle_up().await.unwrap();
         self.database.today(scope, self.gateway.clock.now()).await
     }
 

@@ -114,12 +114,12 @@ impl Gateway {
         Ok(())
     }
 
-    /// Brings the database up to what was settled so far.
+    /// Brings the database up to what was settled so far, and gives back what nobody needs.
     ///
     /// # Errors
     /// The database's.
-    pub async fn flush_ledger(&self) -> Result<()> {
-        Ok(self.ledger.flush().await?)
+    pub async fn settle_up(&self) -> Result<()> {
+        Ok(self.ledger.settle_up().await?)
     }
 
     /// What the listeners of sandboxes share.

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 async fn ask(gate: &TestGate) -> u16 {
     let body = json!({"model": "claude-sonnet-5-5", "max_tokens": 50, "messages": [{"role": "user", "content": "Hello"}]});
-    let headers = [("content-type", "application/json"), ("x-api-key", gate.caller_secret.as_str())];
+    let headers =
+        [("content-type", "application/json"), ("anthropic-version", "2023-06-01"), ("x-api-key", gate.caller_secret.as_str())];
     exchange(gate.callers(), request("POST", "/api/anthropic-proxy/v1/messages", &headers, body.to_string())).await.status
 }
 

@@ -66,7 +66,7 @@ pub(super) async fn keep(ledger: &Arc<Inner>, stop: impl Future<Output = ()>) {
         let kept = async {
             flush(ledger).await?;
             renew(ledger).await?;
-            reclaim(ledger, None).await
+            reclaim(ledger, Whom::Resting).await
         };
         if let Err(error) = kept.await {
             tracing::error!(%error, "the ledger could not be brought up to date; it is tried again");
@@ -196,14 +196,28 @@ async fn renew(ledger: &Arc<Inner>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Has everybody give back what they hold and don't need: all but `asking`, or, without one, those who rest.
-pub(super) async fn reclaim(ledger: &Arc<Inner>, asking: Option<&Arc<PurseInner>>) -> Result<(), StoreError> {
+/// Who gives back what they hold and don't need.
+#[derive(Clone, Copy)]
+pub(super) enum Whom<'a> {
+    Everybody,
+    /// All but the one who asks for more.
+    Others(&'a Arc<PurseInner>),
+    /// Those that were not used for a while.
+    Resting,
+}
+
+/// Has them give back what they hold and don't need.
+pub(super) async fn reclaim(ledger: &Arc<Inner>, whom: Whom<'_>) -> Result<(), StoreError> {
     let _turn = ledger.reclaiming.lock().await;
     let rested = ledger.clock.now().plus_secs(-IDLE_SECS);
     let gives = |purse: &Arc<PurseInner>| {
         let mut slices = purse.slices.lock();
-        let may = asking.is_some() || slices.current.as_ref().is_some_and(|slice| slice.used < rested);
-        if may && asking.is_none_or(|asking| !Arc::ptr_eq(asking, purse)) { slices.spare() } else { None }
+        let gives = match whom {
+            Whom::Everybody => true,
+            Whom::Others(asking) => !Arc::ptr_eq(asking, purse),
+            Whom::Resting => slices.current.as_ref().is_some_and(|slice| slice.used < rested),
+        };
+        if gives { slices.spare() } else { None }
     };
     let spare: Vec<_> =
         ledger.live().into_iter().filter_map(|purse| gives(&purse).map(|(id, amount)| (purse, id, amount))).collect();

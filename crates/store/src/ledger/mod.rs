@@ -99,6 +99,15 @@ impl Ledger {
         drain::flush(&self.0).await
     }
 
+    /// The same, and has everybody give back what they hold and don't need: then the accounts say what was spent.
+    ///
+    /// # Errors
+    /// As [`Ledger::flush`].
+    pub async fn settle_up(&self) -> Result<(), StoreError> {
+        drain::flush(&self.0).await?;
+        drain::reclaim(&self.0, drain::Whom::Everybody).await
+    }
+
     /// Closes every purse: nothing is opened any more, and what is not used goes back.
     ///
     /// # Errors

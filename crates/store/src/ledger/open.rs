@@ -253,7 +253,7 @@ impl Purse {
                     return Err(OpenError::Short { denial, room: room.plus(free) });
                 }
                 // Others may hold what they don't need.
-                Taken::Short { .. } => drain::reclaim(&self.0.ledger, Some(&self.0)).await?,
+                Taken::Short { .. } => drain::reclaim(&self.0.ledger, drain::Whom::Others(&self.0)).await?,
             }
         }
         Ok(())
