@@ -79,7 +79,7 @@ impl Gateway {
         keys.look(upstream.providers());
         let hosts = Hosts::new(config.egress.rules, &config.egress.secrets)?;
         let proxy = Proxy::new(store.clone(), Arc::clone(&clock), upstream, ledger.clone(), config.day_limit, hosts);
-        let proxy = Arc::new(proxy.with_prices(config.prices));
+        let proxy = Arc::new(proxy.with_prices(config.prices).with_budgets(config.budgets));
         tasks.spawn(provider_keys::watch(keys, Arc::clone(&proxy), stop.clone()));
         let mut apps = vec![start_hexmap(&store, &clock, &tasks, &stop).await?];
         for folder in config.apps {

@@ -30,7 +30,7 @@ pub(crate) use serve::accept;
 
 use egress::Hosts;
 use messages::ModelUpstream;
-use policy::{AuditEvent, BudgetLine, Clock, Denial, DenialCode, Microusd, Prices, RunId, Timestamp, UserId};
+use policy::{AuditEvent, BudgetLine, Budgets, Clock, Denial, DenialCode, Microusd, Payer, Prices, RunId, Timestamp, UserId};
 use std::sync::Arc;
 use store::{Ledger, Purse, Store};
 use tokio::sync::Semaphore;
@@ -44,6 +44,7 @@ pub struct Proxy {
     ledger: Ledger,
     day_limit: Microusd,
     prices: Prices,
+    budgets: Budgets,
     hosts: Arc<Hosts>,
     bodies: Arc<Semaphore>,
     /// Answers read on although their clients left.
@@ -55,6 +56,9 @@ pub struct Proxy {
 const BODY_UNITS_MAX: usize = 4096;
 /// Answers that are read on for a moment although nobody waits for them.
 const DRAINS_MAX: usize = 64;
+
+/// Whose tier everybody is of, as long as accounts have none.
+const ONLY_TIER: &str = "free";
 
 impl Proxy {
     /// `ledger` pays for model calls; `day_limit` bounds what everybody together spends in a UTC day; `hosts` are
@@ -75,6 +79,7 @@ impl Proxy {
             ledger,
             day_limit,
             prices: Prices::default(),
+            budgets: Budgets::default(),
             hosts: Arc::new(hosts),
             bodies: Arc::new(Semaphore::new(BODY_UNITS_MAX)),
             drains: Arc::new(Semaphore::new(DRAINS_MAX)),
@@ -95,10 +100,19 @@ impl Proxy {
         self.upstream.providers()
     }
 
-    /// The budgets above one run.
+    /// With budgets of further levels than the run's and everybody's.
     #[must_use]
-    pub fn run_budgets(&self, run: RunId, run_limit: Microusd) -> Arc<[BudgetLine]> {
-        policy::budgets(run, run_limit, self.day_limit, self.clock.now()).into()
+    pub fn with_budgets(mut self, budgets: Budgets) -> Self {
+        self.budgets = budgets;
+        self
+    }
+
+    /// The budgets above one run of this person's with this app.
+    #[must_use]
+    pub fn run_budgets(&self, run: RunId, run_limit: Microusd, user: UserId, app: &str) -> Arc<[BudgetLine]> {
+        let payer = Payer { run, user, tier: ONLY_TIER, app: Some(app) };
+        let budgets = Budgets { run: run_limit, day: self.day_limit, ..self.budgets.clone() };
+        budgets.lines(&payer, self.clock.now()).into()
     }
 
     /// A purse for a run.

@@ -97,7 +97,7 @@ impl Conductor {
             deadline: self.runs.parts.clock.now().plus_secs(wall_secs),
             turns_max: agent.turns_max,
             output_tokens_max: u64::from(agent.output_tokens_max),
-            budgets: self.runs.parts.proxy.run_budgets(self.run, settings.run_budget),
+            budgets: self.runs.parts.proxy.run_budgets(self.run, settings.run_budget, self.user, &self.app.manifest.id),
         };
         let purse = self.runs.parts.proxy.purse(self.run, self.user);
         (Arc::new(RunContext::new(purse, Arc::clone(&self.app), self.writes, limits, sender)), events)
