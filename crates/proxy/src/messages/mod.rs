@@ -6,12 +6,15 @@ mod betas;
 mod body;
 mod connections;
 mod exchange;
+mod canon;
 mod forward;
 pub(crate) mod headers;
 mod meter;
 mod ongoing;
 mod parse;
 mod providers;
+#[allow(dead_code, reason = "read by whoever reserves, clamps and compares")]
+mod shape;
 mod sse;
 mod upstream;
 mod used;
@@ -97,10 +100,10 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
     let (head, body) = request.into_parts();
     let read = async {
         let body = body::read(proxy, &caller, &head, body).await?;
-        let asked = parse::read(known, body.bytes.clone()).await.map_err(|text| body::invalid(&text))?;
+        let asked = parse::read(known, body.bytes.clone(), shape::Detail::Facts).await.map_err(|text| body::invalid(&text))?;
         Ok((asked, body))
     };
-    let (asked, body) = match read.await {
+    let ((asked, _shape), body) = match read.await {
         Ok(read) => read,
         Err(response) => return response,
     };

@@ -1,289 +1,322 @@
-//! A model request, parsed read-only: bytes in, facts out. Nothing of the body is ever changed or stripped here.
+//! A model request, parsed read-only and once: bytes in, facts out. Nothing of the body is ever changed or stripped here.
 //!
 //! Unknown fields pass, as the provider's clients expect. What is closed is what could act for the caller: kinds of tools and
-//! blocks are allow-lists, and so are the places where content may come from.
+//! blocks are allow-lists, and so are the places where content may come from. No tree is built: a request takes no more memory
+//! than its bytes, and what is kept of it is its [`Shape`].
 
+mod block;
+mod messages;
+mod reader;
+mod tools;
+
+use super::canon::{Canon, Digest};
+use super::shape::{Detail, Message, Said, Shape, Thinking, Tool, ToolChoice};
 use bytes::Bytes;
 use policy::{ModelPath, ModelRequest};
+use reader::{Reader, next_field, note_cache, once, pass};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use std::borrow::Cow;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use std::fmt;
+use std::ops::Range;
 
 /// Larger bodies are parsed beside the event loop.
 const INLINE_BYTES_MAX: usize = 256 << 10;
-
-/// Tools without a type are the caller's own; these are the provider's designs for tools that the caller runs.
-const CLIENT_TOOLS: &[&str] = &["bash_2", "text_editor_2", "computer_2", "memory_2"];
-/// Blocks that hold what they say, or are the model's and the caller's own.
-const BLOCKS: &[&str] =
-    &["text", "image", "document", "search_result", "tool_use", "tool_result", "tool_reference", "thinking", "redacted_thinking"];
-/// Sources that carry their bytes with them.
-const INLINE_SOURCES: &[&str] = &["base64", "text", "content"];
-/// An image is scaled down to less than this by the provider.
-const IMAGE_TOKENS_MAX: u64 = 5_000;
-/// A PDF of a few kilobytes may have as many pages as the provider takes (600), each up to 3,000 tokens.
-const PDF_TOKENS_MAX: u64 = 1_800_000;
+/// No model writes as much; what is above was not meant.
+const MAX_TOKENS_MAX: u64 = 10_000_000;
 
 /// Reads what decisions need.
 ///
 /// # Errors
 /// One sentence for the caller about what is wrong with the body.
-pub(super) async fn read(path: ModelPath, body: Bytes) -> Result<ModelRequest, String> {
+pub(super) async fn read(path: ModelPath, body: Bytes, detail: Detail) -> Result<(ModelRequest, Shape), String> {
     if body.len() <= INLINE_BYTES_MAX {
-        return model_request(path, &body);
+        return request(path, &body, detail);
     }
-    let parsed = tokio::task::spawn_blocking(move || model_request(path, &body)).await;
+    let parsed = tokio::task::spawn_blocking(move || request(path, &body, detail)).await;
     parsed.unwrap_or_else(|_| Err("The body can't be read.".to_owned()))
 }
 
-#[derive(Deserialize)]
-struct Fields {
-    model: String,
-    max_tokens: Option<u64>,
-    messages: Vec<Message>,
-    system: Option<Content>,
-    tools: Option<Vec<Tool>>,
-    context_management: Option<ContextManagement>,
-    service_tier: Option<String>,
-    mcp_servers: Option<IgnoredAny>,
-    container: Option<IgnoredAny>,
-    speed: Option<IgnoredAny>,
-    inference_geo: Option<IgnoredAny>,
-    fallbacks: Option<IgnoredAny>,
-    fallback_model: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    content: Option<Content>,
-}
-
-#[derive(Deserialize)]
-struct Tool {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct ContextManagement {
-    edits: Option<Vec<Tool>>,
-}
-
-fn model_request(path: ModelPath, body: &[u8]) -> Result<ModelRequest, String> {
+pub(super) fn request(path: ModelPath, body: &[u8], detail: Detail) -> Result<(ModelRequest, Shape), String> {
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err("The body is not a valid request: it must be an object.".to_owned());
     }
-    let fields: Fields = serde_json::from_slice(body).map_err(|error| format!("The body is not a valid request: {error}."))?;
-    if fields.model.is_empty() || fields.model.len() > 128 || fields.model.chars().any(char::is_control) {
+    let invalid = |error: serde_json::Error| format!("The body is not a valid request: {error}.");
+    let mut parser = serde_json::Deserializer::from_slice(body);
+    let top = Top(Reader::new(detail)).deserialize(&mut parser).map_err(invalid)?;
+    parser.end().map_err(invalid)?;
+    if top.model.is_empty() || top.model.len() > 128 || top.model.chars().any(char::is_control) {
         return Err("model must be a name of 1 to 128 characters.".to_owned());
     }
-    let max_tokens = match (path, fields.max_tokens) {
+    let max_tokens = top.max_tokens.map(number_of).transpose()?;
+    let max_tokens = match (path, max_tokens) {
         (ModelPath::CountTokens, _) => 0,
         (ModelPath::Messages, Some(max_tokens)) => max_tokens,
         (ModelPath::Messages, None) => return Err("max_tokens is required.".to_owned()),
     };
-    let seen = fields.seen();
-    Ok(ModelRequest {
+    let asked = ModelRequest {
         digest: policy::digest_bytes(body),
         path,
-        model: fields.model,
+        model: top.model,
         max_tokens,
         body_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
-        extra_tokens_max: seen.extra_tokens_max,
-        forbidden_feature: seen.forbidden,
+        extra_tokens_max: top.extra_tokens_max,
+        forbidden_feature: top.forbidden,
+    };
+    Ok((asked, Shape { max_tokens_at: top.max_tokens.and_then(|raw| place_of(body, raw)), ..top.shape }))
+}
+
+/// Whole, and not absurd; a sign, a fraction or an exponent is none of what the provider takes.
+fn number_of(raw: &RawValue) -> Result<u64, String> {
+    let text = raw.get();
+    let number = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit())).and_then(|text| text.parse().ok());
+    let fits = number.filter(|number| *number <= MAX_TOKENS_MAX);
+    fits.ok_or_else(|| format!("max_tokens must be a whole number of at most {MAX_TOKENS_MAX}, written in digits."))
+}
+
+/// Where a value stands in the body that it was borrowed from.
+fn place_of(body: &[u8], raw: &RawValue) -> Option<Range<usize>> {
+    let start = raw.get().as_ptr().addr().checked_sub(body.as_ptr().addr())?;
+    let end = start.checked_add(raw.get().len())?;
+    (body.get(start..end)? == raw.get().as_bytes()).then_some(start..end)
+}
+
+#[derive(Clone, Copy)]
+enum Field {
+    Model,
+    MaxTokens,
+    Messages,
+    System,
+    Tools,
+    ToolChoice,
+    Thinking,
+    Stream,
+    ContextManagement,
+    ServiceTier,
+    CacheControl,
+    /// Says nothing to the model.
+    Metadata,
+    Forbidden(&'static str),
+}
+
+/// By which the provider would fetch, send or store for the caller, or answer dearer.
+const FORBIDDEN: &[&str] = &["mcp_servers", "container", "speed", "inference_geo", "fallbacks", "fallback_model"];
+
+fn field(key: &str) -> Option<Field> {
+    Some(match key {
+        "model" => Field::Model,
+        "max_tokens" => Field::MaxTokens,
+        "messages" => Field::Messages,
+        "system" => Field::System,
+        "tools" => Field::Tools,
+        "tool_choice" => Field::ToolChoice,
+        "thinking" => Field::Thinking,
+        "stream" => Field::Stream,
+        "context_management" => Field::ContextManagement,
+        "service_tier" => Field::ServiceTier,
+        "cache_control" => Field::CacheControl,
+        "metadata" => Field::Metadata,
+        _ => Field::Forbidden(FORBIDDEN.iter().find(|name| **name == key)?),
     })
 }
 
-impl Fields {
-    fn seen(&self) -> Seen {
-        let mut seen = Seen::default();
-        for (name, there) in [
-            ("mcp_servers", self.mcp_servers.is_some()),
-            ("container", self.container.is_some()),
-            ("speed", self.speed.is_some()),
-            ("inference_geo", self.inference_geo.is_some()),
-            ("fallbacks", self.fallbacks.is_some()),
-            ("fallback_model", self.fallback_model.is_some()),
-            ("service_tier", self.service_tier.as_ref().is_some_and(|tier| !matches!(tier.as_str(), "auto" | "standard_only"))),
-        ] {
-            if there {
-                seen.forbid(name.to_owned());
-            }
-        }
-        let edits = self.context_management.as_ref().and_then(|management| management.edits.as_deref()).unwrap_or_default();
-        for kind in edits.iter().filter_map(|edit| edit.kind.as_deref()).filter(|kind| kind.starts_with("compact")) {
-            seen.forbid(format!("context_management.{kind}"));
-        }
-        for kind in self.tools.iter().flatten().filter_map(|tool| tool.kind.as_deref()) {
-            if kind != "custom" && !CLIENT_TOOLS.iter().any(|known| kind.starts_with(known)) {
-                seen.forbid(format!("tools.{kind}"));
-            }
-        }
-        let contents = self.messages.iter().map(|message| &message.content).chain([&self.system]).flatten();
-        contents.for_each(|content| seen.merge(&content.0));
-        seen
-    }
-}
-
-/// What was found in a part of the request. It is gathered while the bytes are read, each once, and no tree is built: a
-/// request takes no more memory than its bytes.
-#[derive(Default)]
-struct Seen {
+/// What the whole body says.
+struct Seen<'de> {
+    model: String,
+    max_tokens: Option<&'de RawValue>,
     forbidden: Option<String>,
     extra_tokens_max: u64,
+    shape: Shape,
 }
 
-impl Seen {
-    fn forbid(&mut self, feature: String) {
-        self.forbidden.get_or_insert(feature);
-    }
+/// Fields that were seen, each at most once.
+#[derive(Default)]
+struct Fields<'de> {
+    model: Option<String>,
+    max_tokens: Option<Option<&'de RawValue>>,
+    messages: Option<Vec<Message>>,
+    system: Option<Option<Message>>,
+    tools: Option<Vec<Tool>>,
+    tool_choice: Option<&'de RawValue>,
+    thinking: Option<&'de RawValue>,
+    stream: Option<Option<bool>>,
+    context_management: Option<&'de RawValue>,
+    service_tier: Option<Option<String>>,
+    cache_control: Option<()>,
+    metadata: Option<IgnoredAny>,
+    forbidden: Vec<&'static str>,
+}
 
-    fn merge(&mut self, other: &Self) {
-        if let Some(feature) = &other.forbidden {
-            self.forbidden.get_or_insert_with(|| feature.clone());
-        }
-        self.extra_tokens_max = self.extra_tokens_max.saturating_add(other.extra_tokens_max);
+struct Top(Reader);
+
+impl<'de> DeserializeSeed<'de> for Top {
+    type Value = Seen<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
-/// Text, a block, or a list of blocks.
-struct Content(Seen);
-
-impl<'de> Deserialize<'de> for Content {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ContentVisitor).map(Self)
-    }
-}
-
-struct ContentVisitor;
-
-impl<'de> Visitor<'de> for ContentVisitor {
-    type Value = Seen;
+impl<'de> Visitor<'de> for Top {
+    type Value = Seen<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("text or blocks")
+        f.write_str("a request")
     }
 
-    fn visit_unit<E>(self) -> Result<Seen, E> {
-        Ok(Seen::default())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Seen, E> {
-        Ok(Seen::default())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut blocks: A) -> Result<Seen, A::Error> {
-        let mut seen = Seen::default();
-        while let Some(Block(block)) = blocks.next_element()? {
-            seen.merge(&block);
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
+        let reader = &mut self.0;
+        let (mut fields, mut settings) = (Fields::default(), Canon::default());
+        // What isn't known is a setting; the rest has a canon of its own.
+        loop {
+            std::mem::swap(&mut reader.canon, &mut settings);
+            let next = next_field(&mut map, reader, field)?;
+            if matches!(next, Some(None)) {
+                pass(&mut map, reader)?;
+            }
+            std::mem::swap(&mut reader.canon, &mut settings);
+            match next {
+                Some(Some(known)) => fields.take(known, &mut map, reader)?,
+                Some(None) => {}
+                None => break,
+            }
         }
-        Ok(seen)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Seen, A::Error> {
-        BlockVisitor.visit_map(fields)
+        fields.end(self.0, settings)
     }
 }
 
-/// One block. Only an object is one.
-struct Block(Seen);
+impl<'de> Fields<'de> {
+    fn take<A: MapAccess<'de>>(&mut self, known: Field, map: &mut A, reader: &mut Reader) -> Result<(), A::Error> {
+        match known {
+            Field::Model => once(&mut self.model, "model", map.next_value()?),
+            Field::MaxTokens => once(&mut self.max_tokens, "max_tokens", raw_or_null(map)?),
+            Field::Messages => once(&mut self.messages, "messages", map.next_value_seed(messages::Messages(reader))?),
+            Field::System => once(&mut self.system, "system", map.next_value_seed(messages::System(reader))?),
+            Field::Tools => once(&mut self.tools, "tools", map.next_value_seed(tools::Tools(reader))?),
+            Field::ToolChoice => once(&mut self.tool_choice, "tool_choice", map.next_value()?),
+            Field::Thinking => once(&mut self.thinking, "thinking", map.next_value()?),
+            Field::Stream => once(&mut self.stream, "stream", map.next_value()?),
+            Field::ContextManagement => once(&mut self.context_management, "context_management", map.next_value()?),
+            Field::ServiceTier => once(&mut self.service_tier, "service_tier", map.next_value()?),
+            Field::CacheControl => once(&mut self.cache_control, "cache_control", note_cache(map, reader)?),
+            Field::Metadata => once(&mut self.metadata, "metadata", map.next_value()?),
+            Field::Forbidden(name) => {
+                if self.forbidden.contains(&name) {
+                    return Err(A::Error::duplicate_field(name));
+                }
+                self.forbidden.push(name);
+                if map.next_value::<Option<IgnoredAny>>()?.is_some() {
+                    reader.forbid(name);
+                }
+                Ok(())
+            }
+        }
+    }
 
-impl<'de> Deserialize<'de> for Block {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(BlockVisitor).map(Self)
+    fn end<E: Error>(self, mut reader: Reader, mut settings: Canon) -> Result<Seen<'de>, E> {
+        let model = self.model.ok_or_else(|| E::missing_field("model"))?;
+        let messages = self.messages.ok_or_else(|| E::missing_field("messages"))?;
+        if let Some(tier) = self.service_tier.flatten().filter(|tier| !matches!(tier.as_str(), "auto" | "standard_only")) {
+            settings.text(&tier);
+            reader.forbid("service_tier");
+        }
+        let edits_context = edits(self.context_management, &mut reader)?;
+        let mut shape = Shape {
+            max_tokens_at: None,
+            stream: self.stream.flatten().unwrap_or(false),
+            thinking: kind_of(self.thinking)?.map_or(Thinking::Off, |kind| thinking_of(&kind)),
+            tool_choice: kind_of(self.tool_choice)?.map_or(ToolChoice::Absent, |kind| tool_choice_of(&kind.kind)),
+            caching: reader.caching,
+            edits_context,
+            said: None,
+        };
+        if reader.digests() {
+            for raw in [self.thinking, self.tool_choice, self.context_management] {
+                settings.text(raw.map_or("", RawValue::get));
+            }
+            settings.text(&model);
+            let settings: Digest = settings.take().0;
+            shape.said = Some(Said { settings, system: self.system.flatten(), tools: self.tools.unwrap_or_default(), messages });
+        }
+        let max_tokens = self.max_tokens.flatten();
+        Ok(Seen { model, max_tokens, forbidden: reader.forbidden, extra_tokens_max: reader.extra_tokens_max, shape })
     }
 }
 
-struct BlockVisitor;
+fn raw_or_null<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<&'de RawValue>, A::Error> {
+    let raw: &RawValue = map.next_value()?;
+    Ok(Some(raw).filter(|raw| raw.get() != "null"))
+}
 
-impl<'de> Visitor<'de> for BlockVisitor {
-    type Value = Seen;
+/// Something that says its kind.
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(rename = "type")]
+    kind: String,
+    budget_tokens: Option<u64>,
+}
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a block")
-    }
+fn kind_of<E: Error>(raw: Option<&RawValue>) -> Result<Option<Kind>, E> {
+    raw.map_or(Ok(None), |raw| serde_json::from_str(raw.get()).map_err(E::custom))
+}
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Seen, A::Error> {
-        let (mut kind, mut source, mut content) = (None::<String>, None::<Source>, None::<Content>);
-        while let Some(key) = fields.next_key::<Cow<'de, str>>()? {
-            match key.as_ref() {
-                "type" => once(&mut kind, "type", fields.next_value()?)?,
-                "source" => once(&mut source, "source", fields.next_value()?)?,
-                "content" => once(&mut content, "content", fields.next_value()?)?,
-                _ => drop(fields.next_value::<IgnoredAny>()?),
-            }
-        }
-        let kind = kind.unwrap_or_default();
-        let mut seen = Seen::default();
-        if !BLOCKS.contains(&kind.as_str()) {
-            seen.forbid(format!("block.{kind}"));
-        }
-        if let Some(Source { kind: from, inner }) = &source {
-            if from.as_ref().is_some_and(|from| !INLINE_SOURCES.contains(&from.as_str())) {
-                seen.forbid(format!("source.{}", from.as_deref().unwrap_or_default()));
-            }
-            if kind == "document" && from.as_deref() == Some("base64") {
-                seen.extra_tokens_max = PDF_TOKENS_MAX;
-            }
-            seen.merge(inner);
-        }
-        if kind == "image" {
-            seen.extra_tokens_max = seen.extra_tokens_max.saturating_add(IMAGE_TOKENS_MAX);
-        }
-        if let Some(Content(inner)) = &content {
-            seen.merge(inner);
-        }
-        Ok(seen)
+fn thinking_of(kind: &Kind) -> Thinking {
+    match (kind.kind.as_str(), kind.budget_tokens) {
+        ("disabled", _) => Thinking::Off,
+        ("enabled", Some(budget)) => Thinking::Enabled(budget),
+        ("adaptive", _) => Thinking::Adaptive,
+        _ => Thinking::Other,
     }
 }
 
-/// Where a block's content comes from: an object with a kind, or (of search results) a text that only names it.
-struct Source {
+fn tool_choice_of(kind: &str) -> ToolChoice {
+    match kind {
+        "auto" => ToolChoice::Auto,
+        "any" => ToolChoice::Any,
+        "tool" => ToolChoice::Tool,
+        "none" => ToolChoice::None,
+        _ => ToolChoice::Other,
+    }
+}
+
+#[derive(Deserialize)]
+struct ContextManagement {
+    edits: Option<Vec<Edit>>,
+}
+
+#[derive(Deserialize)]
+struct Edit {
+    #[serde(rename = "type")]
     kind: Option<String>,
-    inner: Seen,
 }
 
-impl<'de> Deserialize<'de> for Source {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SourceVisitor)
-    }
-}
-
-struct SourceVisitor;
-
-impl<'de> Visitor<'de> for SourceVisitor {
-    type Value = Source;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a source")
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Source, E> {
-        Ok(Source { kind: None, inner: Seen::default() })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Source, A::Error> {
-        let (mut kind, mut content) = (None::<String>, None::<Content>);
-        while let Some(key) = fields.next_key::<Cow<'de, str>>()? {
-            match key.as_ref() {
-                "type" => once(&mut kind, "type", fields.next_value()?)?,
-                "content" => once(&mut content, "content", fields.next_value()?)?,
-                _ => drop(fields.next_value::<IgnoredAny>()?),
-            }
+/// Whether anything but thinking would be left out of what is counted.
+fn edits<E: Error>(raw: Option<&RawValue>, reader: &mut Reader) -> Result<bool, E> {
+    let Some(raw) = raw else { return Ok(false) };
+    let management: Option<ContextManagement> = serde_json::from_str(raw.get()).map_err(E::custom)?;
+    let mut others = false;
+    for kind in management.and_then(|management| management.edits).unwrap_or_default().into_iter().filter_map(|edit| edit.kind) {
+        others |= !kind.starts_with("clear_thinking");
+        if kind.starts_with("compact") {
+            reader.forbid(&format!("context_management.{kind}"));
         }
-        Ok(Source { kind: Some(kind.unwrap_or_default()), inner: content.map(|Content(inner)| inner).unwrap_or_default() })
     }
-}
-
-/// A key that stands twice could be read differently elsewhere.
-fn once<T, E: Error>(slot: &mut Option<T>, name: &'static str, value: T) -> Result<(), E> {
-    if slot.replace(value).is_some() { Err(E::duplicate_field(name)) } else { Ok(()) }
+    Ok(others)
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod tests {
+    use super::block::{IMAGE_TOKENS_MAX, PDF_TOKENS_MAX};
     use super::*;
+    use crate::messages::shape::{Block, BlockKind, Caching};
+
+    fn model_request(path: ModelPath, body: &[u8]) -> Result<ModelRequest, String> {
+        let facts = request(path, body, Detail::Facts).map(|(asked, _)| asked);
+        let conversation = request(path, body, Detail::Conversation).map(|(asked, _)| asked);
+        assert_eq!(facts.is_ok(), conversation.is_ok(), "{facts:?} {conversation:?}");
+        facts
+    }
 
     #[test]
     fn requests_are_read_or_refused_with_a_reason() {
@@ -296,9 +329,20 @@ mod tests {
             ("[]", "must be an object"),
             (r#"{"max_tokens":5,"messages":[]}"#, "model"),
             (r#"{"model":"m","messages":[]}"#, "max_tokens is required"),
-            (r#"{"model":"m","max_tokens":-1,"messages":[]}"#, "invalid value"),
-            (r#"{"model":"m","max_tokens":1e30,"messages":[]}"#, "invalid type"),
-            (r#"{"model":"m","max_tokens":1e999,"messages":[]}"#, "range"),
+            (r#"{"model":"m","max_tokens":-1,"messages":[]}"#, "whole number"),
+            (r#"{"model":"m","max_tokens":1e3,"messages":[]}"#, "whole number"),
+            (r#"{"model":"m","max_tokens":1e999,"messages":[]}"#, "whole number"),
+            (r#"{"model":"m","max_tokens":1.0,"messages":[]}"#, "whole number"),
+            (r#"{"model":"m","max_tokens":"5","messages":[]}"#, "whole number"),
+            (r#"{"model":"m","max_tokens":true,"messages":[]}"#, "whole number"),
+            (r#"{"model":"m","max_tokens":10000001,"messages":[]}"#, "at most 10000000"),
+            (r#"{"model":"m","max_tokens":99999999999999999999999,"messages":[]}"#, "at most 10000000"),
+            (r#"{"model":"m","max_tokens":007,"messages":[]}"#, "invalid number"),
+            (r#"{"model":"m","max_tokens":null,"messages":[]}"#, "max_tokens is required"),
+            (r#"{"model":"m","max_tokens":5,"messages":[],"stream":1}"#, "a boolean"),
+            (r#"{"model":"m","max_tokens":5,"messages":[],"thinking":{},"thinking":{}}"#, "duplicate field"),
+            (r#"{"model":"m","max_tokens":5,"messages":[],"stream":true,"str\u0065am":false}"#, "duplicate field"),
+            (r#"{"model":"m","max_tokens":5,"messages":[]} x"#, "trailing"),
             (r#"{"model":"m","max_tokens":1,"messages":"x"}"#, "a sequence"),
             (r#"{"model":"m","model":"n","max_tokens":1,"messages":[]}"#, "duplicate field"),
             (r#"{"model":"m","max_tokens":1,"max_tokens":9,"messages":[]}"#, "duplicate field"),
@@ -395,5 +439,197 @@ mod tests {
         let arrays = r#"{"model":"m","max_tokens":1,"messages":[{"content":[["text"]]}]}"#;
         assert!(model_request(ModelPath::Messages, arrays.as_bytes()).is_err(), "only an object is a block");
         assert!(model_request(ModelPath::Messages, wide.as_bytes()).is_ok());
+    }
+
+    fn shape(body: &str) -> Shape {
+        request(ModelPath::Messages, body.as_bytes(), Detail::Conversation).expect("a request").1
+    }
+
+    fn said(body: &str) -> Said {
+        shape(body).said.expect("what was said")
+    }
+
+    #[test]
+    fn the_number_is_where_it_is_said_to_be() {
+        for body in [
+            r#"{"model":"m","max_tokens":4000,"messages":[]}"#,
+            "{ \"messages\":[{\"content\":\"\\\"max_tokens\\\":1\"}],\n\"max\\u005ftokens\" :\t4000 ,\"model\":\"m\"}",
+        ] {
+            let at = shape(body).max_tokens_at.expect("a number");
+            assert_eq!(&body[at.clone()], "4000", "{body}");
+            let other = format!("{}17{}", &body[..at.start], &body[at.end..]);
+            let asked = request(ModelPath::Messages, other.as_bytes(), Detail::Facts).expect("still a request").0;
+            assert_eq!(asked.max_tokens, 17, "nothing else has changed: {other}");
+        }
+        let counted = request(ModelPath::CountTokens, br#"{"model":"m","messages":[]}"#, Detail::Facts).expect("a request");
+        assert_eq!((counted.0.max_tokens, counted.1.max_tokens_at), (0, None));
+    }
+
+    #[test]
+    fn what_the_caller_wants_of_the_model_is_seen() {
+        let of = |more: &str| shape(&format!(r#"{{"model":"m","max_tokens":9,"messages":[],{more}}}"#));
+        let plain = of(r#""x":1"#);
+        assert_eq!((plain.stream, plain.thinking, plain.tool_choice), (false, Thinking::Off, ToolChoice::Absent));
+        assert_eq!(of(r#""thinking":{"type":"enabled","budget_tokens":1024},"stream":true"#).thinking_budget(), Some(1024));
+        for (more, thinking) in [
+            (r#""thinking":null"#, Thinking::Off),
+            (r#""thinking":{"type":"disabled"}"#, Thinking::Off),
+            (r#""thinking":{"type":"adaptive","display":"updates"}"#, Thinking::Adaptive),
+            (r#""thinking":{"type":"enabled"}"#, Thinking::Other),
+            (r#""thinking":{"type":"new"}"#, Thinking::Other),
+        ] {
+            assert_eq!(of(more).thinking, thinking, "{more}");
+        }
+        for (more, choice) in [
+            (r#""tool_choice":{"type":"auto"}"#, ToolChoice::Auto),
+            (r#""tool_choice":{"type":"any","disable_parallel_tool_use":true}"#, ToolChoice::Any),
+            (r#""tool_choice":{"type":"tool","name":"t"}"#, ToolChoice::Tool),
+            (r#""tool_choice":{"type":"none"}"#, ToolChoice::None),
+            (r#""tool_choice":{"type":"new"}"#, ToolChoice::Other),
+        ] {
+            assert_eq!(of(more).tool_choice, choice, "{more}");
+        }
+        for (more, edits) in [("clear_thinking_20251015", false), ("clear_tool_uses_20250919", true)] {
+            assert_eq!(of(&format!(r#""context_management":{{"edits":[{{"type":"{more}"}}]}}"#)).edits_context, edits);
+        }
+    }
+
+    #[test]
+    fn the_dearest_cache_is_seen_wherever_it_may_stand() {
+        let of = |body: &str| shape(&format!(r#"{{"model":"m","max_tokens":9,{body}}}"#)).caching;
+        let (five, hour) = (r#""cache_control":{"type":"ephemeral"}"#, r#""cache_control":{"type":"ephemeral","ttl":"1h"}"#);
+        assert_eq!(of(r#""messages":[],"cache_control":null"#), Caching::Nothing);
+        for (control, caching) in [(five, Caching::FiveMinutes), (hour, Caching::OneHour)] {
+            for body in [
+                format!(r#""messages":[],{control}"#),
+                format!(r#""messages":[],"system":[{{"type":"text","text":"t",{control}}}]"#),
+                format!(r#""messages":[],"tools":[{{"name":"t",{control}}}]"#),
+                format!(r#""messages":[{{"role":"user","content":[{{"type":"text","text":"t",{control}}}]}}]"#),
+                format!(
+                    r#""messages":[{{"role":"user","content":[{{"type":"tool_result","content":[{{"type":"text",{control}}}]}}]}}]"#
+                ),
+            ] {
+                assert_eq!(of(&body), caching, "{body}");
+            }
+        }
+        assert_eq!(of(&format!(r#""messages":[],{five},"tools":[{{"name":"t",{hour}}}]"#)), Caching::OneHour);
+    }
+
+    #[test]
+    fn a_message_is_the_same_however_it_is_written() {
+        let digest = |content: &str| {
+            said(&format!(r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":{content}}}]}}"#)).messages[0]
+                .digest
+        };
+        let plain = digest(r#""a\nb""#);
+        for same in [
+            r#"[{"type":"text","text":"a\u000ab"}]"#,
+            r#"[ {"text":"a\nb", "type":"text", "cache_control":{"type":"ephemeral","ttl":"1h"}} ]"#,
+            r#"{"type":"text","text":"a\nb"}"#,
+        ] {
+            assert_eq!(digest(same), plain, "{same}");
+        }
+        for other in [
+            r#""a b""#,
+            r#"[{"type":"text","text":"a\nb"},{"type":"text","text":""}]"#,
+            r#"[{"type":"text","text":"a\nb","citations":[]}]"#,
+            r#"[{"type":"thinking","text":"a\nb"}]"#,
+            r#"[{"type":"tool_result","content":"a\nb"}]"#,
+            "[]",
+        ] {
+            assert_ne!(digest(other), plain, "{other}");
+        }
+        let result = |inner: &str| digest(&format!(r#"[{{"type":"tool_result","tool_use_id":"t","content":{inner}}}]"#));
+        assert_eq!(result(r#""x""#), result(r#"[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}]"#));
+        assert_ne!(result(r#""x""#), result(r#"[{"type":"text","text":"x"},{"type":"text","text":"x"}]"#));
+        let as_role = |role: &str| {
+            said(&format!(r#"{{"model":"m","max_tokens":9,"messages":[{{"content":"x","role":"{role}"}}]}}"#)).messages[0].digest
+        };
+        assert_ne!(as_role("user"), as_role("assistant"));
+    }
+
+    #[test]
+    fn blocks_say_what_they_are() {
+        let messages = said(
+            r#"{"model":"m","max_tokens":9,"messages":[{"role":"assistant","content":[
+            {"type":"thinking","thinking":"hm","signature":"s"},{"type":"text","text":"ok"},
+            {"type":"tool_use","id":"t1","name":"n","input":{"b":1.0,"a":[]}}]},{"role":"user","content":[
+            {"type":"tool_result","tool_use_id":"t1","is_error":true,"content":[{"type":"text","text":"no"},
+            {"type":"image","source":{"type":"base64","media_type":"image/png","data":"eA=="}}]},{"type":"text","text":"go","x":1}]}]}"#,
+        )
+        .messages;
+        let text = |text: &str, kept: &str| BlockKind::Text { digest: policy::digest_bytes(text.as_bytes()), text: kept.into() };
+        let whole = |kind| Block { kind, more_fields: false };
+        let arguments = policy::canonical_digest(&serde_json::json!({"a": [], "b": 1}));
+        let digest = |text: &str| policy::digest_bytes(text.as_bytes());
+        assert_eq!(
+            messages[0].blocks,
+            [
+                whole(BlockKind::Thinking { digest: digest("hm"), signature: digest("s") }),
+                whole(text("ok", "")),
+                whole(BlockKind::ToolUse { id: "t1".into(), name: "n".into(), arguments }),
+            ],
+            "and the model's own text is not kept"
+        );
+        let image = whole(BlockKind::Other { kind: "image".into(), data: digest("eA==") });
+        let content = vec![whole(text("no", "no")), image];
+        let result = whole(BlockKind::ToolResult { tool_use_id: "t1".into(), is_error: true, content });
+        assert_eq!(messages[1].blocks, [result, Block { kind: text("go", "go"), more_fields: true }]);
+        assert_eq!((messages[0].extra_tokens, messages[1].extra_tokens), (0, IMAGE_TOKENS_MAX));
+        assert_eq!((messages[0].thinking_weight, messages[1].thinking_weight), (3, 0));
+        assert!(messages[0].weight >= 3 + 2 + 16 && messages[1].weight >= 8);
+    }
+
+    #[test]
+    fn tools_and_settings_are_told_apart() {
+        let of = |more: &str| said(&format!(r#"{{"model":"m","max_tokens":9,"messages":[],{more}}}"#));
+        let tool = r#""tools":[{"name":"n","description":"d","input_schema":{"type":"object"}}]"#;
+        let one = of(tool);
+        let cached = tool.replace("\"n\",", "\"n\",\"cache_control\":{\"type\":\"ephemeral\"},");
+        assert_eq!(of(&cached).tools, one.tools);
+        assert_eq!(one.tools[0].description, policy::digest_bytes(b"d"));
+        for (from, to) in
+            [("\"n\"", "\"o\""), ("\"d\"", "\"e\""), ("object", "array"), ("{\"name", "{\"type\":\"bash_20250124\",\"name")]
+        {
+            assert_ne!(of(&tool.replace(from, to)).tools[0].digest, one.tools[0].digest, "{to}");
+        }
+        let settings = |more: &str| of(more).settings;
+        let base = settings(r#""stream":true"#);
+        assert_eq!(settings(r#""metadata":{"user_id":"x"},"stream":false"#), base, "these say nothing to the model");
+        for other in [
+            r#""output_config":{"effort":"low"}"#,
+            r#""thinking":{"type":"adaptive"}"#,
+            r#""tool_choice":{"type":"any"}"#,
+            r#""temperature":1"#,
+        ] {
+            assert_ne!(settings(other), base, "{other}");
+        }
+    }
+
+    /// `cargo test --release -p proxy parsing_is_fast -- --ignored --nocapture`
+    #[test]
+    #[ignore = "measures, in release"]
+    fn parsing_is_fast() {
+        let message = |bytes: usize| {
+            format!(r#"{{"model":"m","max_tokens":1024,"messages":[{{"role":"user","content":"{}"}}]}}"#, "x".repeat(bytes))
+        };
+        let turn = r#"{"role":"assistant","content":[{"type":"text","text":"I look."},{"type":"tool_use","id":"toolu_1","name":"mcp__m__look","input":{"depth":5,"path":[1,2,3]}}]},{"role":"user","content":[{"tool_use_id":"toolu_1","type":"tool_result","content":"{\\"children\\":[],\\"content\\":\\"\\",\\"title\\":\\"Aurora\\",\\"depth\\":1}"}]},"#;
+        let long = |bytes: usize| {
+            format!(
+                r#"{{"model":"m","max_tokens":1024,"messages":[{}{{"role":"user","content":"x"}}]}}"#,
+                turn.repeat(bytes / turn.len())
+            )
+        };
+        for (name, body) in [("1 KiB", message(960)), ("100 KiB text", message(102_300)), ("100 KiB turns", long(102_400))] {
+            for detail in [Detail::Facts, Detail::Conversation] {
+                let rounds = 3000;
+                let began = std::time::Instant::now();
+                for _ in 0..rounds {
+                    std::hint::black_box(request(ModelPath::Messages, std::hint::black_box(body.as_bytes()), detail))
+                        .expect("a request");
+                }
+                println!("{name} {detail:?}: {:.2} us", began.elapsed().as_secs_f64() * 1e6 / f64::from(rounds));
+            }
+        }
     }
 }

@@ -1,0 +1,119 @@
+//! What was found so far of a request, and how its objects are walked.
+
+use crate::messages::canon::{self, Canon, Key};
+use crate::messages::shape::{Block, BlockKind, Caching, Detail, Message, Role};
+use serde::Deserialize;
+use serde::de::{Error, IgnoredAny, MapAccess};
+
+/// What was found so far.
+#[derive(Debug)]
+pub(super) struct Reader {
+    detail: Detail,
+    pub(super) canon: Canon,
+    pub(super) forbidden: Option<String>,
+    pub(super) caching: Caching,
+    /// Of the whole request.
+    pub(super) extra_tokens_max: u64,
+    /// Blocks since the last message ended, and what belongs to them.
+    pub(super) blocks: Vec<Block>,
+    pub(super) thinking_weight: u64,
+    extra_tokens: u64,
+}
+
+impl Reader {
+    pub(super) fn new(detail: Detail) -> Self {
+        Self {
+            detail,
+            canon: Canon::default(),
+            forbidden: None,
+            caching: Caching::Nothing,
+            extra_tokens_max: 0,
+            blocks: Vec::new(),
+            thinking_weight: 0,
+            extra_tokens: 0,
+        }
+    }
+
+    /// Whether anybody wants to know what was said.
+    pub(super) fn digests(&self) -> bool {
+        self.detail == Detail::Conversation
+    }
+
+    pub(super) fn forbid(&mut self, feature: &str) {
+        self.forbidden.get_or_insert_with(|| feature.to_owned());
+    }
+
+    /// More tokens than bytes.
+    pub(super) const fn extra(&mut self, tokens: u64) {
+        self.extra_tokens = self.extra_tokens.saturating_add(tokens);
+        self.extra_tokens_max = self.extra_tokens_max.saturating_add(tokens);
+    }
+
+    /// Ends a message: everything since the one before belongs to it.
+    pub(super) fn message(&mut self, role: Role, more_fields: bool) -> Message {
+        self.canon.tag(match role {
+            Role::User => b'u',
+            Role::Assistant => b'a',
+            Role::System => b'y',
+            Role::Other => b'o',
+        });
+        let (digest, weight) = self.canon.take();
+        let mut blocks = std::mem::take(&mut self.blocks);
+        if role == Role::Assistant {
+            blocks.iter_mut().for_each(forget_text);
+        }
+        let (extra_tokens, thinking_weight) = (std::mem::take(&mut self.extra_tokens), std::mem::take(&mut self.thinking_weight));
+        Message { role, digest, weight, extra_tokens, thinking_weight, blocks, more_fields }
+    }
+}
+
+fn forget_text(block: &mut Block) {
+    if let BlockKind::Text { text, .. } = &mut block.kind {
+        *text = Box::default();
+    }
+}
+
+/// A key that stands twice could be read differently elsewhere.
+pub(super) fn once<T, E: Error>(slot: &mut Option<T>, name: &'static str, value: T) -> Result<(), E> {
+    if slot.replace(value).is_some() { Err(E::duplicate_field(name)) } else { Ok(()) }
+}
+
+/// The next key of an object: one that `of` knows, or another, which is written down where digests are wanted.
+pub(super) fn next_field<'de, A: MapAccess<'de>, F>(
+    fields: &mut A,
+    reader: &mut Reader,
+    of: fn(&str) -> Option<F>,
+) -> Result<Option<Option<F>>, A::Error> {
+    fields.next_key_seed(Key(|key: &str| {
+        let field = of(key);
+        if field.is_none() && reader.digests() {
+            reader.canon.text(key);
+        }
+        field
+    }))
+}
+
+/// The value of a key that nobody looks at.
+pub(super) fn pass<'de, A: MapAccess<'de>>(fields: &mut A, reader: &mut Reader) -> Result<(), A::Error> {
+    if reader.digests() {
+        fields.next_value_seed(canon::Into(&mut reader.canon))
+    } else {
+        fields.next_value::<IgnoredAny>().map(drop)
+    }
+}
+
+#[derive(Deserialize)]
+struct CacheControl {
+    ttl: Option<String>,
+}
+
+/// `cache_control`, of which only the cost counts.
+pub(super) fn note_cache<'de, A: MapAccess<'de>>(fields: &mut A, reader: &mut Reader) -> Result<(), A::Error> {
+    let control = fields.next_value::<Option<CacheControl>>()?;
+    let caching = control.map_or(Caching::Nothing, |control| match control.ttl.as_deref() {
+        None | Some("5m") => Caching::FiveMinutes,
+        Some(_) => Caching::OneHour,
+    });
+    reader.caching = reader.caching.max(caching);
+    Ok(())
+}
