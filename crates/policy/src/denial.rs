@@ -113,6 +113,16 @@ codes! {
     AgentConnections = "agent.connections", Limit, "The assistant opened more connections than allowed, so they were refused. Try again, or ask for less at a time.";
     /// More requests than a sandbox may make in a minute.
     AgentRequests = "agent.requests", Limit, "The assistant made more requests than allowed and was stopped. Try again, or ask for less at a time.";
+    /// An address, or its network, sent as many messages as it may.
+    RateAddress = "rate.address", Limit, "Too many messages came from your network. Wait a moment and send it again.";
+    /// A person sent as many messages as they may.
+    RateUser = "rate.user", Limit, "You have sent as many messages as you may for now. Wait a while and send it again.";
+    /// Everybody together sent as much as the gateway takes.
+    RateGlobal = "rate.global", Limit, "Too many people are using this right now. Wait a moment and send it again.";
+    /// A key was used as often as it may be.
+    RateKey = "rate.key", Limit, "This key has made as many requests as it may for now. Wait as long as retry-after says.";
+    /// A message waited for a place for as long as it may.
+    RunQueueExpired = "run.queue_expired", Limit, "Too many messages were being worked on, and yours could not begin in time. It is kept; send it again.";
 }
 
 impl fmt::Display for DenialCode {
@@ -165,7 +175,8 @@ mod tests {
                         key.scope key.requests model.busy upstream.unavailable \
                         tool.unknown tool.not_emitted tool.write_off egress.host egress.tls egress.rule egress.address \
                         egress.protocol egress.busy run.idle agent.output agent.memory agent.cpu agent.processes agent.disk \
-                        agent.connections agent.requests";
+                        agent.connections agent.requests rate.address rate.user rate.global rate.key \
+                        run.queue_expired";
         assert_eq!(listed.join(" "), expected, "a code was renamed or removed: clients match on them");
     }
 

@@ -18,6 +18,8 @@ mod manifest;
 mod message;
 mod money;
 mod prices;
+mod rate;
+mod rate_rules;
 mod rest;
 mod route;
 mod time;
@@ -49,6 +51,11 @@ pub use prices::{
     ModelPrice, PRICES_REVIEWED_DAY, PriceError, Prices, RATE_MAX, RateError, Rates, Tier, is_version_of, parse_rate, price_of,
     rate_text,
 };
+pub use rate::{
+    Admitted, RateCheck, RateDecision, RateLimit, RateRefusal, RateStanding, UNIT_MILLIS, decide as decide_rate,
+    decide_all as decide_rates,
+};
+pub use rate_rules::{RateRules, TierRules, call_weight_millis};
 pub use rest::{Standing, first_to_go};
 pub use route::{Candidate, choose, free_again};
 pub use time::{Clock, Timestamp, date_of_day, day_of_date};

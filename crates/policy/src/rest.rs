@@ -11,6 +11,17 @@ pub enum Standing {
     SignedIn,
 }
 
+impl Standing {
+    /// As configurations name it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::SignedIn => "signed-in",
+        }
+    }
+}
+
 /// Of agents, each with whose it is and how long it has rested, the place of the one that goes first: those of people without
 /// a name before all others, and of those the one that rested longest. None of none.
 #[must_use]

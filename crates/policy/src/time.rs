@@ -28,6 +28,15 @@ impl Timestamp {
         self.0.div_euclid(1_000)
     }
 
+    /// As RFC 3339 in UTC, in whole seconds, rounded up: nothing that is said to begin then begins later.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        let seconds = self.0.div_euclid(1_000_000) + i64::from(self.0.rem_euclid(1_000_000) > 0);
+        let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        format!("{}T{hour:02}:{minute:02}:{second:02}Z", date_of_day(day))
+    }
+
     /// The UTC day as a number; budgets per day roll over with it.
     #[must_use]
     pub const fn utc_day(self) -> i64 {
@@ -108,5 +117,19 @@ mod tests {
         assert_eq!((Timestamp(midnight.0 - 1).utc_day(), midnight.utc_day()), (19_999, 20_000));
         assert_eq!((midnight.secs_to_next_utc_day(), Timestamp(midnight.0 - 1).secs_to_next_utc_day()), (86_400, 1));
         assert_eq!((Timestamp(-1).utc_day(), Timestamp(-1).secs_to_next_utc_day()), (-1, 1));
+    }
+
+    #[test]
+    fn moments_are_written_as_others_read_them() {
+        let at = |secs: i64| Timestamp(secs * 1_000_000).to_rfc3339();
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(at(1_709_164_800), "2024-02-29T00:00:00Z");
+        assert_eq!(at(1_798_761_599), "2026-12-31T23:59:59Z");
+        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00Z");
+        assert_eq!(Timestamp(1).to_rfc3339(), "1970-01-01T00:00:01Z");
+        assert_eq!(Timestamp(-1).to_rfc3339(), "1970-01-01T00:00:00Z");
+        assert!(!Timestamp(i64::MAX).to_rfc3339().is_empty() && !Timestamp(i64::MIN).to_rfc3339().is_empty());
     }
 }

@@ -1,0 +1,228 @@
+//! Which limits apply to whom: a message of a person, a model call of a caller elsewhere.
+
+use crate::rate::{RateCheck, RateLimit, UNIT_MILLIS};
+use crate::{DenialCode, ModelPath, Standing, UserId};
+use core::net::IpAddr;
+
+/// Tokens of a prompt that add one unit to a model call.
+const TOKENS_A_UNIT: u64 = 50_000;
+/// A token has at least so many bytes, as a rule of thumb.
+const BYTES_A_TOKEN: u64 = 4;
+/// What a body is taken to have that does not say how long it is.
+const UNKNOWN_BODY_BYTES: u64 = 1 << 20;
+
+/// Limits of people with one standing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TierRules {
+    /// Messages of one user in an hour.
+    pub user_per_hour: u64,
+    /// Messages of all users of this standing in a minute.
+    pub together_per_minute: u64,
+    /// Its share while messages wait for a place, against those of others.
+    pub weight: u32,
+}
+
+/// All limits. Each is a number of messages, or of model calls of callers elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateRules {
+    /// Messages from one address (IPv4 /32, IPv6 /64) in a minute.
+    pub address_per_minute: u64,
+    /// The same in an hour.
+    pub address_per_hour: u64,
+    /// The same in a day.
+    pub address_per_day: u64,
+    /// How many times as much may come from an IPv6 /56.
+    pub network56_times: u64,
+    /// How many times as much may come from an IPv6 /48.
+    pub network48_times: u64,
+    /// People without a name.
+    pub anonymous: TierRules,
+    /// People who signed in.
+    pub signed_in: TierRules,
+    /// Messages of everybody in a minute.
+    pub messages_per_minute: u64,
+    /// Model calls with one key in an hour, unless the key says otherwise.
+    pub key_per_hour: u64,
+    /// Model calls of all callers elsewhere in a minute.
+    pub calls_per_minute: u64,
+}
+
+impl Default for RateRules {
+    fn default() -> Self {
+        Self {
+            address_per_minute: 10,
+            address_per_hour: 100,
+            address_per_day: 1000,
+            network56_times: 4,
+            network48_times: 16,
+            anonymous: TierRules { user_per_hour: 100, together_per_minute: 200, weight: 1 },
+            signed_in: TierRules { user_per_hour: 200, together_per_minute: 300, weight: 2 },
+            messages_per_minute: 300,
+            key_per_hour: 10_000,
+            calls_per_minute: 3_000,
+        }
+    }
+}
+
+impl RateRules {
+    /// So much that nobody reaches it: for a program that only its own user reaches.
+    #[must_use]
+    pub const fn unreachable() -> Self {
+        const MANY: u64 = 1_000_000;
+        const TIER: TierRules = TierRules { user_per_hour: MANY, together_per_minute: MANY, weight: 1 };
+        Self {
+            address_per_minute: MANY,
+            address_per_hour: MANY,
+            address_per_day: MANY,
+            network56_times: 1,
+            network48_times: 1,
+            anonymous: TIER,
+            signed_in: TIER,
+            messages_per_minute: MANY,
+            key_per_hour: MANY * 1000,
+            calls_per_minute: MANY,
+        }
+    }
+
+    /// What holds for people of a standing.
+    #[must_use]
+    pub const fn tier(&self, standing: Standing) -> &TierRules {
+        match standing {
+            Standing::Anonymous => &self.anonymous,
+            Standing::SignedIn => &self.signed_in,
+        }
+    }
+
+    /// What a message is checked against. Without an address it was not sent over a network.
+    #[must_use]
+    pub fn of_message(&self, user: UserId, standing: Standing, address: Option<IpAddr>) -> Vec<RateCheck> {
+        let tier = self.tier(standing);
+        let one = |name: String, limit, code| RateCheck { name, limit, weight_millis: UNIT_MILLIS, code };
+        let mut checks = vec![
+            one("messages".to_owned(), RateLimit::per_minute(self.messages_per_minute), DenialCode::RateGlobal),
+            one(
+                format!("messages:{}", standing.as_str()),
+                RateLimit::per_minute(tier.together_per_minute),
+                DenialCode::RateGlobal,
+            ),
+            one(format!("user:{user}"), RateLimit::per_hour(tier.user_per_hour), DenialCode::RateUser),
+        ];
+        for (network, times) in address.map(|address| self.networks(address)).unwrap_or_default() {
+            let windows = [
+                ("minute", RateLimit::per_minute(self.address_per_minute)),
+                ("hour", RateLimit::per_hour(self.address_per_hour)),
+                ("day", RateLimit::per_day(self.address_per_day)),
+            ];
+            checks.extend(
+                windows.into_iter().map(|(window, limit)| {
+                    one(format!("address:{network}:{window}"), limit.times(times), DenialCode::RateAddress)
+                }),
+            );
+        }
+        checks
+    }
+
+    /// What a model call of a caller elsewhere is checked against. `per_hour` is the key's own limit, if it has one.
+    #[must_use]
+    pub fn of_call(&self, key: &str, per_hour: Option<u64>, weight_millis: u64) -> Vec<RateCheck> {
+        let own = RateLimit::per_hour(per_hour.unwrap_or(self.key_per_hour));
+        vec![
+            RateCheck { name: format!("key:{key}"), limit: own, weight_millis, code: DenialCode::RateKey },
+            RateCheck {
+                name: "calls".to_owned(),
+                limit: RateLimit::per_minute(self.calls_per_minute),
+                weight_millis,
+                code: DenialCode::RateGlobal,
+            },
+        ]
+    }
+
+    /// The networks that an address counts for, each with how many times an address's messages it may send. Who has an IPv6
+    /// address has at least 2^64 of them, and often many networks of that size.
+    fn networks(&self, address: IpAddr) -> Vec<(String, u64)> {
+        match address.to_canonical() {
+            IpAddr::V4(address) => vec![(address.to_string(), 1)],
+            IpAddr::V6(address) => [(64, 1), (56, self.network56_times), (48, self.network48_times)]
+                .into_iter()
+                .map(|(bits, times)| {
+                    let network = core::net::Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - bits)));
+                    (format!("{network}/{bits}"), times)
+                })
+                .collect(),
+        }
+    }
+}
+
+/// What a model call weighs, in thousandths, by its path and the length of its body: none is a body that does not say.
+#[must_use]
+pub const fn call_weight_millis(path: Option<ModelPath>, body_bytes: Option<u64>) -> u64 {
+    let bytes = match body_bytes {
+        Some(bytes) => bytes,
+        None => UNKNOWN_BODY_BYTES,
+    };
+    match path {
+        Some(ModelPath::CountTokens) => UNIT_MILLIS / 10,
+        Some(ModelPath::Messages) | None => (1 + bytes / BYTES_A_TOKEN / TOKENS_A_UNIT) * UNIT_MILLIS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn names(address: &str) -> HashSet<String> {
+        let checks = RateRules::default().of_message(UserId::random(), Standing::Anonymous, Some(address.parse().expect("one")));
+        let of_addresses = checks.into_iter().filter(|check| check.code == DenialCode::RateAddress);
+        of_addresses.map(|check| check.name).collect()
+    }
+
+    #[test]
+    fn an_address_is_itself_or_its_network() {
+        assert_eq!(names("192.0.2.7"), names("::ffff:192.0.2.7"), "the same address, written otherwise");
+        assert!(names("192.0.2.7").is_disjoint(&names("192.0.2.8")));
+        let mine = names("2001:db8:1:2:3:4:5:6");
+        assert_eq!(mine, names("2001:db8:1:2::1"), "one /64 is one address");
+        assert_eq!(mine.len(), 9, "three networks, three windows");
+        assert_eq!(mine.intersection(&names("2001:db8:1:3::1")).count(), 6, "another /64 of the same /56");
+        assert_eq!(mine.intersection(&names("2001:db8:1:ff00::1")).count(), 3, "another /56 of the same /48");
+        assert!(mine.is_disjoint(&names("2001:db8:2:2::1")));
+    }
+
+    #[test]
+    fn a_message_is_checked_against_everything_that_bounds_it() {
+        let (rules, user) = (RateRules::default(), UserId::random());
+        let anonymous = rules.of_message(user, Standing::Anonymous, Some("192.0.2.7".parse().expect("one")));
+        let limits: Vec<(&str, u64)> = anonymous.iter().map(|check| (check.code.as_str(), check.limit.burst)).collect();
+        assert_eq!(
+            limits,
+            [
+                ("rate.global", 300),
+                ("rate.global", 200),
+                ("rate.user", 100),
+                ("rate.address", 10),
+                ("rate.address", 100),
+                ("rate.address", 1000)
+            ]
+        );
+        assert!(anonymous.iter().all(|check| check.weight_millis == 1000));
+        let signed_in = rules.of_message(user, Standing::SignedIn, None);
+        assert_eq!(signed_in.len(), 3, "no address");
+        assert!(signed_in.iter().any(|check| check.name == format!("user:{user}") && check.limit.burst == 200));
+        let wide = rules.of_message(user, Standing::Anonymous, Some("2001:db8::1".parse().expect("one")));
+        let widest = wide.iter().filter(|check| check.name.contains("/48:minute"));
+        assert_eq!(widest.map(|check| check.limit.burst).collect::<Vec<_>>(), [160]);
+    }
+
+    #[test]
+    fn a_call_weighs_by_its_path_and_its_prompt() {
+        let messages = |bytes| call_weight_millis(Some(ModelPath::Messages), bytes);
+        assert_eq!((messages(Some(0)), messages(Some(199_999)), messages(Some(200_000))), (1000, 1000, 2000));
+        assert_eq!(messages(Some(32 << 20)), 168_000);
+        assert_eq!(messages(None), 6000, "who does not say is taken to send a MiB");
+        assert_eq!(call_weight_millis(Some(ModelPath::CountTokens), Some(32 << 20)), 100);
+        assert_eq!(call_weight_millis(None, Some(u64::MAX)), messages(Some(u64::MAX)));
+        let own = RateRules::default().of_call("k1", Some(7), 1000);
+        assert_eq!(own.iter().map(|check| check.limit.burst).collect::<Vec<_>>(), [7, 3000]);
+    }
+}
