@@ -1,6 +1,6 @@
 //! The gateway's own tables: users, sessions, conversations, runs, ledger, tool journal, audit log.
 
-use crate::{Migration, Schema, alerts, audit, conversations, keys, ledger, runs, tools, users};
+use crate::{Migration, Schema, alerts, audit, conversations, keys, ledger, rates, runs, tools, users};
 
 /// The schema every gateway has; apps bring theirs beside it.
 pub static CORE: Schema = Schema {
@@ -9,13 +9,25 @@ pub static CORE: Schema = Schema {
         Migration { number: 1, name: "core", sql: include_str!("../../../migrations/sqlite/0001_core.sql") },
         Migration { number: 2, name: "ledger_slices", sql: include_str!("../../../migrations/sqlite/0002_ledger_slices.sql") },
         Migration { number: 3, name: "caller_keys", sql: include_str!("../../../migrations/sqlite/0003_caller_keys.sql") },
+        Migration { number: 4, name: "rates", sql: include_str!("../../../migrations/sqlite/0004_rates.sql") },
         Migration { number: 5, name: "budget_alerts", sql: include_str!("../../../migrations/sqlite/0005_budget_alerts.sql") },
     ],
     postgres: &[
         Migration { number: 1, name: "core", sql: include_str!("../../../migrations/postgres/0001_core.sql") },
         Migration { number: 2, name: "ledger_slices", sql: include_str!("../../../migrations/postgres/0002_ledger_slices.sql") },
         Migration { number: 3, name: "caller_keys", sql: include_str!("../../../migrations/postgres/0003_caller_keys.sql") },
+        Migration { number: 4, name: "rates", sql: include_str!("../../../migrations/postgres/0004_rates.sql") },
         Migration { number: 5, name: "budget_alerts", sql: include_str!("../../../migrations/postgres/0005_budget_alerts.sql") },
     ],
-    statements: &[alerts::ALL, audit::ALL, conversations::ALL, keys::ALL, ledger::ALL, runs::ALL, tools::ALL, users::ALL],
+    statements: &[
+        alerts::ALL,
+        audit::ALL,
+        conversations::ALL,
+        keys::ALL,
+        ledger::ALL,
+        rates::ALL,
+        runs::ALL,
+        tools::ALL,
+        users::ALL,
+    ],
 };

@@ -47,6 +47,14 @@ impl dyn Tx + '_ {
     }
 }
 
+/// What a transaction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Write,
+    InTurns,
+}
+
 /// Which database, chosen by the address.
 #[derive(Clone)]
 pub(crate) enum Engine {
@@ -77,7 +85,21 @@ impl Engine {
     {
         match self {
             Self::Sqlite(engine) => engine.write(work).await,
-            Self::Postgres(engine) => engine.transaction(false, work).await,
+            Self::Postgres(engine) => engine.transaction(Kind::Write, work).await,
+        }
+    }
+
+    /// The same for work that locks every row it reads, in one order for everybody: on PostgreSQL it waits for others instead of
+    /// losing to them.
+    pub(crate) async fn write_in_turns<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: Fn(&mut dyn Tx) -> Result<T, E> + Send + Sync + 'static,
+    {
+        match self {
+            Self::Sqlite(engine) => engine.write(work).await,
+            Self::Postgres(engine) => engine.transaction(Kind::InTurns, work).await,
         }
     }
 
@@ -89,7 +111,7 @@ impl Engine {
     {
         match self {
             Self::Sqlite(engine) => engine.read(work).await,
-            Self::Postgres(engine) => engine.transaction(true, work).await,
+            Self::Postgres(engine) => engine.transaction(Kind::Read, work).await,
         }
     }
 }

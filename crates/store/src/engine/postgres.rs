@@ -2,7 +2,7 @@
 //!
 //! The work of a transaction is the same synchronous closure that SQLite runs, so it runs on a blocking thread here.
 
-use super::{Tx, migrate};
+use super::{Kind, Tx, migrate};
 use crate::schema::statements_of;
 use crate::{Row, Schema, Statement, StoreError, Value};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
@@ -62,7 +62,7 @@ impl Postgres {
         Ok(Self { pool, rewritten: Arc::new(rewritten), lane: Arc::new(RwLock::new(())) })
     }
 
-    pub(super) async fn transaction<T, E, F>(&self, read_only: bool, work: F) -> Result<T, E>
+    pub(super) async fn transaction<T, E, F>(&self, kind: Kind, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -74,8 +74,8 @@ impl Postgres {
             for number in 0..ATTEMPTS_MAX {
                 std::thread::sleep((PAUSE_STEP * number).min(PAUSE_MAX));
                 let mut client = handle.block_on(connect(&pool))?;
-                let _turn = (!read_only).then(|| Turn::of(&lane, number));
-                match attempt(&handle, &rewritten, &mut client, read_only, &work) {
+                let _turn = (kind == Kind::Write).then(|| Turn::of(&lane, number));
+                match attempt(&handle, &rewritten, &mut client, kind, &work) {
                     Attempt::Done(result) => return result,
                     Attempt::Conflict => {}
                 }
@@ -109,12 +109,16 @@ fn attempt<T, E: From<StoreError>>(
     handle: &Handle,
     rewritten: &HashMap<&'static str, String>,
     client: &mut Object,
-    read_only: bool,
+    kind: Kind,
     work: &dyn Fn(&mut dyn Tx) -> Result<T, E>,
 ) -> Attempt<T, E> {
     // A reader needs one snapshot, not a place in the order of writers: it never conflicts and never makes others.
-    let isolation = if read_only { IsolationLevel::RepeatableRead } else { IsolationLevel::Serializable };
-    let begun = handle.block_on(client.build_transaction().isolation_level(isolation).read_only(read_only).start());
+    let isolation = match kind {
+        Kind::Read => IsolationLevel::RepeatableRead,
+        Kind::Write => IsolationLevel::Serializable,
+        Kind::InTurns => IsolationLevel::ReadCommitted,
+    };
+    let begun = handle.block_on(client.build_transaction().isolation_level(isolation).read_only(kind == Kind::Read).start());
     let transaction = match begun {
         Ok(transaction) => transaction,
         Err(error) => return Attempt::Done(Err(map(&error).into())),

@@ -5,6 +5,7 @@ mod conversations;
 mod keys;
 mod ledger;
 mod migrations;
+mod rates;
 mod runs;
 mod support;
 mod tools;
