@@ -49,7 +49,11 @@ impl Gateway {
 fn configuration(name: &str, upstream: &str, callers: SocketAddr, warm_agents_max: usize) -> String {
     format!(
         "[gateway]\nname = \"{name}\"\n[listen]\npeople = \"127.0.0.1:0\"\ncallers = \"{callers}\"\n\
-         [model]\nupstream = \"{upstream}\"\n[budget]\nday_usd = 1000000.0\n[runs]\nidle_agents_max = 1\n\
+         [model]\nupstream = \"{upstream}\"\n[budget]\nday_usd = 1000000.0\n\
+         [rates]\ndanger_any_user_rate = true\naddress_per_minute = 1000000\naddress_per_hour = 1000000\naddress_per_day = 1000000\n\
+         messages_per_minute = 1000000\nkey_per_hour = 1000000000\ncalls_per_minute = 1000000\n[rates.tiers.anonymous]\nuser_per_hour = 1000000\n\
+         together_per_minute = 1000000\n\
+         [runs]\nidle_agents_max = 1\n\
          warm_agents_max = {warm_agents_max}\n"
     )
 }

@@ -8,9 +8,9 @@ use fake::{Exchange, Fake, FakeConfig};
 use hexward::config::{AppFolder, Config, Egress};
 use hexward::gateway::{Gateway, driver};
 use parking_lot::Mutex;
-use policy::{KeyScope, Microusd};
+use policy::{KeyScope, Microusd, RateRules};
 use proxy::callers::{CallerSecret, CallerSettings};
-use runs::{AgentLimits, Keeping, RunSettings};
+use runs::{AgentLimits, Keeping, QueueSettings, RunSettings};
 use sandbox::Mode;
 use secrecy::SecretString;
 use std::net::SocketAddr;
@@ -27,6 +27,8 @@ use web::{PageSettings, WebParts};
 pub struct Setup {
     /// A database's address; none is a new SQLite file.
     pub database: Option<String>,
+    /// The gateway's name, for several on one database.
+    pub name: Option<&'static str>,
     /// The agent's executable; none is the real one.
     pub agent: Option<PathBuf>,
     /// The program that confines; none is the real one.
@@ -61,6 +63,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             database: None,
+            name: None,
             agent: None,
             jail: None,
             mode: Mode::Native,
@@ -75,6 +78,9 @@ impl Default for Setup {
                 run_budget: Microusd::dollars(1),
                 wall_clock: Duration::from_secs(60),
                 concurrent_max: 32,
+                queue: QueueSettings::default(),
+                // Everybody comes from one address here; stories of rates set their own.
+                rates: RateRules::unreachable(),
                 idle: Duration::from_secs(60),
                 idle_agents_max: 32,
                 warm_agents_max: 0,
@@ -166,7 +172,7 @@ impl TestGate {
             (SocketAddr::from(([127, 0, 0, 1], 0)), CallerSettings { secret, internal: setup.internal.clone() })
         });
         let config = Config {
-            gateway: "gate-test".to_owned(),
+            gateway: setup.name.unwrap_or("gate-test").to_owned(),
             user: String::new(),
             production: false,
             people: SocketAddr::from(([127, 0, 0, 1], 0)),

@@ -17,6 +17,11 @@ use store::{CORE, Store};
 /// The end of a program is waited for at most this long.
 const END_WAIT: Duration = Duration::from_secs(30);
 
+/// Everybody comes from one address here.
+const RATES: &str = "[rates]\ndanger_any_user_rate = true\naddress_per_minute = 1000000\naddress_per_hour = 1000000\naddress_per_day = 1000000\n\
+                    messages_per_minute = 1000000\nkey_per_hour = 1000000000\ncalls_per_minute = 1000000\n[rates.tiers.anonymous]\nuser_per_hour = 1000000\n\
+                    together_per_minute = 1000000\n";
+
 /// How to start the program.
 pub struct ProgramSetup {
     /// The folder it starts in and keeps its state in.
@@ -37,7 +42,7 @@ impl ProgramSetup {
     pub fn new(folder: &Path, upstream: &str, api_key: &str) -> Self {
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
         let config = format!(
-            "[listen]\npeople = \"127.0.0.1:0\"\ncallers = \"127.0.0.1:0\"\n[model]\nupstream = \"{upstream}\"\n[agent]\npath = \"{}\"\n",
+            "[listen]\npeople = \"127.0.0.1:0\"\ncallers = \"127.0.0.1:0\"\n[model]\nupstream = \"{upstream}\"\n[agent]\npath = \"{}\"\n{RATES}",
             places::agent().display()
         );
         let environment = vec![

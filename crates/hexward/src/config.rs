@@ -10,6 +10,7 @@ mod faults;
 mod limits;
 mod prices;
 mod providers;
+mod rates;
 
 pub use apps::AppFolder;
 pub(crate) use apps::is_there as app_is_there;
@@ -48,6 +49,7 @@ struct File {
     prices: Vec<prices::PriceFile>,
     runs: RunsFile,
     limits: limits::LimitsFile,
+    rates: rates::RatesFile,
     egress: Vec<egress::EgressFile>,
     apps: Vec<apps::AppFile>,
     page: PageFile,
@@ -109,6 +111,8 @@ struct ModelFile {
 struct RunsFile {
     wall_clock_secs: u64,
     concurrent_max: usize,
+    queue_max: usize,
+    queue_wait_secs: u64,
     idle_secs: u64,
     idle_agents_max: usize,
     warm_agents_max: usize,
@@ -116,7 +120,15 @@ struct RunsFile {
 
 impl Default for RunsFile {
     fn default() -> Self {
-        Self { wall_clock_secs: 300, concurrent_max: 16, idle_secs: 600, idle_agents_max: 16, warm_agents_max: 4 }
+        Self {
+            wall_clock_secs: 300,
+            concurrent_max: 16,
+            queue_max: 100,
+            queue_wait_secs: 60,
+            idle_secs: 600,
+            idle_agents_max: 16,
+            warm_agents_max: 4,
+        }
     }
 }
 
@@ -316,6 +328,8 @@ fn run_settings(file: &File, production: bool, faults: &mut Faults) -> RunSettin
         run_budget: dollars("budget.run_usd", file.budget.run_usd, faults),
         wall_clock: Duration::from_secs(runs.wall_clock_secs),
         concurrent_max: runs.concurrent_max,
+        queue: rates::queue(runs.queue_max, runs.queue_wait_secs, faults),
+        rates: rates::read(&file.rates, faults),
         idle: Duration::from_secs(runs.idle_secs),
         idle_agents_max: runs.idle_agents_max,
         warm_agents_max: runs.warm_agents_max,

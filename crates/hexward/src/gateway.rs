@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{CORE, Ledger, Store};
+use store::{CORE, Ledger, Rates, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -78,18 +78,22 @@ impl Gateway {
         let mut keys = provider_keys::Watch::new(config.state_dir.clone());
         keys.look(upstream.providers());
         let hosts = Hosts::new(config.egress.rules, &config.egress.secrets)?;
+        let rates = Rates::open(&store, clock.now()).await?;
         let proxy = Proxy::new(store.clone(), Arc::clone(&clock), upstream, ledger.clone(), config.day_limit, hosts);
-        let proxy = Arc::new(proxy.with_prices(config.prices).with_budgets(config.budgets));
+        let proxy = proxy.with_prices(config.prices).with_budgets(config.budgets);
+        let proxy = Arc::new(proxy.paced(rates.clone(), config.runs.rates.clone()));
         tasks.spawn(provider_keys::watch(keys, Arc::clone(&proxy), stop.clone()));
         let mut apps = vec![start_hexmap(&store, &clock, &tasks, &stop).await?];
         for folder in config.apps {
             apps.push(apps::connect(folder)?);
         }
+        tasks.spawn(keep_rates(rates.clone(), Arc::clone(&clock), stop.clone()));
         tasks.spawn(sweep_regularly(store.clone(), Arc::clone(&clock), stop.clone()));
         tasks.spawn(keep_draining(ledger.clone(), stop.clone()));
         warn_of(config.mode);
         let parts = Parts {
             store: store.clone(),
+            rates,
             clock: Arc::clone(&clock),
             proxy: Arc::clone(&proxy),
             driver,
@@ -260,6 +264,11 @@ async fn sweep_regularly(store: Store, clock: Arc<dyn Clock>, stop: Cancellation
             Err(error) => tracing::error!(%error, "the regular sweep failed"),
         }
     }
+}
+
+/// Until the end, so that a restart hands out no new burst.
+async fn keep_rates(rates: Rates, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    rates.keep(|| clock.now(), stop.cancelled()).await;
 }
 
 /// Ends what a former life of this gateway left open: runs fail, reservations are charged, tool calls are uncertain.

@@ -3,7 +3,7 @@
 use crate::gateway::Gateway;
 use anyhow::{Context, Result};
 use policy::UserMessage;
-use runs::{Event, EventBody};
+use runs::{Event, EventBody, Sender};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -32,7 +32,7 @@ pub async fn once(gateway: &Gateway, app: &str, text: &str, writes: bool) -> Res
     let now = gateway.clock.now();
     let user = gateway.store.user_of(ISSUER, SUBJECT, now).await?;
     let conversation = gateway.store.create_conversation(user, app, now).await?;
-    let run = gateway.runs.start(user, app, conversation, message, writes).await?;
+    let run = gateway.runs.start(Sender::local(user), app, conversation, message, writes).await?;
     let feed = gateway.runs.feed(user, run).context("the run has no events")?;
     let (stop_signal, runs) = (crate::serve::stop_signal()?, std::sync::Arc::clone(&gateway.runs));
     // Asked to end, the run is stopped; its end is an event like any other.
@@ -78,6 +78,7 @@ impl Seen {
                 (self.outcome, self.code, self.message, self.cost_microusd) = (outcome, code, message, cost_microusd);
             }
             EventBody::RunStarted { .. }
+            | EventBody::Queued { .. }
             | EventBody::State { .. }
             | EventBody::TextDelta { .. }
             | EventBody::ToolCallStarted { .. }

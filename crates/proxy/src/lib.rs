@@ -30,9 +30,12 @@ pub(crate) use serve::accept;
 
 use egress::Hosts;
 use messages::ModelUpstream;
-use policy::{AuditEvent, BudgetLine, Budgets, Clock, Denial, DenialCode, Microusd, Payer, Prices, RunId, Timestamp, UserId};
+use messages::pace::Pacing;
+use policy::{
+    AuditEvent, BudgetLine, Budgets, Clock, Denial, DenialCode, Microusd, Payer, Prices, RateRules, RunId, Timestamp, UserId,
+};
 use std::sync::Arc;
-use store::{Ledger, Purse, Store};
+use store::{Ledger, Purse, Rates, Store};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -49,6 +52,8 @@ pub struct Proxy {
     bodies: Arc<Semaphore>,
     /// Answers read on although their clients left.
     drains: Arc<Semaphore>,
+    /// None where nobody calls from elsewhere.
+    rates: Option<Pacing>,
     work: TaskTracker,
 }
 
@@ -83,6 +88,7 @@ impl Proxy {
             hosts: Arc::new(hosts),
             bodies: Arc::new(Semaphore::new(BODY_UNITS_MAX)),
             drains: Arc::new(Semaphore::new(DRAINS_MAX)),
+            rates: None,
             work: TaskTracker::new(),
         }
     }
@@ -98,6 +104,12 @@ impl Proxy {
     #[must_use]
     pub const fn providers(&self) -> &messages::Providers {
         self.upstream.providers()
+    }
+
+    /// Limits how often callers elsewhere may call.
+    #[must_use]
+    pub fn paced(self, rates: Rates, rules: RateRules) -> Self {
+        Self { rates: Some(Pacing { rates, rules }), ..self }
     }
 
     /// With budgets of further levels than the run's and everybody's.

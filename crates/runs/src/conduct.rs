@@ -5,6 +5,7 @@ use crate::event::{DenialView, EventBody};
 use crate::history::History;
 use crate::limits::Watch;
 use crate::past;
+use crate::queue::{Left, Ticket};
 use crate::{Feed, Runs, boot};
 use policy::{AuditEvent, ConversationId, DenialCode, RunId, Standing, UserId, UserMessage};
 use proxy::{App, RunContext, RunEvent, RunLimits};
@@ -12,7 +13,7 @@ use sandbox::{AgentEvent, PastMessage, SandboxError, TurnResult};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::RunEnd;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Events between the proxy and the conductor; the proxy waits when it is full.
@@ -25,13 +26,14 @@ pub(crate) struct Conductor {
     pub(crate) runs: Arc<Runs>,
     pub(crate) run: RunId,
     pub(crate) user: UserId,
+    pub(crate) standing: Standing,
     pub(crate) conversation: ConversationId,
     pub(crate) app: Arc<App>,
     pub(crate) writes: bool,
     pub(crate) feed: Feed,
     pub(crate) stop: CancellationToken,
-    /// One of the places for runs at the same time.
-    pub(crate) place: OwnedSemaphorePermit,
+    /// One of the places for runs at the same time, or a position in the line for one.
+    pub(crate) ticket: Ticket,
 }
 
 /// How a run came out.
@@ -72,9 +74,13 @@ impl Outcome {
 
 impl Conductor {
     /// From the message to the end. Never fails: a failure is an end too.
-    pub(crate) async fn conduct(self, message: UserMessage) {
+    pub(crate) async fn conduct(mut self, message: UserMessage) {
+        let arrived = Instant::now();
+        if let Err(left) = self.ticket.wait(&self.stop).await {
+            return self.left(left, arrived).await;
+        }
+        // Whatever is limited in time begins here, not with the waiting.
         let begun = Instant::now();
-        self.feed.push(EventBody::RunStarted { run_id: self.run, conversation_id: self.conversation });
         self.feed.push(EventBody::State { state: "starting" });
         let (context, events) = self.context();
         let seen = tokio::spawn(self.watcher(events));
@@ -86,6 +92,15 @@ impl Conductor {
         let turns = context.turns();
         let provider_error = tokio::time::timeout(SETTLE_WAIT, seen).await.ok().and_then(Result::ok).flatten();
         self.end(outcome, provider_error, turns, begun).await;
+    }
+
+    /// Ends a run whose turn did not come. Its message is in the history, as that of any run that failed.
+    async fn left(self, left: Left, arrived: Instant) {
+        let outcome = match left {
+            Left::Stopped => Outcome::of("stopped"),
+            Left::Expired => self.ended_by(DenialCode::RunQueueExpired),
+        };
+        self.end(outcome, None, 0, arrived).await;
     }
 
     fn context(&self) -> (Arc<RunContext>, mpsc::Receiver<RunEvent>) {
@@ -270,13 +285,12 @@ impl Conductor {
         }
         if let Some(agent) = agent {
             let kind = boot::kind(&self.runs.parts, &self.app, self.writes);
-            // Nobody signs in yet.
-            let standing = Standing::Anonymous;
-            self.runs.park(Parked { user: self.user, standing, conversation: self.conversation, kind, agent }).await;
+            let (user, standing) = (self.user, self.standing);
+            self.runs.park(Parked { user, standing, conversation: self.conversation, kind, agent }).await;
         }
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         // Whoever hears of the end may begin the next run at once.
-        drop(self.place);
+        drop(self.ticket);
         self.feed.push(EventBody::RunEnded { outcome, code, message, cost_microusd, turns, duration_ms });
         self.runs.retire(self.run);
     }

@@ -34,6 +34,11 @@ pub enum EventBody {
         /// Its conversation.
         conversation_id: ConversationId,
     },
+    /// All places for runs are taken: how many go before this one, and it.
+    Queued {
+        /// From 1.
+        position: usize,
+    },
     /// What the run is doing: `starting`, `thinking`, `answering`, `calling_tool`.
     State {
         /// Which.

@@ -13,22 +13,25 @@ mod history;
 mod limits;
 mod past;
 mod pool;
+mod queue;
 
 pub use event::{Event, EventBody};
 pub use feed::Feed;
 pub use limits::AgentLimits;
+pub use queue::QueueSettings;
 
 use agents::{Agents, Parked};
 use parking_lot::Mutex;
-use policy::{Clock, ConversationId, Microusd, RunId, UserId, UserMessage};
+use policy::{Clock, ConversationId, Microusd, RateRefusal, RateRules, RunId, Standing, UserId, UserMessage};
 use pool::Pool;
 use proxy::{App, Proxy};
+use queue::{NoRoom, Queue, Turn};
 use sandbox::{Driver, SandboxError};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{BeginError, NewRun, Store, StoreError};
-use tokio::sync::Semaphore;
+use store::{BeginError, NewRun, RateError, Rates, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,6 +44,10 @@ pub struct RunSettings {
     pub wall_clock: Duration,
     /// Runs at the same time.
     pub concurrent_max: usize,
+    /// Who waits for one of these places.
+    pub queue: QueueSettings,
+    /// How many messages may be sent.
+    pub rates: RateRules,
     /// How long an agent is kept for a follow-up message.
     pub idle: Duration,
     /// Agents kept at the same time.
@@ -84,6 +91,8 @@ pub struct RunApp {
 pub struct Parts {
     /// The database.
     pub store: Store,
+    /// What is owed to rate limits.
+    pub rates: Rates,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// What agents can reach.
@@ -106,6 +115,25 @@ impl Parts {
     }
 }
 
+/// Who sends a message, as far as limits go.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender {
+    /// The user.
+    pub user: UserId,
+    /// Whether they signed in.
+    pub standing: Standing,
+    /// From where; none if not over a network.
+    pub address: Option<IpAddr>,
+}
+
+impl Sender {
+    /// Who works on the gateway's own machine.
+    #[must_use]
+    pub const fn local(user: UserId) -> Self {
+        Self { user, standing: Standing::Anonymous, address: None }
+    }
+}
+
 /// Why a run was not begun.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -118,9 +146,15 @@ pub enum StartError {
     /// A run is going on in it.
     #[error("a run is going on in this conversation")]
     Active,
-    /// As many runs as allowed are going on.
+    /// As many runs as allowed are going on, and as many as allowed wait.
     #[error("too many runs at once")]
     Busy,
+    /// As many messages of this user as allowed wait.
+    #[error("too many messages of one user wait")]
+    Waiting,
+    /// As many messages as allowed were sent.
+    #[error("{}", .0.code.sentence())]
+    Rate(RateRefusal),
     /// The gateway is being stopped.
     #[error("the gateway is stopping")]
     Stopping,
@@ -147,7 +181,7 @@ pub struct Runs {
     agents: Agents,
     pool: Arc<Pool>,
     live: Mutex<HashMap<RunId, Live>>,
-    places: Arc<Semaphore>,
+    queue: Arc<Queue>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -157,22 +191,23 @@ impl Runs {
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
         let agents = Agents::new(parts.settings.idle, parts.settings.idle_agents_max, parts.settings.limits.cpu);
-        let places = Arc::new(Semaphore::new(parts.settings.concurrent_max));
+        let queue = Queue::new(parts.settings.concurrent_max, parts.settings.queue);
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         let parts = Arc::new(parts);
         let pool = Pool::start(Arc::clone(&parts));
-        let runs = Arc::new(Self { parts, agents, pool, live: Mutex::new(HashMap::new()), places, tasks, stopping });
+        let runs = Arc::new(Self { parts, agents, pool, live: Mutex::new(HashMap::new()), queue, tasks, stopping });
         runs.tasks.spawn(Arc::clone(&runs).give_way());
         runs
     }
 
-    /// Begins a run with a message. It goes on by itself; [`Runs::feed`] shows it.
+    /// Begins a run with a message. It goes on by itself; [`Runs::feed`] shows it. Where all places are taken it is begun all the
+    /// same, so that the message is kept, and waits for its turn.
     ///
     /// # Errors
     /// [`StartError`]; then nothing was begun.
     pub async fn start(
         self: &Arc<Self>,
-        user: UserId,
+        sender: Sender,
         app: &str,
         conversation: ConversationId,
         message: UserMessage,
@@ -183,8 +218,16 @@ impl Runs {
         }
         let chosen = self.parts.apps.get(app).ok_or(StartError::NoApp)?;
         self.parts.driver.check()?;
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| StartError::Busy)?;
-        let run = RunId::random();
+        let (run, user, feed) = (RunId::random(), sender.user, Feed::new());
+        feed.push(EventBody::RunStarted { run_id: run, conversation_id: conversation });
+        let weight = self.parts.settings.rates.tier(sender.standing).weight;
+        // What there is no room for does not count against anybody.
+        let turn = Turn { run, user, weight, tokens: Turn::tokens_of(message.as_str()) };
+        let ticket = self.queue.enter(turn, &feed).map_err(|no_room| match no_room {
+            NoRoom::Full => StartError::Busy,
+            NoRoom::OfUser => StartError::Waiting,
+        })?;
+        self.count(sender).await?;
         let new = NewRun {
             run,
             conversation,
@@ -199,21 +242,38 @@ impl Runs {
             BeginError::Active => StartError::Active,
             BeginError::Store(error) => StartError::Store(error),
         })?;
-        let live = Live { user, conversation, feed: Feed::new(), stop: self.stopping.child_token() };
+        let live = Live { user, conversation, feed, stop: self.stopping.child_token() };
         self.live.lock().insert(run, live.clone());
         let conductor = conduct::Conductor {
             runs: Arc::clone(self),
             run,
             user,
+            standing: sender.standing,
             conversation,
             app: Arc::clone(&chosen.app),
             writes,
             feed: live.feed,
             stop: live.stop,
-            place,
+            ticket,
         };
         self.tasks.spawn(conductor.conduct(message));
         Ok(run)
+    }
+
+    /// Counts a message in everything that limits how many are sent.
+    async fn count(&self, sender: Sender) -> Result<(), StartError> {
+        let checks = self.parts.settings.rates.of_message(sender.user, sender.standing, sender.address);
+        match self.parts.rates.admit(checks, self.parts.clock.now()).await {
+            Ok(_) => Ok(()),
+            Err(RateError::Refused(refusal)) => Err(StartError::Rate(refusal)),
+            Err(RateError::Store(error)) => Err(StartError::Store(error)),
+        }
+    }
+
+    /// Messages that wait for a place.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.waiting()
     }
 
     /// The events of the user's run, while it goes on and a little longer.

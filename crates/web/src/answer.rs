@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use runs::StartError;
 use serde_json::json;
@@ -10,17 +10,26 @@ use std::any::Any;
 use store::StoreError;
 use uuid::Uuid;
 
+/// When a place may be free again, roughly.
+const BUSY_SECS: i64 = 10;
+
 /// An answer that is not what was asked for.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
     pub(crate) message: &'static str,
+    /// After how many seconds it is worth asking again, where that is known.
+    retry_after_secs: Option<i64>,
 }
 
 impl Refusal {
     pub(crate) const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
-        Self { status, code, message }
+        Self { status, code, message, retry_after_secs: None }
+    }
+
+    const fn after(self, secs: i64) -> Self {
+        Self { retry_after_secs: Some(secs), ..self }
     }
 
     /// What belongs to someone else does not exist, in the same words as what exists nowhere.
@@ -40,7 +49,11 @@ impl IntoResponse for Refusal {
             tracing::warn!(%request_id, code = self.code, "answered with an error");
         }
         let body = json!({"error": {"code": self.code, "message": self.message}, "request_id": request_id});
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some(secs) = self.retry_after_secs {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
+        }
+        response
     }
 }
 
@@ -68,7 +81,16 @@ impl From<StartError> for Refusal {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "run.busy",
                 "Too many requests are being worked on right now. Try again in a moment.",
-            ),
+            )
+            .after(BUSY_SECS),
+            StartError::Waiting => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "run.waiting",
+                "As many of your messages as may are waiting already. Wait for one to begin.",
+            )
+            .after(BUSY_SECS),
+            StartError::Rate(refusal) => Self::new(StatusCode::TOO_MANY_REQUESTS, refusal.code.as_str(), refusal.code.sentence())
+                .after(refusal.retry_after_secs()),
             StartError::Stopping => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "gateway.stopping", "The server is restarting. Try again in a moment.")
             }

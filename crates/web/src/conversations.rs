@@ -3,12 +3,14 @@
 use crate::Shared;
 use crate::answer::Refusal;
 use crate::body::StrictJson;
+use crate::serve::Peer;
 use crate::session::Signed;
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use policy::{ConversationId, UserMessage};
+use axum::{Extension, Json};
+use policy::{ConversationId, Standing, UserMessage};
+use runs::Sender;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -96,6 +98,7 @@ fn message(role: String, content: &str) -> Value {
 pub(crate) async fn send(
     State(web): State<Shared>,
     Signed(user): Signed,
+    Extension(Peer(address)): Extension<Peer>,
     Path(id): Path<String>,
     StrictJson(new): StrictJson<NewMessage>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
@@ -103,6 +106,8 @@ pub(crate) async fn send(
         UserMessage::parse(&new.text).map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.code(), error.sentence()))?;
     let id = id_of(&id)?;
     let app = web.store.app_of_conversation(user, id).await?.ok_or(Refusal::not_found())?;
-    let run = web.runs.start(user, &app, id, message, new.writes).await?;
+    // Nobody signs in yet.
+    let sender = Sender { user, standing: Standing::Anonymous, address: Some(address) };
+    let run = web.runs.start(sender, &app, id, message, new.writes).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"run_id": run}))))
 }

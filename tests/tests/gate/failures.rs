@@ -152,12 +152,14 @@ async fn an_agent_is_kept_for_a_while_and_no_longer() {
     let mut setup = Setup { agent: Some(probe()), ..Setup::default() };
     setup.runs.idle = Duration::from_millis(600);
     setup.runs.concurrent_max = 1;
+    setup.runs.queue.waiting_max = 0;
     let gate = TestGate::start(setup).await;
     let (ada, bob) = (gate.person().await, gate.person().await);
     let (one, two) = (ada.conversation().await, bob.conversation().await);
     let run = ada.say(&one, &json!({"orders": [{"do": "sleep", "ms": 700}]}).to_string(), true).await;
     let busy = bob.try_say(&two, "Hello", true).await;
     assert_eq!((busy.status, busy.json()["error"]["code"].as_str()), (503, Some("run.busy")), "{}", busy.text());
+    assert_eq!(busy.header("retry-after"), "10");
     assert!(bob.history(&two).await.is_empty(), "who has to wait can send it again");
     ada.watch(&run).await.rest().await;
     assert_eq!(gate.sandboxes_alive(), 1, "kept for a follow-up");

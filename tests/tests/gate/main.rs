@@ -22,6 +22,8 @@ mod people;
 mod pool;
 mod privileges;
 mod providers;
+mod queue;
+mod rates;
 mod redteam;
 mod runtime;
 mod stopping;

@@ -236,7 +236,7 @@ async fn two_hundred_at_once(database: Option<String>) {
     let admitted: Vec<_> = answers.iter().filter(|answer| answer.status == 202).collect();
     assert_eq!(admitted.len(), 1);
     // Over the bound of runs the answer is "later", never a second run.
-    assert!(answers.iter().all(|answer| [202, 409, 503].contains(&answer.status)));
+    assert!(answers.iter().all(|answer| [202, 409].contains(&answer.status) || answer.json()["error"]["code"] == "run.waiting"));
     let run = admitted[0].json()["run_id"].as_str().unwrap().to_owned();
     ada.watch(&run).await.rest().await;
     assert_eq!((gate.sandboxes_started(), ada.history(&conversation).await.len()), (1, 1));

@@ -22,6 +22,7 @@ describe("parseRunEvent", () => {
         turns: 1,
         duration_ms: 5,
       },
+      { seq: 10, type: "queued", position: 2 },
     ];
     for (const event of events) expect(parseRunEvent(JSON.stringify(event))).toEqual(event);
   });

@@ -14,6 +14,8 @@ export function parseRunEvent(data: string): RunEvent | null {
   switch (fields["type"]) {
     case "run_started":
       return { seq, type: "run_started", run_id: text(fields["run_id"]), conversation_id: text(fields["conversation_id"]) };
+    case "queued":
+      return { seq, type: "queued", position: count(fields["position"]) };
     case "state":
       return { seq, type: "state", state: runState(fields["state"]) };
     case "text_delta":

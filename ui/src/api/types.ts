@@ -40,11 +40,13 @@ export interface Conversation {
   active_run: string | null;
 }
 
-export type RunState = "starting" | "thinking" | "answering" | "calling_tool";
+/** `queued` is this page's own: the gateway tells a position instead. */
+export type RunState = "queued" | "starting" | "thinking" | "answering" | "calling_tool";
 export type RunOutcome = "finished" | "failed" | "stopped";
 
 export type RunEvent = { seq: number } & (
   | { type: "run_started"; run_id: string; conversation_id: string }
+  | { type: "queued"; position: number }
   | { type: "state"; state: RunState }
   | { type: "text_delta"; text: string }
   | { type: "tool_call_started"; call_id: string; tool: string }

@@ -78,6 +78,20 @@ describe("reduce", () => {
     ]);
   });
 
+  it("says how many go first, until the run begins", () => {
+    const waiting = after(
+      numbered([
+        { type: "run_started", run_id: "r", conversation_id: "c" },
+        { type: "queued", position: 3 },
+        { type: "queued", position: 2 },
+      ]),
+    );
+    expect(waiting.run).toMatchObject({ state: "queued", position: 2 });
+    expect(waiting.entries.map((entry) => entry.kind)).toEqual(["user"]);
+    const begun = after(numbered([{ type: "queued", position: 1 }, { type: "state", state: "starting" }]));
+    expect(begun.run?.state).toBe("starting");
+  });
+
   it("shows the same however often the beginning is told again", () => {
     const events = numbered(STORY);
     for (let cut = 0; cut <= events.length; cut += 1) {

@@ -36,6 +36,8 @@ export interface ActiveRun {
   /** Everything up to here is in the entries: a stream that is opened anew tells the beginning again. */
   lastSeq: number;
   state: RunState;
+  /** How many go before this one, and it, while it waits for a place. */
+  position: number;
   inputTokens: number;
   outputTokens: number;
 }
@@ -65,7 +67,7 @@ export function withoutLastUserMessage(transcript: Transcript): Transcript {
 export function beginRun(transcript: Transcript, runId: string): Transcript {
   return {
     ...transcript,
-    run: { id: runId, lastSeq: -1, state: "starting", inputTokens: 0, outputTokens: 0 },
+    run: { id: runId, lastSeq: -1, state: "starting", position: 0, inputTokens: 0, outputTokens: 0 },
   };
 }
 
@@ -82,6 +84,8 @@ export function reduce(transcript: Transcript, event: RunEvent): Transcript {
   switch (event.type) {
     case "run_started":
       return { entries: upToLastUser(entries), run };
+    case "queued":
+      return { entries, run: { ...run, state: "queued", position: event.position } };
     case "state":
       return { entries, run: { ...run, state: event.state } };
     case "text_delta":

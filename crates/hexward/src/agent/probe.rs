@@ -7,8 +7,8 @@ use crate::gateway::{Gateway, driver};
 use crate::{demo, secrets};
 use anyhow::{Context, Result, bail};
 use fake::{Exchange, Fake, FakeConfig};
-use policy::{Microusd, UserMessage};
-use runs::{AgentLimits, EventBody, RunSettings};
+use policy::{Microusd, RateRules, UserMessage};
+use runs::{AgentLimits, EventBody, QueueSettings, RunSettings, Sender};
 use sandbox::Mode;
 use secrecy::SecretString;
 use serde_json::Value;
@@ -95,6 +95,8 @@ fn config(installed: &Installed, fake: &Fake, key: String, state_dir: PathBuf) -
             run_budget: Microusd::dollars(1),
             wall_clock: RUN_WAIT,
             concurrent_max: 1,
+            queue: QueueSettings::default(),
+            rates: RateRules::unreachable(),
             idle: RUN_WAIT,
             idle_agents_max: 1,
             warm_agents_max: 0,
@@ -128,7 +130,7 @@ async fn ask(gateway: &Gateway, fake: &Fake, text: &str) -> Result<Seen> {
     let now = gateway.clock.now();
     let user = gateway.store.user_of("hexward:probe", "probe", now).await?;
     let conversation = gateway.store.create_conversation(user, APP, now).await?;
-    let run = gateway.runs.start(user, APP, conversation, UserMessage::parse(text)?, true).await?;
+    let run = gateway.runs.start(Sender::local(user), APP, conversation, UserMessage::parse(text)?, true).await?;
     let feed = gateway.runs.feed(user, run).context("the run has no events")?;
     let mut seen = Seen { outcome: String::new(), denied: Vec::new(), tools_done: Vec::new(), requests: Vec::new() };
     let (mut count, reading) = (0, async |seen: &mut Seen, count: &mut u64| {
@@ -160,6 +162,7 @@ impl Seen {
                 self.outcome = code.map_or_else(|| outcome.to_owned(), |code| format!("{outcome} ({code})"));
             }
             EventBody::RunStarted { .. }
+            | EventBody::Queued { .. }
             | EventBody::State { .. }
             | EventBody::TextDelta { .. }
             | EventBody::ToolCallStarted { .. }

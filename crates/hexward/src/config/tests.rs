@@ -87,6 +87,44 @@ fn each_limit_of_an_agent_can_be_set_within_reason() {
 }
 
 #[test]
+fn rates_and_the_queue_can_be_set_within_reason() {
+    let usual = loaded("", &[]).expect("usable").runs;
+    assert_eq!(usual.rates, policy::RateRules::default());
+    assert_eq!((usual.rates.address_per_minute, usual.rates.address_per_hour, usual.rates.address_per_day), (10, 100, 1000));
+    assert_eq!((usual.rates.anonymous.user_per_hour, usual.queue.waiting_max, usual.queue.wait.as_secs()), (100, 100, 60));
+    let file = "[rates]\naddress_per_minute = 1\naddress_per_hour = 2\naddress_per_day = 3\nnetwork56_times = 4\n\
+                network48_times = 5\nmessages_per_minute = 6\nkey_per_hour = 7\ncalls_per_minute = 8\n";
+    let rates = loaded(file, &[]).expect("usable").runs.rates;
+    let numbers = [
+        rates.address_per_minute,
+        rates.address_per_hour,
+        rates.address_per_day,
+        rates.network56_times,
+        rates.network48_times,
+        rates.messages_per_minute,
+        rates.key_per_hour,
+        rates.calls_per_minute,
+    ];
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8]);
+    for line in file.lines().skip(1) {
+        let name = line.split(' ').next().expect("a name");
+        for value in ["0", "4000000000"] {
+            let fault = fault(&format!("[rates]\n{name} = {value}"), &[]);
+            assert!(fault.contains(&format!("rates.{name}: is {value} and must be between 1 and")), "{fault}");
+        }
+    }
+    let tier = loaded("[rates.tiers.signed-in]\nuser_per_hour = 150\nweight = 9", &[]).expect("usable").runs.rates;
+    assert_eq!((tier.signed_in.user_per_hour, tier.signed_in.weight, tier.anonymous.weight), (150, 9, 1));
+    let few = "[rates.tiers.anonymous]\nuser_per_hour = 49";
+    assert!(fault(few, &[]).contains("rates.tiers.anonymous.user_per_hour: is 49 and should be between 50 and 200"));
+    assert!(loaded(&format!("[rates]\ndanger_any_user_rate = true\n{few}"), &[]).is_ok());
+    assert!(fault("[rates.tiers.gold]\nweight = 1", &[]).contains("line 1"), "there are two tiers");
+    assert!(fault("[runs]\nqueue_max = 20000\nqueue_wait_secs = 0", &[]).contains("runs.queue_max: is 20000"));
+    assert!(fault("[runs]\nqueue_wait_secs = 0", &[]).contains("runs.queue_wait_secs"));
+    assert_eq!(loaded("[runs]\nqueue_max = 0", &[]).expect("usable").runs.queue.waiting_max, 0, "nobody waits");
+}
+
+#[test]
 fn egress_rules_are_checked_with_their_secrets() {
     let file = "[[egress]]\nhost = 'API.example.com'\nmethods = ['GET', 'POST']\npaths = ['/v1/*', '/x']\n\
                 credential = { env = 'HOOK_KEY', header = 'Authorization', prefix = 'Bearer ' }\n\

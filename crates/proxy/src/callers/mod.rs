@@ -9,7 +9,7 @@ pub use secret::{CallerSecret, SecretError};
 
 use crate::Proxy;
 use crate::answer::{self, Body};
-use crate::messages::{Caller, Service, handle, headers, refuse};
+use crate::messages::{Caller, Service, handle, headers, pace, refuse};
 use crate::serve::{Peer, serve_http};
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -137,7 +137,14 @@ impl Callers {
         if max.is_some_and(|max| !known.principal.take_request(max, self.proxy.clock.now())) {
             return answer::denied(&Denial::new(DenialCode::KeyRequests, path));
         }
-        handle(&self.proxy, caller, path, request).await
+        let weight_millis = pace::weight_millis(request.method().as_str(), path, request.body());
+        let pace = match pace::admit(&self.proxy, &known.id.to_string(), max.map(u64::from), weight_millis).await {
+            Ok(pace) => pace,
+            Err(refusal) => return refusal,
+        };
+        let mut response = handle(&self.proxy, caller, path, request).await;
+        pace.mark(&mut response);
+        response
     }
 
     /// Beside the answer, which must not wait for it: its time would tell what was found.

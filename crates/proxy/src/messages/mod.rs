@@ -4,13 +4,14 @@
 
 mod betas;
 mod body;
+mod canon;
 mod connections;
 mod exchange;
-mod canon;
 mod forward;
 pub(crate) mod headers;
 mod meter;
 mod ongoing;
+pub(crate) mod pace;
 mod parse;
 mod providers;
 #[allow(dead_code, reason = "read by whoever reserves, clamps and compares")]
