@@ -11,6 +11,7 @@ mod limits;
 mod prices;
 mod providers;
 mod rates;
+mod runs_file;
 
 pub use apps::AppFolder;
 pub(crate) use apps::is_there as app_is_there;
@@ -47,7 +48,7 @@ struct File {
     model: ModelFile,
     budget: budget::BudgetFile,
     prices: Vec<prices::PriceFile>,
-    runs: RunsFile,
+    runs: runs_file::RunsFile,
     limits: limits::LimitsFile,
     rates: rates::RatesFile,
     egress: Vec<egress::EgressFile>,
@@ -104,32 +105,6 @@ struct AgentFile {
 struct ModelFile {
     upstream: Option<String>,
     providers: Vec<providers::ProviderFile>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RunsFile {
-    wall_clock_secs: u64,
-    concurrent_max: usize,
-    queue_max: usize,
-    queue_wait_secs: u64,
-    idle_secs: u64,
-    idle_agents_max: usize,
-    warm_agents_max: usize,
-}
-
-impl Default for RunsFile {
-    fn default() -> Self {
-        Self {
-            wall_clock_secs: 300,
-            concurrent_max: 16,
-            queue_max: 100,
-            queue_wait_secs: 60,
-            idle_secs: 600,
-            idle_agents_max: 16,
-            warm_agents_max: 4,
-        }
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -328,7 +303,7 @@ fn run_settings(file: &File, production: bool, faults: &mut Faults) -> RunSettin
         run_budget: dollars("budget.run_usd", file.budget.run_usd, faults),
         wall_clock: Duration::from_secs(runs.wall_clock_secs),
         concurrent_max: runs.concurrent_max,
-        queue: rates::queue(runs.queue_max, runs.queue_wait_secs, faults),
+        queue: runs.queue(faults),
         rates: rates::read(&file.rates, faults),
         idle: Duration::from_secs(runs.idle_secs),
         idle_agents_max: runs.idle_agents_max,

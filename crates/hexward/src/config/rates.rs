@@ -1,10 +1,8 @@
-//! `[rates]`: how many messages and calls may come in how much time; and of `[runs]`, who waits for a place.
+//! `[rates]`: how many messages and calls may come in how much time.
 
 use super::Faults;
 use policy::{RateRules, TierRules};
-use runs::QueueSettings;
 use serde::Deserialize;
-use std::time::Duration;
 
 /// The range that a user's messages in an hour have to be in, unless the operator insists.
 const USER_PER_HOUR: std::ops::RangeInclusive<u64> = 50..=200;
@@ -12,8 +10,6 @@ const NUMBER_MAX: u64 = 1_000_000;
 const KEY_PER_HOUR_MAX: u64 = 1_000_000_000;
 const TIMES_MAX: u64 = 65_536;
 const WEIGHT_MAX: u32 = 1000;
-const WAITING_MAX: usize = 10_000;
-const WAIT_SECS_MAX: u64 = 3600;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -111,17 +107,8 @@ fn tier(name: &str, file: &TierFile, usual: TierRules, any: bool, faults: &mut F
     rules
 }
 
-fn within(name: &str, value: u64, max: u64, faults: &mut Faults) {
+pub(super) fn within(name: &str, value: u64, max: u64, faults: &mut Faults) {
     if !(1..=max).contains(&value) {
         faults.add(name, &format!("is {value} and must be between 1 and {max}"));
     }
-}
-
-/// `runs.queue_max` and `runs.queue_wait_secs`.
-pub(super) fn queue(max: usize, wait_secs: u64, faults: &mut Faults) -> QueueSettings {
-    if max > WAITING_MAX {
-        faults.add("runs.queue_max", &format!("is {max} and must be at most {WAITING_MAX}"));
-    }
-    within("runs.queue_wait_secs", wait_secs, WAIT_SECS_MAX, faults);
-    QueueSettings { waiting_max: max, wait: Duration::from_secs(wait_secs), ..QueueSettings::default() }
 }
