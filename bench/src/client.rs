@@ -78,6 +78,27 @@ impl Client {
         Ok((head, body))
     }
 
+    /// Sends a request that must succeed and reads its answer, with neither clock nor bound: those are the load's.
+    pub async fn call(&mut self, asked: Asked) -> Result<()> {
+        match self.status(asked).await? {
+            StatusCode::OK => Ok(()),
+            status => bail!("answered {status}"),
+        }
+    }
+
+    /// The same, whatever is answered.
+    pub async fn status(&mut self, mut asked: Asked) -> Result<StatusCode> {
+        asked.headers_mut().insert(header::HOST, HeaderValue::from_static("127.0.0.1"));
+        self.ready().await?;
+        let answer = self.sender.send_request(asked).await.context("the connection broke")?;
+        let status = answer.status();
+        let mut body = answer.into_body();
+        while let Some(frame) = body.frame().await {
+            drop(frame?);
+        }
+        Ok(status)
+    }
+
     /// Sends a request that must succeed, and reads its answer against the clock.
     pub async fn time(&mut self, asked: Asked) -> Result<Timed> {
         self.ready().await?;

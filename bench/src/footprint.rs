@@ -2,7 +2,7 @@
 
 use crate::places::Places;
 use crate::process::{Process, free_address};
-use crate::provider::{Provider, random_hex};
+use crate::provider::random_hex;
 use crate::report::Report;
 use crate::statistics::{millis, number, percentile};
 use anyhow::{Context, Result};
@@ -18,6 +18,25 @@ const SECOND_STARTS: usize = 5;
 const SETTLE: Duration = Duration::from_secs(1);
 const MEGABYTE: f64 = 1_000_000.0;
 
+/// What a gateway is started with.
+pub struct Serving<'a> {
+    /// The model's address.
+    pub upstream: &'a str,
+    /// The model's key.
+    pub key: &'a str,
+    /// What may be spent in a day.
+    pub day_usd: f64,
+    /// Agents started ahead of need.
+    pub warm_agents_max: usize,
+}
+
+impl<'a> Serving<'a> {
+    /// A budget that no run exhausts, and no agents.
+    pub fn of(upstream: &'a str, key: &'a str) -> Self {
+        Self { upstream, key, day_usd: 1_000_000.0, warm_agents_max: 0 }
+    }
+}
+
 /// A running gateway.
 pub struct Gateway {
     /// The process.
@@ -31,25 +50,25 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts `hexward serve` as an operator would, with `provider` as its model and a day's budget that no run exhausts.
-    /// `warm_agents_max` agents are started ahead of need.
-    pub fn start(places: &Places, name: &str, provider: &Provider, warm_agents_max: usize) -> Result<Self> {
+    /// Starts `hexward serve` as an operator would.
+    pub fn start(places: &Places, name: &str, serving: &Serving<'_>) -> Result<Self> {
         let (secret, callers) = (random_hex()?, free_address()?);
         let config = places.work.join(format!("{name}.toml"));
-        fs::write(&config, configuration(name, &provider.fake.url(), callers, warm_agents_max))?;
+        fs::write(&config, configuration(name, callers, serving))?;
         let mut command = hexward(places, "serve", name);
         command.arg("--config").arg(&config);
-        command.env("ANTHROPIC_API_KEY", &provider.key).env("AUTH_SECRET", random_hex()?).env("INTERNAL_PROXY_SECRET", &secret);
+        command.env("ANTHROPIC_API_KEY", serving.key).env("AUTH_SECRET", random_hex()?).env("INTERNAL_PROXY_SECRET", &secret);
         let mut process = Process::start(&mut command, &log(places, name))?;
         let people = address(&process.wait_line("hexward ready: ", START_WAIT)?)?;
         Ok(Self { process, people, callers, secret })
     }
 }
 
-fn configuration(name: &str, upstream: &str, callers: SocketAddr, warm_agents_max: usize) -> String {
+fn configuration(name: &str, callers: SocketAddr, serving: &Serving<'_>) -> String {
+    let Serving { upstream, day_usd, warm_agents_max, .. } = serving;
     format!(
         "[gateway]\nname = \"{name}\"\n[listen]\npeople = \"127.0.0.1:0\"\ncallers = \"{callers}\"\n\
-         [model]\nupstream = \"{upstream}\"\n[budget]\nday_usd = 1000000.0\n\
+         [model]\nupstream = \"{upstream}\"\n[budget]\nday_usd = {day_usd:.6}\n\
          [rates]\ndanger_any_user_rate = true\naddress_per_minute = 1000000\naddress_per_hour = 1000000\naddress_per_day = 1000000\n\
          messages_per_minute = 1000000\nkey_per_hour = 1000000000\ncalls_per_minute = 1000000\n[rates.tiers.anonymous]\nuser_per_hour = 1000000\n\
          together_per_minute = 1000000\n\

@@ -7,6 +7,7 @@ mod client;
 mod durability;
 mod egress;
 mod footprint;
+mod load;
 mod machine;
 mod memory;
 mod nginx;
@@ -33,6 +34,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("footprint", footprint::measure),
     ("sandbox", sandboxes::measure),
     ("proxy", proxying::measure),
+    ("load", load::measure),
     ("egress", egress::measure),
     ("store", durability::measure),
     ("run", running::measure),
@@ -60,6 +62,9 @@ fn run() -> Result<bool> {
         && word == soak::HALF
     {
         return soak::half(jail.into(), probe.into(), folder.as_ref()).map(|()| true);
+    }
+    if wanted == [load::UPSTREAM] {
+        return load::upstream().map(|()| true);
     }
     let named = || MEASURES.iter().chain(ASKED);
     if let Some(unknown) = wanted.iter().find(|name| !named().any(|(known, _)| known == name)) {

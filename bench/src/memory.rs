@@ -32,7 +32,7 @@ pub fn extra_of_each(gateway: u32) -> Result<f64> {
     Ok(number(bytes) / MEGABYTE / number(u64::try_from(agents.len())?))
 }
 
-fn descendants(of: u32) -> Result<Vec<u32>> {
+pub fn descendants(of: u32) -> Result<Vec<u32>> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc")?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };

@@ -11,6 +11,8 @@ pub struct Places {
     pub hexward: PathBuf,
     /// The program that confines.
     pub jail: PathBuf,
+    /// The gateway's engine without any check, if it was built.
+    pub forward: PathBuf,
     /// The agent's executable, as `hexward agent install` leaves it.
     pub agent: PathBuf,
     /// Where the summary goes.
@@ -31,6 +33,7 @@ impl Places {
         let places = Self {
             hexward: own.with_file_name("hexward"),
             jail: own.with_file_name("hexward-jail"),
+            forward: own.with_file_name("examples").join("forward"),
             agent: root.join(".hexward/agent/current/image/opt/agent/agent"),
             work: results.join("work"),
             results,

@@ -1,5 +1,6 @@
 //! Programs under test: started, waited for with a bound, looked at from outside, and ended.
 
+use crate::memory::descendants;
 use crate::statistics::number;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -53,16 +54,10 @@ impl Process {
         resident_bytes(&status).context("/proc tells no VmRSS")
     }
 
-    /// Processor time its living threads used so far, in seconds. `/proc/PID/stat` counts in hundredths of a second,
+    /// Processor time its living threads and those of its children used so far, in seconds. `/proc/PID/stat` counts in hundredths of a second,
     /// which is too coarse here.
     pub fn cpu_seconds(&self) -> Result<f64> {
-        let mut nanos = 0;
-        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            // A thread may end between the two looks.
-            let Ok(stat) = std::fs::read_to_string(thread?.path().join("schedstat")) else { continue };
-            nanos += running_nanos(&stat).context("/proc tells no processor time")?;
-        }
-        Ok(number(nanos) / NANOS_PER_SECOND)
+        tree_cpu_seconds(self.child.id())
     }
 
     fn end(&mut self) -> std::io::Result<()> {
@@ -87,6 +82,20 @@ impl Drop for Process {
             eprintln!("bench: a program could not be ended: {error}");
         }
     }
+}
+
+/// Processor time that the living threads of a process and of its children used so far, in seconds.
+pub fn tree_cpu_seconds(pid: u32) -> Result<f64> {
+    let mut nanos = 0;
+    for pid in descendants(pid)?.into_iter().chain([pid]) {
+        // A child or a thread may end between the two looks.
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        for thread in threads {
+            let Ok(stat) = std::fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+            nanos += running_nanos(&stat).context("/proc tells no processor time")?;
+        }
+    }
+    Ok(number(nanos) / NANOS_PER_SECOND)
 }
 
 /// Reads to the end, so that the program never waits for a reader.

@@ -2,7 +2,7 @@
 //! reservation, audit, metering, settlement) and through nginx (nothing of that), one right after the other.
 
 use crate::client::{Asked, Client, Timed};
-use crate::footprint::Gateway;
+use crate::footprint::{Gateway, Serving};
 use crate::nginx::{self, Nginx};
 use crate::places::Places;
 use crate::process::Process;
@@ -65,7 +65,7 @@ struct Setting {
 impl Setting {
     fn start(places: &Places, name: &str, scenario: &str) -> Result<Self> {
         let provider = Provider::start(Some(scenario))?;
-        let gateway = Gateway::start(places, name, &provider, 0)?;
+        let gateway = Gateway::start(places, name, &Serving::of(&provider.fake.url(), &provider.key))?;
         let nginx = nginx::program(places).map(|program| Nginx::start(places, program, provider.fake.addr())).transpose()?;
         Ok(Self { provider, gateway, nginx })
     }
@@ -74,7 +74,7 @@ impl Setting {
     async fn ways(&self, body: &Bytes) -> Result<Vec<Way>> {
         let key = self.provider.key.as_str();
         let gateway = (self.gateway.callers, "/api/anthropic-proxy/v1/messages", self.gateway.secret.as_str());
-        let nginx = self.nginx.as_ref().map(|nginx| (nginx.address, "/v1/messages", key));
+        let nginx = self.nginx.as_ref().map(|nginx| (nginx.streams, "/v1/messages", key));
         let mut ways = Vec::new();
         for (address, path, key) in
             [Some((self.provider.fake.addr(), "/v1/messages", key)), Some(gateway), nginx].into_iter().flatten()

@@ -2,7 +2,7 @@
 //! sandbox and a model that answers at once. So the time is the house's and the agent's alone.
 
 use crate::client::{Asked, Client};
-use crate::footprint::Gateway;
+use crate::footprint::{Gateway, Serving};
 use crate::memory;
 use crate::places::Places;
 use crate::provider::Provider;
@@ -57,7 +57,7 @@ pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
         return Ok(());
     }
     let provider = Provider::start(None)?;
-    let gateway = Gateway::start(places, "running", &provider, 0)?;
+    let gateway = Gateway::start(places, "running", &Serving::of(&provider.fake.url(), &provider.key))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (cold, warm) = runtime.block_on(converse(&gateway, Duration::ZERO))?;
     if cold.tool_calls == 0 {
@@ -77,7 +77,10 @@ pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
 
 /// The same first messages, with agents that were started ahead of need.
 fn pool(places: &Places, provider: &Provider, runtime: &Runtime, cold: &Times, report: &mut Report) -> Result<()> {
-    let gateway = Gateway::start(places, "pool", provider, POOL)?;
+    let gateway = {
+        let url = provider.fake.url();
+        Gateway::start(places, "pool", &Serving { warm_agents_max: POOL, ..Serving::of(&url, &provider.key) })?
+    };
     std::thread::sleep(REFILL);
     let extra = memory::extra_of_each(gateway.process.id())?;
     let note = "memory beside the agent's own: its jail's processes, its files in memory, page tables left out";

@@ -19,6 +19,12 @@ const NODES: [&str; 2] =
 /// What it executes beside Node.js.
 const NEEDS: [&str; 3] = [crate::sandboxes::BWRAP, "/usr/bin/socat", "/usr/bin/rg"];
 
+/// The Node.js that peers run on.
+pub fn node(places: &Places) -> OsString {
+    let own = NODES.iter().map(|node| places.root.join(node)).find(|node| node.is_file());
+    own.map_or_else(|| "node".into(), PathBuf::into_os_string)
+}
+
 /// An installed one.
 pub struct Srt {
     node: OsString,
@@ -37,11 +43,9 @@ impl Srt {
         if let Some(missing) = NEEDS.iter().find(|path| !Path::new(path).exists()) {
             bail!("{missing}, which it needs, is missing: scripts/setup.sh bench");
         }
-        let own = NODES.iter().map(|node| places.root.join(node)).find(|node| node.is_file());
         let settings = places.work.join("srt.json");
         std::fs::write(&settings, SETTINGS)?;
-        let node = own.map_or_else(|| "node".into(), PathBuf::into_os_string);
-        Ok(Self { node, program, settings, home: places.work.clone() })
+        Ok(Self { node: node(places), program, settings, home: places.work.clone() })
     }
 
     /// How long until a program's first byte. The program is told to end after it.
