@@ -51,7 +51,7 @@ redteam: setup ui
 # One selection of packages, so that the release build of the programs is shared.
 bench: setup ui
 	@scripts/setup.sh bench
-	@cargo build --release --locked -p hexward -p jail -p bench
+	@cargo build --release --locked -p hexward -p jail -p bench -p proxy --bins --examples
 	@target/release/hexward agent install
 	@exec target/release/bench $(ARGS)
 

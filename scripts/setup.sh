@@ -42,6 +42,7 @@ collect() {
             need bubblewrap command -v bwrap
             need socat command -v socat
             need ripgrep command -v rg
+            if [ "$goal" = bench ]; then need python3-venv python3 -c 'import ensurepip'; fi
             ;;
         kernels)
             need qemu-system-x86 command -v qemu-system-x86_64
@@ -128,6 +129,35 @@ install_srt() {
     }
 }
 
+# Portkey's gateway, to be measured beside ours: exactly the packages whose digests stand in a lock file, none of their scripts.
+install_portkey() {
+    local into=$tools/peers/portkey
+    if cmp -s bench/portkey/package-lock.json "$into/package-lock.json" && [ -d "$into/node_modules" ]; then return; fi
+    say "installing Portkey's gateway into $into ..."
+    rm -rf "$into"
+    mkdir -p "$into"
+    cp bench/portkey/package.json bench/portkey/package-lock.json "$into/"
+    npm ci --prefix "$into" --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >/dev/null || {
+        rm -rf "$into"
+        return 1
+    }
+}
+
+# LiteLLM, for the same: the versions that stand in a file, as packages that run nothing when they are installed.
+install_litellm() {
+    local into=$tools/peers/litellm
+    if cmp -s bench/litellm/requirements.txt "$into/requirements.txt"; then return; fi
+    say "installing LiteLLM into $into (about 750 MB) ..."
+    rm -rf "$into"
+    mkdir -p "$tools/peers"
+    if ! { python3 -m venv "$into" && "$into/bin/pip" install -q --disable-pip-version-check --no-compile --only-binary :all: \
+        -r bench/litellm/requirements.txt; } </dev/null >>"$log" 2>&1; then
+        rm -rf "$into"
+        return 1
+    fi
+    cp bench/litellm/requirements.txt "$into/"
+}
+
 # The benchmark's peer is only unpacked: installed, it would start as a service on every address of this machine.
 unpack_nginx() {
     if command -v nginx >/dev/null || [ -x "$tools/tools/nginx/usr/sbin/nginx" ]; then return; fi
@@ -156,6 +186,9 @@ case "$goal" in
     bench)
         unpack_nginx
         install_srt || say "sandbox-runtime could not be installed; the benchmark goes without it and says so"
+        install_portkey || say "Portkey's gateway could not be installed; the benchmark goes without it and says so"
+        install_litellm || say "LiteLLM could not be installed (Python 3.10 to 3.13 with venv is needed); the benchmark goes without it and says so"
         ;;
+    # What is attacked beside our sandbox; the benchmark's other peers are not sandboxes.
     peers) install_srt || die "npm could not install sandbox-runtime" ;;
 esac
