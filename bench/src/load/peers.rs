@@ -84,7 +84,8 @@ async fn listening(process: &Process, lane: &Lane) -> Result<()> {
     }
 }
 
-/// One worker for each of two cores, as its documentation recommends; nothing is looked up on the network.
+/// One worker, which is its default: its supervisor kills workers that don't start within five seconds, so two of them never
+/// come up on a busy machine. Nothing is looked up on the network.
 fn litellm(places: &Places, upstream: &Upstream, program: PathBuf, address: SocketAddr) -> Result<(Process, Lane)> {
     let key = format!("sk-{}", random_hex()?);
     let config = places.work.join("litellm.yaml");
@@ -105,7 +106,7 @@ fn litellm(places: &Places, upstream: &Upstream, program: PathBuf, address: Sock
         .arg(address.ip().to_string())
         .arg("--port")
         .arg(address.port().to_string());
-    command.args(["--num_workers", "2", "--telemetry", "False"]).current_dir(&places.work).env_clear();
+    command.args(["--num_workers", "1", "--telemetry", "False"]).current_dir(&places.work).env_clear();
     command.env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", &places.work).env("LITELLM_LOCAL_MODEL_COST_MAP", "True");
     let process = Process::start(&mut command, &places.work.join("litellm.log"))?;
     let headers = vec![("x-api-key", key)];
