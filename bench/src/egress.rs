@@ -196,7 +196,13 @@ async fn open(database: &Path, hosts: Hosts) -> Result<(Arc<Proxy>, Arc<Gate>)> 
         result_bytes_max: SMALL_BYTES,
     })?;
     let app = Arc::new(App { manifest: Manifest::parse(MANIFEST)?, upstream: Some(upstream) });
-    let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 1, output_tokens_max: 1, budgets: Vec::new().into() };
+    let limits = RunLimits {
+        deadline: Timestamp(i64::MAX),
+        turns_max: 1,
+        output_tokens_max: 1,
+        context_tokens_max: None,
+        budgets: Vec::new().into(),
+    };
     // Nobody listens to its news, so none is kept.
     let (events, _) = tokio::sync::mpsc::channel(1);
     gate.bind(Arc::new(RunContext::new(purse, app, false, limits, events)));

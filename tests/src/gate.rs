@@ -184,6 +184,7 @@ impl TestGate {
             api_key: SecretString::from(api_key),
             providers: Vec::new(),
             prices: policy::Prices::default(),
+            calls_max: proxy::CALLS_MAX,
             budgets: policy::Budgets { run: setup.runs.run_budget, day: setup.day_limit, ..policy::Budgets::default() },
             auth_secret: SecretString::from(auth_secret.clone()),
             database_url: SecretString::from(database_url),

@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const PROVIDER: &str = "https://api.anthropic.com";
+const CALLS_MAX_MAX: usize = 100_000;
 const CONCURRENT_MAX: usize = 10_000;
 const AUTH_SECRET_CHARS_MIN: usize = 32;
 
@@ -104,6 +105,8 @@ struct AgentFile {
 #[serde(deny_unknown_fields, default)]
 struct ModelFile {
     upstream: Option<String>,
+    /// Model calls at the same time, of everybody.
+    calls_max: Option<usize>,
     providers: Vec<providers::ProviderFile>,
 }
 
@@ -158,6 +161,8 @@ pub struct Config {
     pub day_limit: Microusd,
     /// The limits of runs.
     pub runs: RunSettings,
+    /// Model calls at the same time.
+    pub calls_max: usize,
     /// What sandboxes may reach beside the model and their tools.
     pub egress: Egress,
     /// The apps beside the one that comes with the gateway.
@@ -243,6 +248,10 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         faults.add("model.upstream", &error.to_string());
     }
     let providers = providers::read(&file.model.providers, environment, &mut faults);
+    let calls_max = file.model.calls_max.unwrap_or(proxy::CALLS_MAX);
+    if !(1..=CALLS_MAX_MAX).contains(&calls_max) {
+        faults.add("model.calls_max", &format!("must be between 1 and {CALLS_MAX_MAX}"));
+    }
     if file.model.upstream.is_some() && !providers.is_empty() {
         faults.add("model.upstream", "is not used beside [[model.providers]]; remove it");
     }
@@ -278,6 +287,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         providers,
         prices,
         budgets,
+        calls_max,
         auth_secret,
         database_url,
         state_dir: defaults.state_dir,

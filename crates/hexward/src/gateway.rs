@@ -80,7 +80,7 @@ impl Gateway {
         let hosts = Hosts::new(config.egress.rules, &config.egress.secrets)?;
         let rates = Rates::open(&store, clock.now()).await?;
         let proxy = Proxy::new(store.clone(), Arc::clone(&clock), upstream, ledger.clone(), config.day_limit, hosts);
-        let proxy = proxy.with_prices(config.prices).with_budgets(config.budgets);
+        let proxy = proxy.with_prices(config.prices).with_budgets(config.budgets).with_calls_max(config.calls_max);
         let proxy = Arc::new(proxy.paced(rates.clone(), config.runs.rates.clone()));
         tasks.spawn(provider_keys::watch(keys, Arc::clone(&proxy), stop.clone()));
         let mut apps = vec![start_hexmap(&store, &clock, &tasks, &stop).await?];

@@ -79,6 +79,8 @@ pub struct RunView {
     pub turns_max: u32,
     /// Output tokens of a call at most.
     pub output_tokens_max: u64,
+    /// Tokens of a prompt at most, by its bytes.
+    pub context_tokens_max: Option<u64>,
     /// When the run must be over.
     pub deadline: Timestamp,
     /// Whether the user switched changes on.
@@ -181,6 +183,9 @@ impl ToolPermit {
 
 /// What the provider adds to a prompt by itself (tool instructions, wrappers), with room to spare.
 const PROMPT_OVERHEAD_TOKENS: u64 = 2000;
+/// How many bytes a token has, by and large: for the limit of a prompt's size, which costs nobody anything. What a prompt may
+/// cost is counted with a token for each byte.
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// Decides about a model call. Its ceiling holds until the run's deadline.
 ///
@@ -207,12 +212,20 @@ pub fn admit_model(request: ModelRequest, view: &RunView, prices: &Prices, now: 
             if request.max_tokens > view.output_tokens_max {
                 return Err(Denial::new(DenialCode::ModelOutput, &request.max_tokens.to_string()));
             }
-            let prompt_tokens_max =
-                request.body_bytes.saturating_add(request.extra_tokens_max).saturating_add(PROMPT_OVERHEAD_TOKENS);
-            prices.ceiling(&request.model, now, view.deadline, prompt_tokens_max, request.max_tokens)
+            if view.context_tokens_max.is_some_and(|max| request.body_bytes / BYTES_PER_TOKEN > max) {
+                return Err(Denial::new(DenialCode::ModelContext, &format!("{} bytes", request.body_bytes)));
+            }
+            ceiling_of(&request, request.max_tokens, view, prices, now)
         }
     };
     Ok(ModelPermit { request, run: view.run, user: view.user, ceiling, budgets: Arc::clone(&view.budgets) })
+}
+
+/// The most a model call can cost that may answer with so many tokens.
+#[must_use]
+pub fn ceiling_of(request: &ModelRequest, output_tokens: u64, view: &RunView, prices: &Prices, now: Timestamp) -> Microusd {
+    let prompt_tokens_max = request.body_bytes.saturating_add(request.extra_tokens_max).saturating_add(PROMPT_OVERHEAD_TOKENS);
+    prices.ceiling(&request.model, now, view.deadline, prompt_tokens_max, output_tokens)
 }
 
 /// Decides about a tool call: the operator's manifest, the user's switch, and the model's own word.
@@ -249,6 +262,7 @@ mod tests {
             turns_used: 0,
             turns_max: 2,
             output_tokens_max: 4000,
+            context_tokens_max: Some(1_000),
             deadline: Timestamp(100),
             writes: false,
             budgets: budgets(run, Microusd::dollars(1), Microusd::dollars(5), Timestamp(0)).into(),
@@ -293,6 +307,7 @@ mod tests {
         assert_eq!(code(request(), &keyed(&["a"]), now), Err(DenialCode::KeyScope));
         assert_eq!(code(request(), &keyed(&[]), now), Err(DenialCode::KeyScope), "two scopes without a common model");
         assert_eq!(code(ModelRequest { max_tokens: 4001, ..request() }, &view(), now), Err(DenialCode::ModelOutput));
+        assert_eq!(code(ModelRequest { body_bytes: 4_004, ..request() }, &view(), now), Err(DenialCode::ModelContext));
         assert_eq!(
             code(ModelRequest { forbidden_feature: Some("mcp_servers".to_owned()), ..request() }, &view(), now),
             Err(DenialCode::ModelFeature)

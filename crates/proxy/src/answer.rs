@@ -64,6 +64,16 @@ pub fn no_provider(retry_after_secs: u64) -> Response<Body> {
     response
 }
 
+/// As many model calls as allowed are being made, and none ended in time.
+pub fn busy() -> Response<Body> {
+    const AFTER_SECS: u64 = 5;
+    let overloaded = StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let mut response = error(overloaded, "overloaded_error", DenialCode::ModelBusy.sentence());
+    response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(AFTER_SECS));
+    mark(&mut response, DenialCode::ModelBusy);
+    response
+}
+
 /// A refusal that is not on the model path, for machines: code, sentence and what was wanted.
 pub fn egress_denied(status: StatusCode, denial: &Denial) -> Response<Body> {
     let body = json!({"error": {"type": "egress_denied", "code": denial.code.as_str(), "message": denial.message(), "wanted": denial.wanted}});

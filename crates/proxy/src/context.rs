@@ -37,6 +37,8 @@ pub struct RunLimits {
     pub turns_max: u32,
     /// Output tokens of one call at most.
     pub output_tokens_max: u64,
+    /// Tokens of a prompt at most.
+    pub context_tokens_max: Option<u64>,
     /// What its calls are charged to.
     pub budgets: Arc<[BudgetLine]>,
 }
@@ -191,6 +193,7 @@ impl RunContext {
             turns_used: self.turns(),
             turns_max: self.limits.turns_max,
             output_tokens_max: self.limits.output_tokens_max,
+            context_tokens_max: self.limits.context_tokens_max,
             deadline: self.limits.deadline,
             writes: self.writes,
             budgets: Arc::clone(&self.limits.budgets),
@@ -291,7 +294,13 @@ pub(crate) mod tests {
     }
 
     async fn run() -> (Arc<RunContext>, mpsc::Receiver<RunEvent>) {
-        let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 2, output_tokens_max: 1, budgets: Vec::new().into() };
+        let limits = RunLimits {
+            deadline: Timestamp(i64::MAX),
+            turns_max: 2,
+            output_tokens_max: 1,
+            context_tokens_max: None,
+            budgets: Vec::new().into(),
+        };
         let (sender, events) = mpsc::channel(8);
         let purse = purse().await;
         (Arc::new(RunContext::new(purse, app(), false, limits, sender)), events)

@@ -10,8 +10,10 @@ mod discovery;
 pub mod egress;
 mod events;
 mod gate;
+mod lanes;
 pub mod mcp;
 pub mod messages;
+mod relay;
 mod selfcheck;
 mod serve;
 mod strict;
@@ -22,6 +24,7 @@ pub use context::{App, RunContext, RunLimits};
 pub use discovery::Discovery;
 pub use events::RunEvent;
 pub use gate::Gate;
+pub use relay::relay;
 pub use selfcheck::{SelfCheck, Trial};
 pub use tools::read_resource;
 pub use traffic::TrafficLimits;
@@ -31,9 +34,12 @@ pub(crate) use serve::accept;
 use egress::Hosts;
 use messages::ModelUpstream;
 use messages::pace::Pacing;
+use parking_lot::Mutex;
 use policy::{
-    AuditEvent, BudgetLine, Budgets, Clock, Denial, DenialCode, Microusd, Payer, Prices, RateRules, RunId, Timestamp, UserId,
+    AuditEvent, BudgetLine, Budgets, Clock, Denial, DenialCode, Microusd, Payer, Prices, RateRules, RunId, TierLimits, Timestamp,
+    UserId,
 };
+use std::collections::HashSet;
 use std::sync::Arc;
 use store::{Ledger, Purse, Rates, Store};
 use tokio::sync::Semaphore;
@@ -52,6 +58,10 @@ pub struct Proxy {
     bodies: Arc<Semaphore>,
     /// Answers read on although their clients left.
     drains: Arc<Semaphore>,
+    /// Budgets that were told to be used up.
+    used_up: Mutex<HashSet<(String, i64)>>,
+    /// Places for calls at the same time.
+    calls: Arc<Semaphore>,
     /// None where nobody calls from elsewhere.
     rates: Option<Pacing>,
     work: TaskTracker,
@@ -61,6 +71,10 @@ pub struct Proxy {
 const BODY_UNITS_MAX: usize = 4096;
 /// Answers that are read on for a moment although nobody waits for them.
 const DRAINS_MAX: usize = 64;
+/// Used up budgets that are remembered, so that each is written down once.
+const USED_UP_MAX: usize = 10_000;
+/// Model calls at the same time, unless the configuration says otherwise.
+pub const CALLS_MAX: usize = 2_048;
 
 /// Whose tier everybody is of, as long as accounts have none.
 const ONLY_TIER: &str = "free";
@@ -88,6 +102,8 @@ impl Proxy {
             hosts: Arc::new(hosts),
             bodies: Arc::new(Semaphore::new(BODY_UNITS_MAX)),
             drains: Arc::new(Semaphore::new(DRAINS_MAX)),
+            used_up: Mutex::default(),
+            calls: Arc::new(Semaphore::new(CALLS_MAX)),
             rates: None,
             work: TaskTracker::new(),
         }
@@ -110,6 +126,28 @@ impl Proxy {
     #[must_use]
     pub fn paced(self, rates: Rates, rules: RateRules) -> Self {
         Self { rates: Some(Pacing { rates, rules }), ..self }
+    }
+
+    /// What people of the only tier there is may, beside what their app says.
+    #[must_use]
+    pub fn tier_limits(&self) -> TierLimits {
+        self.budgets.tier(ONLY_TIER)
+    }
+
+    /// Whether it is new that this budget is used up.
+    pub(crate) fn told_used_up(&self, line: &BudgetLine) -> bool {
+        let mut told = self.used_up.lock();
+        if told.len() >= USED_UP_MAX {
+            told.clear();
+        }
+        told.insert((line.scope.clone(), line.period))
+    }
+
+    /// With another number of model calls at the same time.
+    #[must_use]
+    pub fn with_calls_max(mut self, calls_max: usize) -> Self {
+        self.calls = Arc::new(Semaphore::new(calls_max));
+        self
     }
 
     /// With budgets of further levels than the run's and everybody's.

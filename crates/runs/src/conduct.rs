@@ -108,10 +108,12 @@ impl Conductor {
         let settings = &self.runs.parts.settings;
         let agent = &self.app.manifest.agent;
         let wall_secs = i64::try_from(settings.wall_clock.as_secs()).unwrap_or(i64::MAX);
+        let (output, tier) = (u64::from(agent.output_tokens_max), self.runs.parts.proxy.tier_limits());
         let limits = RunLimits {
             deadline: self.runs.parts.clock.now().plus_secs(wall_secs),
             turns_max: agent.turns_max,
-            output_tokens_max: u64::from(agent.output_tokens_max),
+            output_tokens_max: tier.output_tokens_max.map_or(output, |of_tier| of_tier.min(output)),
+            context_tokens_max: tier.context_tokens_max,
             budgets: self.runs.parts.proxy.run_budgets(self.run, settings.run_budget, self.user, &self.app.manifest.id),
         };
         let purse = self.runs.parts.proxy.purse(self.run, self.user);

@@ -187,6 +187,7 @@ impl Stage {
             deadline: now.plus_secs(RUN_SECS_MAX),
             turns_max: app.manifest.agent.turns_max,
             output_tokens_max: u64::from(app.manifest.agent.output_tokens_max),
+            context_tokens_max: None,
             budgets: self.gateway.proxy().run_budgets(run, self.config.run_budget, user, APP),
         };
         let (sender, events) = mpsc::channel(EVENTS_QUEUED_MAX);

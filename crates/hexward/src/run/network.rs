@@ -61,7 +61,13 @@ impl Network {
         let proxy = Proxy::new(store, clock, upstream, ledger, Microusd::dollars(0), hosts);
         let tools = UpstreamConfig { url: NOWHERE.parse()?, credential: unused(), timeout: CLOSE_WAIT, result_bytes_max: 1 };
         let app = Arc::new(App { manifest: Manifest::parse(MANIFEST)?, upstream: Some(McpUpstream::new(tools)?) });
-        let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 0, output_tokens_max: 0, budgets: Vec::new().into() };
+        let limits = RunLimits {
+            deadline: Timestamp(i64::MAX),
+            turns_max: 0,
+            output_tokens_max: 0,
+            context_tokens_max: None,
+            budgets: Vec::new().into(),
+        };
         let (events, seen) = mpsc::channel(EVENTS_MAX);
         let run = Arc::new(RunContext::new(purse, app, false, limits, events));
         let gate = Arc::new(Gate::new(id));

@@ -9,6 +9,7 @@ pub use secret::{CallerSecret, SecretError};
 
 use crate::Proxy;
 use crate::answer::{self, Body};
+use crate::lanes;
 use crate::messages::{Caller, Service, handle, headers, pace, refuse};
 use crate::serve::{Peer, serve_http};
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -85,12 +86,23 @@ impl Callers {
     /// Serves the callers' listener until `stop`.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let callers = Arc::new(self);
-        let answering = Arc::clone(&callers);
-        let serving = serve_http(listener, CONNECTIONS_MAX, stop.clone(), move |request| {
-            let callers = Arc::clone(&answering);
-            async move { callers.answer(request).await }
-        });
-        tokio::join!(serving, callers.keeper.follow(callers.version, stop));
+        let (answering, until) = (Arc::clone(&callers), stop.clone());
+        let serve = move |listener| {
+            let answering = Arc::clone(&answering);
+            serve_http(listener, CONNECTIONS_MAX, until.clone(), move |request| {
+                let callers = Arc::clone(&answering);
+                async move { callers.answer(request).await }
+            })
+        };
+        let proxy = Arc::clone(&callers.proxy);
+        let settled = move || {
+            let proxy = Arc::clone(&proxy);
+            async move { proxy.work.wait().await }
+        };
+        let (served, ()) = tokio::join!(lanes::serve(listener, serve, settled), callers.keeper.follow(callers.version, stop));
+        if let Err(error) = served {
+            tracing::error!(%error, "the callers' listener could not be served");
+        }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
@@ -176,6 +188,7 @@ impl Callers {
             turns_used: 0,
             turns_max: u32::MAX,
             output_tokens_max: known.scope.output_tokens_max.map_or(OUTPUT_TOKENS_MAX, |own| own.min(OUTPUT_TOKENS_MAX)),
+            context_tokens_max: None,
             deadline: now.plus_secs(CALL_SECS_MAX),
             writes: false,
             budgets,

@@ -27,7 +27,7 @@ type Sender = SendRequest<Full<Bytes>>;
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SendError {
+pub(crate) enum SendError {
     /// No byte of it left: nothing was used.
     #[error("the provider can't be reached: {0}")]
     NotSent(String),
@@ -37,7 +37,7 @@ pub(super) enum SendError {
 }
 
 /// The connections to one host.
-pub(super) struct Connections {
+pub(crate) struct Connections {
     connector: HttpsConnector<HttpConnector>,
     base: Uri,
     idle: [Mutex<Vec<Idle>>; SHARDS],
@@ -49,13 +49,13 @@ struct Idle {
 }
 
 /// A connection in use. Give it back when the answer was read to its end.
-pub(super) struct Lease {
+pub(crate) struct Lease {
     sender: Sender,
     home: Arc<Connections>,
 }
 
 impl Lease {
-    pub(super) fn give_back(self) {
+    pub(crate) fn give_back(self) {
         let Self { sender, home } = self;
         if sender.is_closed() {
             return;
@@ -69,7 +69,7 @@ impl Lease {
 
 impl Connections {
     /// Towards `base`, whose form was checked.
-    pub(super) fn new(base: Uri) -> Result<Self, rustls::Error> {
+    pub(crate) fn new(base: Uri) -> Result<Self, rustls::Error> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -86,7 +86,7 @@ impl Connections {
     }
 
     /// Sends a request, once. A call that may have reached the provider is never sent again by itself: it was reserved for once.
-    pub(super) async fn send(self: &Arc<Self>, request: Request<Full<Bytes>>) -> Result<(Response<Incoming>, Lease), SendError> {
+    pub(crate) async fn send(self: &Arc<Self>, request: Request<Full<Bytes>>) -> Result<(Response<Incoming>, Lease), SendError> {
         let mut request = Some(request);
         for _ in 0..TRIES_MAX {
             let Some(mut sender) = self.kept().await else { break };

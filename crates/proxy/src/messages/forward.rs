@@ -6,9 +6,11 @@
 use super::body::Held;
 use super::connections::{Lease, SendError};
 use super::exchange::{Exchange, SILENCE_MAX};
+use super::less::open_fitting;
 use super::ongoing::{End, Ongoing};
 use super::providers::{Outcome, chance};
-use super::{Caller, Notes, headers, open, refuse};
+use super::shape::Shape;
+use super::{Caller, Notes, headers, refuse};
 use crate::answer::{self, Body};
 use crate::callers::labels;
 use crate::context::Entry;
@@ -19,21 +21,38 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
 use policy::ModelRequest;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use store::OpenError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Chunks between the provider and an agent that reads slowly.
 const CHUNKS_QUEUED_MAX: usize = 16;
+/// For a place among the calls at the same time.
+const PLACE_WAIT: Duration = Duration::from_secs(10);
 const UNREACHABLE: &str = "The model provider can't be reached. Nothing was charged; try again in a moment.";
 const LOST: &str = "The model provider's answer was lost, and may have been charged. Try again in a moment.";
+
+/// What is asked for, and the bytes that leave for it.
+pub(super) struct Asked {
+    pub(super) request: ModelRequest,
+    pub(super) max_tokens_at: Option<Range<usize>>,
+    pub(super) thinking_tokens: Option<u64>,
+    pub(super) bytes: Bytes,
+}
+
+impl Asked {
+    pub(super) fn new(request: ModelRequest, shape: &Shape, bytes: Bytes) -> Self {
+        Self { request, max_tokens_at: shape.max_tokens_at.clone(), thinking_tokens: shape.thinking_budget(), bytes }
+    }
+}
 
 /// One call about to be made.
 pub(super) struct Call {
     pub(super) proxy: Arc<Proxy>,
     pub(super) caller: Caller,
-    pub(super) asked: ModelRequest,
+    pub(super) asked: Asked,
     pub(super) head: Parts,
     pub(super) body: Held,
     pub(super) entry: Entry,
@@ -51,20 +70,23 @@ impl Call {
     /// Open, forward, answer; settled by whoever reads the answer, or goes away. Where a provider fails before its first byte,
     /// the next one is tried, with a reservation of its own.
     pub(super) async fn make(self) -> Response<Body> {
-        let Self { proxy, caller, asked, head, body, entry } = self;
-        let mut attempts = proxy.upstream.providers().attempts(&asked.model);
+        let Self { proxy, caller, mut asked, head, body: _room, entry } = self;
+        let Some(place) = place(&proxy).await else {
+            return answer::busy();
+        };
+        let mut attempts = proxy.upstream.providers().attempts(&asked.request.model);
         let labels = labels(&head.headers);
         let mut answer = None;
         while let Some(attempt) = attempts.next(chance(), proxy.clock.now()) {
             let notes = Notes { provider: attempt.provider(), labels: &labels, first: answer.is_none() };
-            let open = match open(&proxy, &caller, asked.clone(), &notes).await {
+            let open = match open_fitting(&proxy, &caller, &mut asked, &notes).await {
                 Ok(open) => open,
                 Err(error) => return answer.unwrap_or(not_opened(&proxy, &caller, error).await),
             };
             caller.tell(RunEvent::ModelCallBegan).await;
-            let call = Ongoing::new(Arc::clone(&proxy), caller.clone(), open, attempt, entry.clone());
+            let call = Ongoing::new(Arc::clone(&proxy), caller.clone(), open, attempt, (entry.clone(), Arc::clone(&place)));
             let more = attempts.has_next(proxy.clock.now());
-            match exchange(call, &head, body.bytes.clone(), more).await {
+            match exchange(call, &head, asked.bytes.clone(), more).await {
                 Tried::Answer(response) => return response,
                 Tried::Failed(response) => answer = Some(response),
             }
@@ -91,6 +113,16 @@ impl Call {
         });
         told.await.unwrap_or_else(|_| answer::unavailable(LOST))
     }
+}
+
+/// A place among the calls at the same time. Who waits is served in turn; who waits for long is told to come back.
+async fn place(proxy: &Proxy) -> Option<Arc<OwnedSemaphorePermit>> {
+    let places = Arc::clone(&proxy.calls);
+    let place = match Arc::clone(&places).try_acquire_owned() {
+        Ok(place) => place,
+        Err(_) => tokio::time::timeout(PLACE_WAIT, places.acquire_owned()).await.ok()?.ok()?,
+    };
+    Some(Arc::new(place))
 }
 
 async fn not_opened(proxy: &Proxy, caller: &Caller, error: OpenError) -> Response<Body> {

@@ -1,6 +1,8 @@
 //! Which headers pass. Everything the provider or its clients know passes; credentials and what belongs to one hop do not.
 
-use http::{HeaderMap, HeaderName, header};
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, Uri, header};
 
 /// Says that a request has passed a gateway; one that comes back would turn in circles.
 pub(crate) const HOP: &str = "x-hexward-hop";
@@ -26,8 +28,16 @@ const NOT_FROM_CLIENTS: &[&str] =
 const NOT_FROM_PROVIDER: &[&str] =
     &["anthropic-organization-id", "anthropic-workspace-id", "set-cookie", "keep-alive", "proxy-connection"];
 
+/// Where a request goes: a base that was checked, and the rest of a valid request's target.
+pub(crate) fn joined(base: &Uri, path: &str, query: Option<&str>) -> Uri {
+    let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let mut parts = base.clone().into_parts();
+    parts.path_and_query = PathAndQuery::from_maybe_shared(Bytes::from(target)).ok();
+    Uri::from_parts(parts).unwrap_or_else(|_| base.clone())
+}
+
 /// What leaves for the provider; the key is added after this.
-pub(super) fn to_provider(client: &HeaderMap) -> HeaderMap {
+pub(crate) fn to_provider(client: &HeaderMap) -> HeaderMap {
     let named = connection_names(client);
     pass(client, |name| {
         let name = name.as_str();
@@ -39,7 +49,7 @@ pub(super) fn to_provider(client: &HeaderMap) -> HeaderMap {
 }
 
 /// What returns to the client.
-pub(super) fn to_client(provider: &HeaderMap) -> HeaderMap {
+pub(crate) fn to_client(provider: &HeaderMap) -> HeaderMap {
     let named = connection_names(provider);
     pass(provider, |name| {
         let name = name.as_str();

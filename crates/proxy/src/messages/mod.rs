@@ -5,10 +5,11 @@
 mod betas;
 mod body;
 mod canon;
-mod connections;
+pub(crate) mod connections;
 mod exchange;
 mod forward;
 pub(crate) mod headers;
+mod less;
 mod meter;
 mod ongoing;
 pub(crate) mod pace;
@@ -104,7 +105,7 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
         let asked = parse::read(known, body.bytes.clone(), shape::Detail::Facts).await.map_err(|text| body::invalid(&text))?;
         Ok((asked, body))
     };
-    let ((asked, _shape), body) = match read.await {
+    let ((request, shape), body) = match read.await {
         Ok(read) => read,
         Err(response) => return response,
     };
@@ -113,11 +114,13 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
         return refuse(proxy, &caller, Denial::new(DenialCode::RunNone, path)).await;
     };
     let watched = caller.run().is_some();
+    let asked = forward::Asked::new(request, &shape, body.bytes.clone());
     let call = forward::Call { proxy: Arc::clone(proxy), caller, asked, head, body, entry };
     if watched { call.make_watched().await } else { call.make().await }
 }
 
 /// What is said of a call beside whose it is.
+#[derive(Clone, Copy)]
 struct Notes<'a> {
     provider: &'a str,
     labels: &'a Labels,

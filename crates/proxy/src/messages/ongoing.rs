@@ -11,6 +11,7 @@ use policy::{ModelPath, Timestamp, Usage};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{CallEnd, OpenModelCall, Settlement};
+use tokio::sync::OwnedSemaphorePermit;
 
 pub(super) const CLIENT_LEFT: &str = "the client went away";
 
@@ -33,6 +34,9 @@ impl End {
     }
 }
 
+/// What a call holds as long as it goes on.
+pub(super) type Held = (Entry, Arc<OwnedSemaphorePermit>);
+
 pub(super) struct Ongoing {
     pub(super) proxy: Arc<Proxy>,
     pub(super) caller: Caller,
@@ -44,12 +48,12 @@ pub(super) struct Ongoing {
     pub(super) until: Timestamp,
     began: Instant,
     first_byte: Option<Duration>,
-    /// The end of its run waits for it.
-    _entry: Entry,
+    /// The end of its run waits for it, and others for its place.
+    _held: Held,
 }
 
 impl Ongoing {
-    pub(super) fn new(proxy: Arc<Proxy>, caller: Caller, open: OpenModelCall, attempt: Attempt, entry: Entry) -> Self {
+    pub(super) fn new(proxy: Arc<Proxy>, caller: Caller, open: OpenModelCall, attempt: Attempt, held: Held) -> Self {
         let until = caller.view().deadline;
         Self {
             proxy,
@@ -59,7 +63,7 @@ impl Ongoing {
             until,
             began: Instant::now(),
             first_byte: None,
-            _entry: entry,
+            _held: held,
         }
     }
 

@@ -90,14 +90,9 @@ fn request(
     client_headers: &HeaderMap,
     body: Bytes,
 ) -> Request<Full<Bytes>> {
-    let base = attempt.base();
-    let query = query.map_or_else(String::new, |query| format!("?{query}"));
-    let scheme = base.scheme_str().unwrap_or("https");
-    let authority = base.authority().map_or("", http::uri::Authority::as_str);
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = Method::POST;
-    // The parts were a valid address when the provider was made; the query came out of a valid request.
-    *request.uri_mut() = format!("{scheme}://{authority}{}{query}", path.as_str()).parse().unwrap_or_else(|_| base.clone());
+    *request.uri_mut() = headers::joined(attempt.base(), path.as_str(), query);
     *request.headers_mut() = headers::to_provider(client_headers);
     request.headers_mut().insert(headers::HOP, HeaderValue::from_static("1"));
     match attempt.protocol() {

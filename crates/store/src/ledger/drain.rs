@@ -6,7 +6,7 @@ use super::record::{Ended, Opened, Record};
 use super::{Inner, RENEW_SECS, SLICE_SECS};
 use crate::alerts::{self, BudgetAlert};
 use crate::{StoreError, Tx};
-use policy::{SliceId, Timestamp};
+use policy::{SliceId, Throttle, Timestamp, throttle};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,7 +95,7 @@ pub(super) async fn flush(ledger: &Arc<Inner>) -> Result<(), StoreError> {
     let inside = Arc::clone(&batch);
     let written = ledger.store.write(move |tx| apply(tx, &gateway, &inside, now)).await;
     match written {
-        Ok(alerts) => ledger.store.tell_budget_alerts(&alerts),
+        Ok(told) => ledger.tell(told),
         Err(error) => {
             // The closure, and with it the other reference, is gone once the write has returned.
             if let Some(batch) = Arc::into_inner(batch) {
@@ -120,8 +120,8 @@ fn finished(ledger: &Inner) -> Vec<SliceId> {
 }
 
 /// Writes down what happened. What was written down before changes nothing, so a journal can be read again.
-pub(super) fn apply(tx: &mut dyn Tx, gateway: &str, batch: &Pending, now: Timestamp) -> Result<Vec<BudgetAlert>, StoreError> {
-    let mut alerts = Vec::new();
+pub(super) fn apply(tx: &mut dyn Tx, gateway: &str, batch: &Pending, now: Timestamp) -> Result<Told, StoreError> {
+    let mut told = Told::default();
     for call in &batch.opened {
         accounts::opened(tx, gateway, call)?;
     }
@@ -134,25 +134,32 @@ pub(super) fn apply(tx: &mut dyn Tx, gateway: &str, batch: &Pending, now: Timest
     }
     for (slice, cost) in costs {
         let progress = accounts::settle(tx, slice, cost)?;
-        note(tx, &progress, now, &mut alerts)?;
+        note(tx, &progress, now, &mut told)?;
     }
     for slice in &batch.closes {
         let progress = accounts::close(tx, *slice, false, now)?;
-        note(tx, &progress, now, &mut alerts)?;
+        note(tx, &progress, now, &mut told)?;
     }
-    Ok(alerts)
+    Ok(told)
+}
+
+/// What spending has come to.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Shares of budgets that are used up for the first time.
+    pub alerts: Vec<BudgetAlert>,
+    /// Budgets that are nearly used up.
+    pub near: Vec<(String, i64)>,
 }
 
 /// Writes down which shares of budgets are used up for the first time; they are told after the commit.
-pub(super) fn note(
-    tx: &mut dyn Tx,
-    progress: &[Progress],
-    now: Timestamp,
-    alerts: &mut Vec<BudgetAlert>,
-) -> Result<(), StoreError> {
+pub(super) fn note(tx: &mut dyn Tx, progress: &[Progress], now: Timestamp, told: &mut Told) -> Result<(), StoreError> {
     for Progress { scope, period, limit, settled_before, charged } in progress {
         let after = settled_before.plus(*charged);
-        alerts.extend(alerts::note(tx, (scope, *period), *limit, (*settled_before, after), now)?);
+        told.alerts.extend(alerts::note(tx, (scope, *period), *limit, (*settled_before, after), now)?);
+        if throttle(after, *limit) == Throttle::Near {
+            told.near.push((scope.clone(), *period));
+        }
     }
     Ok(())
 }
@@ -238,6 +245,17 @@ pub(super) async fn reclaim(ledger: &Arc<Inner>, whom: Whom<'_>) -> Result<(), S
 }
 
 impl Inner {
+    fn tell(&self, told: Told) {
+        self.store.tell_budget_alerts(&told.alerts);
+        if !told.near.is_empty() {
+            let mut near = self.near.lock();
+            // Those of days before are of no use to anybody.
+            let today = self.clock.now().utc_day();
+            near.retain(|(_, period)| *period == 0 || *period >= today);
+            near.extend(told.near);
+        }
+    }
+
     pub(super) fn live(&self) -> Vec<Arc<PurseInner>> {
         self.purses.lock().iter().filter_map(std::sync::Weak::upgrade).collect()
     }

@@ -25,7 +25,8 @@ use crate::{Store, StoreError};
 use drain::Pending;
 use journal::Journal;
 use parking_lot::Mutex;
-use policy::{Clock, Microusd, RunId, Timestamp, UserId};
+use policy::{BudgetLine, Clock, Microusd, RunId, Timestamp, UserId};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
@@ -52,6 +53,8 @@ struct Inner {
     draining: AsyncMutex<()>,
     reclaiming: AsyncMutex<()>,
     purses: Mutex<Vec<Weak<open::PurseInner>>>,
+    /// Accounts that are nearly used up, by what this gateway has seen of them.
+    near: Mutex<HashSet<(String, i64)>>,
 }
 
 impl Ledger {
@@ -77,6 +80,7 @@ impl Ledger {
             draining: AsyncMutex::new(()),
             reclaiming: AsyncMutex::new(()),
             purses: Mutex::new(Vec::new()),
+            near: Mutex::default(),
         };
         Ok((Self(Arc::new(inner)), left))
     }
@@ -89,6 +93,13 @@ impl Ledger {
         purses.retain(|purse| purse.strong_count() > 0);
         purses.push(purse.weak());
         purse
+    }
+
+    /// Whether one of these budgets is nearly used up, as far as this gateway has seen: then calls are made smaller.
+    #[must_use]
+    pub fn is_near(&self, lines: &[BudgetLine]) -> bool {
+        let near = self.0.near.lock();
+        !near.is_empty() && lines.iter().any(|line| near.contains(&(line.scope.clone(), line.period)))
     }
 
     /// Moves everything settled so far into the database, and closes what is finished.

@@ -1,10 +1,9 @@
 //! What a former life left, and what anybody left who never came back.
 
 use super::accounts;
-use super::drain::{Pending, apply, note};
+use super::drain::{Pending, Told, apply, note};
 use super::journal::{self, Left};
 use super::record::{CallEnd, Ended};
-use crate::alerts::BudgetAlert;
 use crate::{Store, StoreError, Tx};
 use policy::{SliceId, Timestamp, Usage};
 use std::path::Path;
@@ -22,52 +21,46 @@ pub(super) async fn take_over(
 ) -> Result<u64, StoreError> {
     let left = Arc::new(journal::left(folder, boot)?);
     let gateway = gateway.to_owned();
-    let (open, alerts) = store.write(move |tx| settle_left(tx, &gateway, &left, now)).await?;
-    store.tell_budget_alerts(&alerts);
+    let (open, told) = store.write(move |tx| settle_left(tx, &gateway, &left, now)).await?;
+    store.tell_budget_alerts(&told.alerts);
     Ok(open)
 }
 
-fn settle_left(tx: &mut dyn Tx, gateway: &str, left: &Left, now: Timestamp) -> Result<(u64, Vec<BudgetAlert>), StoreError> {
+fn settle_left(tx: &mut dyn Tx, gateway: &str, left: &Left, now: Timestamp) -> Result<(u64, Told), StoreError> {
     /// Nobody's slice is expired at the beginning of time: only this gateway's are looked at.
     const NEVER: Timestamp = Timestamp(i64::MIN);
     let mut batch = Pending::default();
     for record in &left.records {
         batch.add(record.clone());
     }
-    let mut alerts = apply(tx, gateway, &batch, now)?;
+    let mut told = apply(tx, gateway, &batch, now)?;
     let mut open = 0;
     for (slice, journal, _) in accounts::left(tx, gateway, NEVER)? {
         let whole = left.whole.contains(&journal);
-        open += abandon(tx, slice, !whole, now, &mut alerts)?;
+        open += abandon(tx, slice, !whole, now, &mut told)?;
     }
-    Ok((open, alerts))
+    Ok((open, told))
 }
 
 /// Charges what has expired by the database's clock: in full, because its journal is elsewhere.
 pub(super) async fn sweep(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
     /// A name no gateway has.
     const NOBODY: &str = "";
-    let (open, alerts) = store
+    let (open, told) = store
         .write(move |tx| {
             let now = tx.clock(now)?;
-            let (mut open, mut alerts) = (0, Vec::new());
+            let (mut open, mut told) = (0, Told::default());
             for (slice, ..) in accounts::left(tx, NOBODY, now)? {
-                open += abandon(tx, slice, true, now, &mut alerts)?;
+                open += abandon(tx, slice, true, now, &mut told)?;
             }
-            Ok::<_, StoreError>((open, alerts))
+            Ok::<_, StoreError>((open, told))
         })
         .await?;
-    store.tell_budget_alerts(&alerts);
+    store.tell_budget_alerts(&told.alerts);
     Ok(open)
 }
 
-fn abandon(
-    tx: &mut dyn Tx,
-    slice: SliceId,
-    charge_rest: bool,
-    now: Timestamp,
-    alerts: &mut Vec<BudgetAlert>,
-) -> Result<u64, StoreError> {
+fn abandon(tx: &mut dyn Tx, slice: SliceId, charge_rest: bool, now: Timestamp, told: &mut Told) -> Result<u64, StoreError> {
     let (mut open, mut cost) = (0, 0_i64);
     for (id, reserved, run) in accounts::open_calls(tx, slice)? {
         let odd = |_| StoreError::Statement(format!("{id:?} is not a call of a run"));
@@ -88,8 +81,8 @@ fn abandon(
         }
     }
     let progress = accounts::settle(tx, slice, cost)?;
-    note(tx, &progress, now, alerts)?;
+    note(tx, &progress, now, told)?;
     let progress = accounts::close(tx, slice, charge_rest, now)?;
-    note(tx, &progress, now, alerts)?;
+    note(tx, &progress, now, told)?;
     Ok(open)
 }

@@ -176,6 +176,7 @@ fn view(run: RunId, user: UserId, budgets: Vec<BudgetLine>) -> RunView {
         turns_used: 0,
         turns_max: 50,
         output_tokens_max: 4000,
+        context_tokens_max: None,
         deadline: NOW.plus_secs(300),
         writes: true,
         budgets: budgets.into(),

@@ -187,7 +187,13 @@ async fn run() -> (Arc<RunContext>, Arc<Mutex<Vec<Denial>>>) {
     };
     let upstream = McpUpstream::new(config).expect("an upstream");
     let app = Arc::new(App { manifest: Manifest::parse(MANIFEST).expect("a manifest"), upstream: Some(upstream) });
-    let limits = RunLimits { deadline: Timestamp(i64::MAX), turns_max: 2, output_tokens_max: 1, budgets: Vec::new().into() };
+    let limits = RunLimits {
+        deadline: Timestamp(i64::MAX),
+        turns_max: 2,
+        output_tokens_max: 1,
+        context_tokens_max: None,
+        budgets: Vec::new().into(),
+    };
     let (sender, mut events) = tokio::sync::mpsc::channel(8);
     let denials: Arc<Mutex<Vec<Denial>>> = Arc::default();
     let seen = Arc::clone(&denials);
