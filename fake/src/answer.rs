@@ -10,8 +10,9 @@ use crate::{
     FakeConfig, gzip,
     history::History,
     ids::Ids,
+    models,
     request::{self, MessagesRequest},
-    scenario::{self, Choice, Fault, HttpError, Reply, ReplyKind, Scenarios, Step},
+    scenario::{self, Choice, Fault, Form, HttpError, Reply, ReplyKind, Scenarios, Step, Wire},
     script::{self, Action, Envelope, Script},
     understand,
 };
@@ -20,15 +21,6 @@ use crate::{
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Versions the real API knows.
 const VERSIONS: [&[u8]; 2] = [b"2023-06-01", b"2023-01-01"];
-/// `GET /v1/models` lists these; any other `claude-` model is served as well.
-const MODELS: [(&str, &str); 6] = [
-    ("claude-opus-5-5", "Claude Opus 5.5"),
-    ("claude-sonnet-5-5", "Claude Sonnet 5.5"),
-    ("claude-haiku-5-5", "Claude Haiku 5.5"),
-    ("claude-opus-5", "Claude Opus 5"),
-    ("claude-sonnet-5", "Claude Sonnet 5"),
-    ("claude-haiku-4-5", "Claude Haiku 4.5"),
-];
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 
@@ -47,6 +39,8 @@ pub struct Answer {
     pub script: Script,
     /// Length of the body where it is known before it is played.
     pub length: Option<usize>,
+    /// What goes wrong below HTTP.
+    pub wire: Option<Wire>,
 }
 
 /// An error in the API's own words.
@@ -75,6 +69,12 @@ impl Refusal {
 impl From<request::Invalid> for Refusal {
     fn from(invalid: request::Invalid) -> Self {
         Self::invalid(invalid.0)
+    }
+}
+
+impl From<models::NotThere> for Refusal {
+    fn from(models::NotThere { status, kind, message }: models::NotThere) -> Self {
+        Self::new(status, kind, message)
     }
 }
 
@@ -113,9 +113,10 @@ impl Desk {
                 let tokens = request::count_tokens(body)?;
                 Ok(document(StatusCode::OK, format!(r#"{{"input_tokens":{tokens}}}"#)))
             }
-            (&Method::GET, "/v1/models") => {
+            (&Method::GET, path) if path == models::PATH || path.starts_with("/v1/models/") => {
                 self.check(parts)?;
-                Ok(models())
+                let found = models::answer(path, parts.uri.query().unwrap_or_default());
+                found.map(|body| document(StatusCode::OK, body)).map_err(Refusal::from)
             }
             _ => Err(Refusal::new(StatusCode::NOT_FOUND, "not_found_error", "Not Found")),
         }
@@ -175,15 +176,18 @@ impl Desk {
 
     fn play(&self, request: &MessagesRequest, reply: Option<&Reply>, steps: Vec<Step>) -> Answer {
         let delay = reply.and_then(|reply| reply.delay).unwrap_or(Duration::from_millis(self.config.event_delay_ms));
+        let plain = Form::default();
+        let form = reply.map_or(&plain, |reply| &reply.form);
         let envelope =
-            Envelope { model: &request.model, usage: request.usage, max_tokens: request.max_tokens, ids: &self.ids, delay };
-        let mut answer = if request.stream {
-            let script = script::stream(&envelope, steps);
-            Answer { status: StatusCode::OK, headers: HeaderMap::new(), script, length: None }
+            Envelope { model: &request.model, usage: request.usage, max_tokens: request.max_tokens, ids: &self.ids, delay, form };
+        let (script, length) = if request.stream {
+            (script::stream(&envelope, steps), None)
         } else {
             let (script, length) = script::whole(&envelope, steps);
-            Answer { status: StatusCode::OK, headers: HeaderMap::new(), script, length: Some(length) }
+            (script, Some(length))
         };
+        let wire = reply.and_then(|reply| reply.wire);
+        let mut answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), script, length, wire };
         answer.headers.insert(header::CONTENT_TYPE, if request.stream { EVENTS } else { JSON });
         if request.stream {
             answer.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -242,17 +246,7 @@ fn document(status: StatusCode, body: String) -> Answer {
     let length = body.len();
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, JSON);
-    Answer { status, headers, script: Script::from([Action::Send(body.into())]), length: Some(length) }
-}
-
-fn models() -> Answer {
-    let data: Vec<_> = MODELS
-        .iter()
-        .map(|(id, name)| json!({"type": "model", "id": id, "display_name": name, "created_at": "2026-09-01T00:00:00Z"}))
-        .collect();
-    let first = MODELS.first().map(|(id, _)| id);
-    let last = MODELS.last().map(|(id, _)| id);
-    document(StatusCode::OK, json!({"data": data, "has_more": false, "first_id": first, "last_id": last}).to_string())
+    Answer { status, headers, script: Script::from([Action::Send(body.into())]), length: Some(length), wire: None }
 }
 
 /// Joins the whole body into one gzip member; pauses are lost, which a compressed stream would do as well.

@@ -11,13 +11,16 @@ mod gzip;
 mod history;
 mod ids;
 mod limits;
+mod models;
 mod record;
 mod request;
 mod scenario;
 mod script;
 mod server;
+mod socket;
 mod turn;
 pub mod understand;
+mod wire;
 
 use std::path::PathBuf;
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     ids::Ids,
     request::{InputUsage, tokens},
-    scenario::{Fault, Step},
+    scenario::{Fault, Form, LineEnd, Step},
     turn::{Allowance, Block, StopReason},
 };
 
@@ -34,6 +34,7 @@ pub struct Envelope<'a> {
     pub ids: &'a Ids,
     /// Pause before each piece of content.
     pub delay: Duration,
+    pub form: &'a Form,
 }
 
 /// A field no client knows, so that a proxy that rebuilds messages instead of forwarding bytes is caught.
@@ -60,7 +61,33 @@ pub fn stream(envelope: &Envelope<'_>, steps: Vec<Step>) -> Script {
         }
     }
     stream.end(allowance.stop());
-    faulty(stream.actions, faults)
+    formed(faulty(stream.actions, faults), envelope.form)
+}
+
+/// The same events, written in another way that the format allows.
+fn formed(script: Script, form: &Form) -> Script {
+    if (form.line_end, form.bom, form.nameless) == (LineEnd::Lf, false, false) {
+        return script;
+    }
+    let end = match form.line_end {
+        LineEnd::Lf => "\n",
+        LineEnd::Cr => "\r",
+        LineEnd::CrLf => "\r\n",
+    };
+    let mut formed = Script::new();
+    if form.bom {
+        formed.push_back(Action::Send(Bytes::from_static("\u{feff}".as_bytes())));
+    }
+    for action in script {
+        let Action::Send(bytes) = action else {
+            formed.push_back(action);
+            continue;
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let lines = text.split_inclusive('\n').filter(|line| !(form.nameless && line.starts_with("event: ")));
+        formed.push_back(Action::Send(lines.collect::<String>().replace('\n', end).into()));
+    }
+    formed
 }
 
 /// The answer as one JSON document; a fault in the middle of a stream becomes an early end of the body.
@@ -69,16 +96,18 @@ pub fn whole(envelope: &Envelope<'_>, steps: Vec<Step>) -> (Script, usize) {
     let mut allowance = Allowance::new(envelope.max_tokens);
     let mut before = Script::new();
     let mut cut = false;
+    let mut after = String::new();
     let mut blocks = Vec::new();
     for step in steps {
         match step {
             Step::Block(block) => blocks.extend(allowance.admit(block)),
             Step::Fault { fault: Fault::Stall(pause), .. } => before.push_back(Action::Wait(pause)),
             Step::Fault { fault: Fault::Cut, .. } => cut = true,
+            Step::Fault { fault: Fault::Raw(text), .. } => after.push_str(&text),
             Step::Fault { .. } | Step::Understand => {}
         }
     }
-    let body = Bytes::from(document(envelope, &blocks, allowance.stop()));
+    let body = Bytes::from(document(envelope, &blocks, allowance.stop()) + &after);
     let length = body.len();
     if cut {
         before.extend([Action::Send(body.slice(..length / 2)), Action::Wait(BEFORE_CUT), Action::Cut]);
@@ -97,12 +126,13 @@ fn document(envelope: &Envelope<'_>, blocks: &[Block], stop: StopReason) -> Stri
         content.push_str(&finished_block(envelope.ids, block));
     }
     let output: u64 = blocks.iter().map(|block| tokens(block.bytes())).sum();
+    let told = envelope.form.usage.as_ref().map(|told| told.deltas.last().unwrap_or(&told.start).clone());
     format!(
         r#"{{"model":{},"id":"{}","type":"message","role":"assistant","content":[{content}],"stop_reason":"{}","stop_sequence":null,"usage":{},{MADE_UP_FIELD}}}"#,
         quoted(envelope.model),
         envelope.ids.message(),
         stop.as_str(),
-        usage(envelope.usage, output.max(1)),
+        told.unwrap_or_else(|| usage(envelope.usage, output.max(1))),
     )
 }
 
@@ -133,13 +163,14 @@ struct Stream<'a> {
 impl<'a> Stream<'a> {
     fn start(envelope: &'a Envelope<'a>) -> Self {
         let mut stream = Self { envelope, actions: Vec::new(), sent: 0, blocks: 0, output_tokens: 0 };
+        let told = envelope.form.usage.as_ref().map(|told| told.start.clone());
         stream.event(
             "message_start",
             &format!(
                 r#""message":{{"model":{},"id":"{}","type":"message","role":"assistant","content":[],"stop_reason":null,"stop_sequence":null,"usage":{},{MADE_UP_FIELD}}}"#,
                 quoted(envelope.model),
                 envelope.ids.message(),
-                usage(envelope.usage, 1),
+                told.unwrap_or_else(|| usage(envelope.usage, 1)),
             ),
             0,
         );
@@ -209,9 +240,11 @@ impl<'a> Stream<'a> {
     }
 
     fn end(&mut self, stop: StopReason) {
-        let usage = cumulative(self.envelope.usage, self.output_tokens.max(1));
-        let delta = format!(r#""delta":{{"stop_reason":"{}","stop_sequence":null}},"usage":{usage}"#, stop.as_str());
-        self.event("message_delta", &delta, 0);
+        let truth = || vec![cumulative(self.envelope.usage, self.output_tokens.max(1))];
+        for usage in self.envelope.form.usage.as_ref().map_or_else(truth, |told| told.deltas.clone()) {
+            let delta = format!(r#""delta":{{"stop_reason":"{}","stop_sequence":null}},"usage":{usage}"#, stop.as_str());
+            self.event("message_delta", &delta, 0);
+        }
         self.event("message_stop", "", 8);
     }
 }
@@ -227,6 +260,7 @@ fn faulty(actions: Vec<Action>, mut faults: Vec<(usize, Fault)>) -> Script {
             Fault::Stall(pause) => actions.push(Action::Wait(pause)),
             Fault::UnknownEvent(name) => actions.push(Action::Send(unknown_event(&name).into())),
             Fault::OversizeLine(bytes) => actions.push(Action::Send(oversize(bytes).into())),
+            Fault::Raw(text) => actions.push(Action::Send(text.into())),
             Fault::Error { kind, message } => {
                 actions.push(Action::Send(error_event(&kind, &message).into()));
                 continue;

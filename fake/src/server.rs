@@ -1,7 +1,6 @@
 //! The socket side: accepts connections, reads bodies within their bound, plays scripts.
 
 use std::{
-    convert::Infallible,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -31,6 +30,8 @@ use crate::{
     record::{Exchange, Open, Recorder},
     scenario::Scenarios,
     script::{Action, Script},
+    socket::Shared,
+    wire,
 };
 
 /// A running fake on a loopback port of its own; dropping it closes the port and every connection.
@@ -132,21 +133,24 @@ async fn connection(stream: TcpStream, state: Arc<State>) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "nodelay");
     }
-    let service = service_fn(|request| exchange(request, &state));
-    let served = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
+    let socket = Shared::new(stream);
+    let service = service_fn(|request| exchange(request, &state, &socket));
+    let io = TokioIo::new(socket.clone());
+    let served = http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, service).await;
     if let Err(error) = served {
         // Clients that leave and scripted cuts end here.
         tracing::debug!(%error, "connection");
     }
 }
 
-async fn exchange(request: Request<Incoming>, state: &State) -> Result<Response<Playing>, Infallible> {
+/// An error ends the connection without another word: what was to be said has been said on the socket itself.
+async fn exchange(request: Request<Incoming>, state: &State, socket: &Shared) -> io::Result<Response<Playing>> {
     let (parts, body) = request.into_parts();
     let (answer, body) = match read(&parts.headers, body).await {
         Ok(body) => (state.desk.answer(&parts, &body), body),
         Err(refusal) => (state.desk.refuse(refusal), Bytes::new()),
     };
-    let Answer { status, headers, script, length } = answer;
+    let Answer { status, headers, script, length, wire } = answer;
     let mut response = Response::new(Playing::new(script, length));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -163,6 +167,10 @@ async fn exchange(request: Request<Incoming>, state: &State) -> Result<Response<
             ..Exchange::default()
         });
         response.body_mut().record = Some(open);
+    }
+    if let Some(wire) = wire {
+        wire::play(wire, response, socket).await?;
+        return Err(io::ErrorKind::ConnectionAborted.into());
     }
     Ok(response)
 }
@@ -185,7 +193,7 @@ async fn read(headers: &http::HeaderMap, body: Incoming) -> Result<Bytes, Refusa
 
 /// A response body that plays a script.
 #[derive(Debug)]
-struct Playing {
+pub struct Playing {
     script: Script,
     length: Option<usize>,
     pause: Option<Pin<Box<Sleep>>>,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use toml::Spanned;
 
-use super::{Fault, HttpError, Reply, ReplyKind, Scenario, Step, When};
+use super::{BadChunks, Fault, Form, HttpError, LineEnd, Reply, ReplyKind, ResetAt, Scenario, Step, UsageTexts, When, Wire};
 use crate::{FakeError, turn::Block};
 
 /// Longest pause a file may ask for.
@@ -31,9 +31,57 @@ struct ReplyFile {
     delay_ms: Option<u64>,
     #[serde(default)]
     gzip: bool,
+    #[serde(default)]
+    sse: SseFile,
+    usage: Option<UsageFile>,
+    wire: Option<WireFile>,
     error: Option<ErrorFile>,
     #[serde(default)]
     steps: Vec<StepFile>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SseFile {
+    #[serde(default)]
+    line_end: LineEndFile,
+    #[serde(default)]
+    bom: bool,
+    #[serde(default)]
+    nameless: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum LineEndFile {
+    #[default]
+    Lf,
+    Cr,
+    Crlf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UsageFile {
+    start: String,
+    deltas: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WireFile {
+    Split(usize),
+    Reset(ResetAt),
+    Length(i64),
+    Chunks(BadChunks),
+    Http2(bool),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFile {
+    text: String,
+    after_events: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +108,7 @@ enum StepFile {
     MidStreamError(MidStreamErrorFile),
     UnknownEvent(String),
     OversizeLine(usize),
+    Raw(RawFile),
 }
 
 #[derive(Deserialize)]
@@ -133,8 +182,32 @@ impl Reply {
         };
         let delay = file.delay_ms.map(pause).transpose()?;
         let times = AtomicU64::new(0);
-        Ok(Self { when: file.when, times_max: file.times, times, delay, gzip: file.gzip, answer })
+        let wire = file.wire.map(wire).transpose()?;
+        let form = form(file.sse, file.usage);
+        Ok(Self { when: file.when, times_max: file.times, times, delay, gzip: file.gzip, form, wire, answer })
     }
+}
+
+fn form(sse: SseFile, usage: Option<UsageFile>) -> Form {
+    let line_end = match sse.line_end {
+        LineEndFile::Lf => LineEnd::Lf,
+        LineEndFile::Cr => LineEnd::Cr,
+        LineEndFile::Crlf => LineEnd::CrLf,
+    };
+    let usage = usage.map(|UsageFile { start, deltas }| UsageTexts { start, deltas });
+    Form { line_end, bom: sse.bom, nameless: sse.nameless, usage }
+}
+
+fn wire(file: WireFile) -> Result<Wire, String> {
+    Ok(match file {
+        WireFile::Split(0) => return Err("wire.split: at least one byte".into()),
+        WireFile::Split(bytes) => Wire::Split(bytes),
+        WireFile::Reset(at) => Wire::Reset(at),
+        WireFile::Length(off) => Wire::Length(off),
+        WireFile::Chunks(how) => Wire::Chunks(how),
+        WireFile::Http2(true) => Wire::Http2,
+        WireFile::Http2(false) => return Err("wire.http2: leave it out instead of saying false".into()),
+    })
 }
 
 impl HttpError {
@@ -178,6 +251,7 @@ fn step(file: StepFile) -> Result<Step, String> {
         }
         StepFile::UnknownEvent(name) => fault(None, Fault::UnknownEvent(name)),
         StepFile::OversizeLine(bytes) => fault(None, Fault::OversizeLine(filler(bytes)?)),
+        StepFile::Raw(RawFile { text, after_events }) => fault(after_events, Fault::Raw(text)),
     })
 }
 

@@ -32,7 +32,66 @@ pub struct Reply {
     times: AtomicU64,
     pub delay: Option<Duration>,
     pub gzip: bool,
+    pub form: Form,
+    pub wire: Option<Wire>,
     pub answer: ReplyKind,
+}
+
+/// How the events of a stream are written, and what they say of usage.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Form {
+    pub line_end: LineEnd,
+    pub bom: bool,
+    /// The `event:` lines are left out.
+    pub nameless: bool,
+    /// The text of `usage` in `message_start`, and of one `message_delta` each.
+    pub usage: Option<UsageTexts>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LineEnd {
+    #[default]
+    Lf,
+    Cr,
+    CrLf,
+}
+
+/// What is said of usage instead of the truth, word for word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageTexts {
+    pub start: String,
+    pub deltas: Vec<String>,
+}
+
+/// What happens to the bytes of an answer below HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// At most so many bytes leave at once.
+    Split(usize),
+    Reset(ResetAt),
+    /// The `content-length` is this much more or less than the body.
+    Length(i64),
+    Chunks(BadChunks),
+    /// The answer of a server that speaks HTTP/2 alone: its settings, and that it goes away.
+    Http2,
+}
+
+/// Where the connection is reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResetAt {
+    BeforeHead,
+    AfterHead,
+    Middle,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BadChunks {
+    /// A chunk's size is no number.
+    BadSize,
+    /// The last chunk never comes, but the end of the connection.
+    NoEnd,
 }
 
 #[derive(Debug)]
@@ -56,9 +115,14 @@ pub enum Step {
 pub enum Fault {
     Stall(Duration),
     Cut,
-    Error { kind: String, message: String },
+    Error {
+        kind: String,
+        message: String,
+    },
     UnknownEvent(String),
     OversizeLine(usize),
+    /// These bytes as they are, whether they are an event or not.
+    Raw(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
