@@ -4,7 +4,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 REAL ?= 0
 ARGS ?=
 
-.PHONY: help demo test test-e2e redteam bench soak kernels setup setup-test ui build fmt lint clean
+.PHONY: help demo test test-e2e redteam bench soak fuzz kernels setup setup-test ui build fmt lint clean
 
 help:
 	@echo "make demo          set up, build and start everything on this machine, with a scripted model"
@@ -13,6 +13,7 @@ help:
 	@echo "make redteam       attack a sandbox of this machine in every way we know, and say what held"
 	@echo "make bench         measure; the table goes to target/bench"
 	@echo "make soak          10,000 sandboxes made, killed and ended; fails if anything is left of them"
+	@echo "make fuzz          broken streams of the provider without end, for a minute (FUZZ_SECS=...)"
 	@echo "make kernels       the sandbox's tests on Debian's kernel with control groups of version 2, in an emulated machine"
 	@echo "make setup | ui | build | fmt | lint | test-e2e | clean"
 
@@ -59,6 +60,10 @@ bench: setup ui
 soak: setup ui
 	@cargo build --release --locked -p hexward -p jail -p bench
 	@exec target/release/bench soak
+
+# Broken answers of the provider; the usual tests do a few thousand, always the same (fuzz/README.md).
+fuzz:
+	@cargo test --release --locked -p proxy --lib -- --ignored --nocapture fuzz::
 
 # Optional: what CI's own kernel does not show.
 kernels:

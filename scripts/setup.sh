@@ -36,6 +36,7 @@ collect() {
             need bubblewrap command -v bwrap
             need curl command -v curl
             need python3 test -x /usr/bin/python3
+            need python3-venv python3 -c 'import ensurepip'
             need procps test -x /bin/kill
             ;;
         bench | peers)
@@ -112,6 +113,21 @@ install_sdk() {
     echo "$stamp" >"$tools/sdk/stamp"
 }
 
+# The provider's own clients, which the tests drive unmodified against the gateway: exactly the versions that stand in `tests/clients`.
+install_clients() {
+    local from=tests/clients into=$tools/clients stamp
+    stamp=$(cat "$from/package-lock.json" "$from/.npmrc" "$from/requirements.txt" | sha256sum)
+    if [ "$(cat "$into/stamp" 2>/dev/null)" = "$stamp" ]; then return; fi
+    say "installing the provider's clients into $into ..."
+    rm -rf "$into"
+    mkdir -p "$into/js"
+    cp "$from/package.json" "$from/package-lock.json" "$from/.npmrc" "$into/js/"
+    (cd "$into/js" && npm ci --loglevel=error </dev/null) || die "npm could not install the provider's client"
+    /usr/bin/python3 -m venv "$into/py" || die "python could not make an environment"
+    "$into/py/bin/pip" install -q --disable-pip-version-check -r "$from/requirements.txt" </dev/null || die "pip could not install the provider's client"
+    echo "$stamp" >"$into/stamp"
+}
+
 download_nginx() (cd "$1" && apt-get download -q nginx </dev/null >/dev/null 2>&1)
 
 # Anthropic's sandbox-runtime, to be attacked and measured beside our own sandbox: exactly the packages whose digests stand in a
@@ -182,7 +198,10 @@ if [ ${#missing[@]} -gt 0 ]; then install_packages; fi
 install_rust_tools
 install_node
 case "$goal" in
-    test) install_sdk ;;
+    test)
+        install_sdk
+        install_clients
+        ;;
     bench)
         unpack_nginx
         install_srt || say "sandbox-runtime could not be installed; the benchmark goes without it and says so"

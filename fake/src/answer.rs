@@ -20,7 +20,7 @@ use crate::{
 /// The real limit of the Messages API.
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Versions the real API knows.
-const VERSIONS: [&[u8]; 2] = [b"2023-06-01", b"2023-01-01"];
+const VERSIONS: [&[u8]; 3] = [b"2026-10-21", b"2023-06-01", b"2023-01-01"];
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 
@@ -50,11 +50,12 @@ pub struct Refusal {
     kind: String,
     message: String,
     headers: Vec<(HeaderName, HeaderValue)>,
+    body: Option<String>,
 }
 
 impl Refusal {
     pub fn new(status: StatusCode, kind: &str, message: impl Into<String>) -> Self {
-        Self { status, kind: kind.to_owned(), message: message.into(), headers: Vec::new() }
+        Self { status, kind: kind.to_owned(), message: message.into(), headers: Vec::new(), body: None }
     }
 
     fn invalid(message: impl Into<String>) -> Self {
@@ -80,7 +81,8 @@ impl From<models::NotThere> for Refusal {
 
 impl From<&HttpError> for Refusal {
     fn from(error: &HttpError) -> Self {
-        Self { headers: error.headers.clone(), ..Self::new(error.status, &error.kind, error.message.clone()) }
+        let (headers, body) = (error.headers.clone(), error.body.clone());
+        Self { headers, body, ..Self::new(error.status, &error.kind, error.message.clone()) }
     }
 }
 
@@ -232,13 +234,15 @@ fn check_json(parts: &Parts) -> Result<(), Refusal> {
 }
 
 fn refused(refusal: Refusal, request_id: &str) -> Answer {
-    let body = format!(
+    let shaped = format!(
         r#"{{"type":"error","error":{{"type":{},"message":{}}},"request_id":"{request_id}"}}"#,
         json!(refusal.kind),
         json!(refusal.message)
     );
-    let mut answer = document(refusal.status, body);
-    answer.headers.extend(refusal.headers);
+    let mut answer = document(refusal.status, refusal.body.unwrap_or(shaped));
+    for (name, value) in refusal.headers {
+        answer.headers.insert(name, value);
+    }
     answer
 }
 

@@ -18,6 +18,7 @@ pub const SCENARIOS: &[(&str, &str)] = scenarios![
     "cut.toml",
     "gzip.toml",
     "hijacked.toml",
+    "html-error.toml",
     "http2-only.toml",
     "invalid.toml",
     "length-too-long.toml",

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 mod checks;
+pub mod clients;
 mod code_app;
 mod gate;
 mod logs;

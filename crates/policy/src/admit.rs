@@ -13,6 +13,8 @@ pub enum ModelPath {
     Messages,
     /// `POST /v1/messages/count_tokens`: free, so nothing is reserved.
     CountTokens,
+    /// `GET /v1/models` and `GET /v1/models/{id}`: free as well. A request for one model names it as its model.
+    Models,
 }
 
 impl ModelPath {
@@ -22,14 +24,25 @@ impl ModelPath {
         match self {
             Self::Messages => "/v1/messages",
             Self::CountTokens => "/v1/messages/count_tokens",
+            Self::Models => "/v1/models",
         }
     }
 
     /// Only what an agent needs exists.
     #[must_use]
     pub fn parse(method: &str, path: &str) -> Option<Self> {
+        if method == "GET" {
+            let one = |rest: &str| rest.strip_prefix('/').is_some_and(is_model_id);
+            return path.strip_prefix(Self::Models.as_str()).filter(|rest| rest.is_empty() || one(rest)).map(|_| Self::Models);
+        }
         [Self::Messages, Self::CountTokens].into_iter().find(|known| method == "POST" && path == known.as_str())
     }
+}
+
+/// A name that stands in a path as it is: nothing in it leads elsewhere.
+fn is_model_id(id: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=128).contains(&id.len()) && !id.starts_with('.') && id.bytes().all(fits)
 }
 
 /// A parsed model request: what decisions need of it.
@@ -204,7 +217,7 @@ pub fn admit_model(request: ModelRequest, view: &RunView, prices: &Prices, now: 
         return Err(Denial::new(DenialCode::ModelFeature, feature));
     }
     let ceiling = match request.path {
-        ModelPath::CountTokens => Microusd::ZERO,
+        ModelPath::CountTokens | ModelPath::Models => Microusd::ZERO,
         ModelPath::Messages => {
             if view.turns_used >= view.turns_max {
                 return Err(Denial::new(DenialCode::RunTurns, &run));
@@ -320,9 +333,12 @@ mod tests {
     }
 
     #[test]
-    fn only_two_paths_exist() {
+    fn only_three_paths_exist() {
         assert_eq!(ModelPath::parse("POST", "/v1/messages"), Some(ModelPath::Messages));
         assert_eq!(ModelPath::parse("POST", "/v1/messages/count_tokens"), Some(ModelPath::CountTokens));
+        for path in ["/v1/models", "/v1/models/claude-sonnet-5-5", "/v1/models/claude-opus-4.1_x"] {
+            assert_eq!(ModelPath::parse("GET", path), Some(ModelPath::Models), "{path}");
+        }
         for (method, path) in [
             ("GET", "/v1/messages"),
             ("POST", "/v1/files"),
@@ -330,6 +346,13 @@ mod tests {
             ("POST", "/v1/messages/"),
             ("POST", "//v1/messages"),
             ("POST", "/V1/messages"),
+            ("POST", "/v1/models"),
+            ("GET", "/v1/models/"),
+            ("GET", "/v1/models/a/b"),
+            ("GET", "/v1/models/.."),
+            ("GET", "/v1/models/a%2Fb"),
+            ("GET", "/v1/modelsx"),
+            ("HEAD", "/v1/models"),
         ] {
             assert_eq!(ModelPath::parse(method, path), None, "{method} {path}");
         }

@@ -161,7 +161,7 @@ pub const fn call_weight_millis(path: Option<ModelPath>, body_bytes: Option<u64>
         None => UNKNOWN_BODY_BYTES,
     };
     match path {
-        Some(ModelPath::CountTokens) => UNIT_MILLIS / 10,
+        Some(ModelPath::CountTokens | ModelPath::Models) => UNIT_MILLIS / 10,
         Some(ModelPath::Messages) | None => (1 + bytes / BYTES_A_TOKEN / TOKENS_A_UNIT) * UNIT_MILLIS,
     }
 }

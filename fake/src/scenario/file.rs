@@ -93,6 +93,7 @@ struct ErrorFile {
     message: String,
     #[serde(default)]
     headers: BTreeMap<String, String>,
+    body: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -228,7 +229,7 @@ impl HttpError {
                 }
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { status, kind: file.kind, message: file.message, headers })
+        Ok(Self { status, kind: file.kind, message: file.message, headers, body: file.body })
     }
 }
 

@@ -131,6 +131,8 @@ pub struct HttpError {
     pub kind: String,
     pub message: String,
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Instead of the API's own shape.
+    pub body: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

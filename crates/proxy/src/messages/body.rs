@@ -25,6 +25,13 @@ pub(super) struct Held {
     _room: Vec<OwnedSemaphorePermit>,
 }
 
+impl Held {
+    /// Of a request that has none.
+    pub(super) const fn nothing() -> Self {
+        Self { bytes: Bytes::new(), _room: Vec::new() }
+    }
+}
+
 /// An answer to a request that is not valid.
 pub(super) fn invalid(text: &str) -> Response<Body> {
     answer::error(StatusCode::BAD_REQUEST, "invalid_request_error", text)

@@ -3,6 +3,7 @@
 //! Whoever reads the answer drives it. When nobody does any more, what is still coming is read for a moment, so that the call is
 //! charged what it cost; then the connection is cut and the call charged at its ceiling.
 
+use super::Caller;
 use super::connections::Lease;
 use super::headers;
 use super::meter::{Meter, Seen};
@@ -51,7 +52,11 @@ enum Next {
 impl Exchange {
     pub(super) fn new(call: Ongoing, head: &Parts, body: Incoming, lease: Lease) -> Self {
         let (status, retry_after_secs) = (head.status, headers::retry_after_secs(&head.headers));
-        let meter = Meter::new(call.model());
+        let meter = match call.caller {
+            Caller::Run(_) => Meter::new(call.model()),
+            // What a remote caller's model says is nobody's business; only what it costs is.
+            Caller::Service(_) => Meter::for_usage_only(call.model()),
+        };
         Self {
             call: Some(call),
             body: Some(body.into_data_stream()),

@@ -2,31 +2,33 @@
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, Uri, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 
 /// Says that a request has passed a gateway; one that comes back would turn in circles.
 pub(crate) const HOP: &str = "x-hexward-hop";
 
 /// What belongs to one connection (RFC 9110, 7.6.1), and what is set anew for the next one.
-const ONE_HOP: &[HeaderName] = &[
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::HOST,
-    header::CONTENT_LENGTH,
+const ONE_HOP: &[&str] = &[
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 
-/// What a client may not choose: credentials are ours, and a compressed answer could not be metered.
-const NOT_FROM_CLIENTS: &[&str] =
-    &["x-api-key", "authorization", "cookie", "accept-encoding", "expect", "forwarded", "keep-alive", "proxy-connection", "via"];
+/// What a client may not choose: credentials are the gateway's, and a compressed answer could not be metered.
+const NOT_FROM_CLIENTS: &[&str] = &["x-api-key", "authorization", "cookie", "accept-encoding", "expect", "forwarded", "via"];
+const NOT_FROM_CLIENTS_BEGIN: &[&str] = &["x-forwarded-", "x-hexward-"];
 
 /// What tells one tenant about the others, or sets state that is nobody's.
-const NOT_FROM_PROVIDER: &[&str] =
-    &["anthropic-organization-id", "anthropic-workspace-id", "set-cookie", "keep-alive", "proxy-connection"];
+const NOT_FROM_PROVIDER: &[&str] = &["anthropic-organization-id", "anthropic-workspace-id", "set-cookie"];
+const NOT_FROM_PROVIDER_BEGIN: &[&str] = &["anthropic-ratelimit-"];
 
 /// Where a request goes: a base that was checked, and the rest of a valid request's target.
 pub(crate) fn joined(base: &Uri, path: &str, query: Option<&str>) -> Uri {
@@ -38,25 +40,14 @@ pub(crate) fn joined(base: &Uri, path: &str, query: Option<&str>) -> Uri {
 
 /// What leaves for the provider; the key is added after this.
 pub(crate) fn to_provider(client: &HeaderMap) -> HeaderMap {
-    let named = connection_names(client);
-    pass(client, |name| {
-        let name = name.as_str();
-        !NOT_FROM_CLIENTS.contains(&name)
-            && !name.starts_with("x-forwarded-")
-            && !name.starts_with("x-hexward-")
-            && !named.iter().any(|other| other == name)
-    })
+    let mut headers = pass(client, NOT_FROM_CLIENTS, NOT_FROM_CLIENTS_BEGIN);
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers
 }
 
 /// What returns to the client.
 pub(crate) fn to_client(provider: &HeaderMap) -> HeaderMap {
-    let named = connection_names(provider);
-    pass(provider, |name| {
-        let name = name.as_str();
-        !NOT_FROM_PROVIDER.contains(&name)
-            && !name.starts_with("anthropic-ratelimit-")
-            && !named.iter().any(|other| other == name)
-    })
+    pass(provider, NOT_FROM_PROVIDER, NOT_FROM_PROVIDER_BEGIN)
 }
 
 /// What the provider says of when to come back. A date instead of seconds is none of its kind.
@@ -64,11 +55,16 @@ pub(super) fn retry_after_secs(provider: &HeaderMap) -> Option<u64> {
     provider.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
 }
 
-fn pass(from: &HeaderMap, allowed: impl Fn(&HeaderName) -> bool) -> HeaderMap {
-    from.iter()
-        .filter(|(name, _)| !ONE_HOP.contains(name) && allowed(name))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+fn pass(from: &HeaderMap, without: &[&str], without_beginning: &[&str]) -> HeaderMap {
+    let named = connection_names(from);
+    let passes = |name: &str| {
+        !ONE_HOP.contains(&name)
+            && !without.contains(&name)
+            && !without_beginning.iter().any(|begin| name.starts_with(begin))
+            && !named.iter().any(|other| other == name)
+    };
+    let passing = from.iter().filter(|(name, _)| passes(name.as_str()));
+    passing.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Headers that the sender itself declares to be of one hop.
@@ -80,9 +76,10 @@ pub(crate) fn connection_names(headers: &HeaderMap) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderName;
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), http::HeaderValue::from_static(value))).collect()
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
     #[test]
@@ -100,7 +97,7 @@ mod tests {
         ]));
         let mut names: Vec<&str> = out.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["anthropic-beta", "anthropic-version", "x-stainless-lang"]);
+        assert_eq!(names, ["accept-encoding", "anthropic-beta", "anthropic-version", "x-stainless-lang"]);
     }
 
     #[test]
@@ -114,5 +111,30 @@ mod tests {
         ]));
         assert!(!back.contains_key("anthropic-organization-id") && !back.contains_key("anthropic-ratelimit-requests-remaining"));
         assert!(back.contains_key("request-id") && back.contains_key("retry-after") && back.contains_key("content-type"));
+    }
+
+    /// Collecting appends: one value of several must not be lost.
+    #[test]
+    fn a_header_that_stands_twice_passes_twice() {
+        let client =
+            map(&[("anthropic-beta", "a"), ("anthropic-beta", "b"), ("accept-encoding", "gzip"), ("accept-encoding", "br")]);
+        let out = to_provider(&client);
+        assert_eq!(out.get_all("anthropic-beta").iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(out.get_all("accept-encoding").iter().collect::<Vec<_>>(), ["identity"]);
+    }
+
+    #[test]
+    fn the_documented_list_is_the_one_that_holds() {
+        let quoted = |names: &[&str], end: &str| names.iter().map(|name| format!("`{name}{end}`")).collect::<Vec<_>>().join(", ");
+        let rows = [
+            ("of one hop, both ways", quoted(ONE_HOP, "")),
+            ("removed from requests", format!("{}, {}", quoted(NOT_FROM_CLIENTS, ""), quoted(NOT_FROM_CLIENTS_BEGIN, "*"))),
+            ("removed from answers", format!("{}, {}", quoted(NOT_FROM_PROVIDER, ""), quoted(NOT_FROM_PROVIDER_BEGIN, "*"))),
+        ];
+        let page = include_str!("../../../../docs/api.md");
+        for (what, names) in rows {
+            let row = format!("| {what} | {names} |");
+            assert!(page.contains(&row), "docs/api.md has no such row:\n{row}");
+        }
     }
 }

@@ -4,7 +4,9 @@ use super::sse::SseScanner;
 use super::used::{UsageFields, Used};
 use policy::Usage;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What the meter saw.
@@ -36,50 +38,75 @@ pub enum Seen {
 const INPUT_BYTES_MAX: usize = 1 << 20;
 const BLOCKS_MAX: usize = 1024;
 
+/// Text that stays where it lies unless it has escapes. (A bare `Cow` in an `Option` would always be copied.)
 #[derive(Deserialize)]
-struct Event {
-    #[serde(rename = "type")]
-    kind: String,
-    message: Option<Message>,
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    message: Option<Message<'a>>,
     index: Option<u64>,
-    content_block: Option<Block>,
-    delta: Option<Delta>,
+    #[serde(borrow)]
+    content_block: Option<Block<'a>>,
+    #[serde(borrow)]
+    delta: Option<Delta<'a>>,
     usage: Option<UsageFields>,
-    error: Option<ProviderError>,
+    #[serde(borrow)]
+    error: Option<ProviderError<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Message {
-    model: Option<String>,
+struct Message<'a> {
+    #[serde(borrow)]
+    model: Option<Text<'a>>,
+    usage: Option<UsageFields>,
+    #[serde(default, borrow)]
+    content: Vec<Block<'a>>,
+}
+
+/// A whole answer of which only the usage matters.
+#[derive(Deserialize)]
+struct Measured<'a> {
+    #[serde(borrow)]
+    model: Option<Text<'a>>,
     usage: Option<UsageFields>,
     #[serde(default)]
-    content: Vec<Block>,
+    content: Vec<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
-struct Block {
-    #[serde(rename = "type")]
-    kind: String,
-    id: Option<String>,
-    name: Option<String>,
-    text: Option<String>,
+struct Block<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
     input: Option<Value>,
 }
 
 #[derive(Deserialize)]
-struct Delta {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    text: Option<String>,
-    partial_json: Option<String>,
-    stop_reason: Option<String>,
+struct Delta<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(borrow)]
+    partial_json: Option<Text<'a>>,
+    stop_reason: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
-struct ProviderError {
-    #[serde(rename = "type")]
-    kind: String,
-    message: String,
+struct ProviderError<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    message: Text<'a>,
 }
 
 /// A `tool_use` block in the making.
@@ -101,6 +128,10 @@ pub struct Meter {
     /// The stream's last usage came with a stop reason: it is the final one.
     complete: bool,
     failed: bool,
+    /// The model said something, so it used at least one token of output.
+    said: bool,
+    /// Nobody asks what was said.
+    usage_only: bool,
     tools: BTreeMap<u64, OpenTool>,
 }
 
@@ -114,8 +145,16 @@ impl Meter {
             used: Used::new(model),
             complete: false,
             failed: false,
+            said: false,
+            usage_only: false,
             tools: BTreeMap::new(),
         }
+    }
+
+    /// For an answer of which only the usage and the provider's errors matter; nothing of its content is read or told.
+    #[must_use]
+    pub fn for_usage_only(model: &str) -> Self {
+        Self { usage_only: true, ..Self::new(model) }
     }
 
     /// Reads the next chunk of a stream.
@@ -129,39 +168,67 @@ impl Meter {
 
     /// Reads a whole answer that is not a stream.
     pub fn whole(&mut self, body: &[u8]) -> Vec<Seen> {
-        let Ok(message) = serde_json::from_slice::<Message>(body) else { return Vec::new() };
-        self.answered_by(message.model.as_deref());
-        if let Some(usage) = &message.usage {
-            self.used.update(usage);
-            self.complete = true;
+        if self.usage_only {
+            if let Ok(Measured { model, usage, content }) = serde_json::from_slice(body) {
+                self.said = !content.is_empty();
+                self.measured(model.as_ref(), usage.as_ref());
+            }
+            return Vec::new();
         }
+        let Ok(message) = serde_json::from_slice::<Message<'_>>(body) else { return Vec::new() };
+        self.said = !message.content.is_empty();
+        self.measured(message.model.as_ref(), message.usage.as_ref());
         message.content.into_iter().filter_map(whole_block).collect()
     }
 
-    /// What was used, once that is known for sure.
+    fn measured(&mut self, model: Option<&Text<'_>>, usage: Option<&UsageFields>) {
+        self.answered_by(model);
+        if let Some(usage) = usage {
+            self.used.update(usage);
+            self.complete = true;
+        }
+    }
+
+    /// What was used, once that is known for sure. Without a prompt, or words without output, it is no measure.
     #[must_use]
     pub fn final_usage(&self) -> Option<Usage> {
-        if self.complete && !self.failed && !self.scanner.overflowed() { self.used.usage() } else { None }
+        let known = self.complete && !self.failed && !self.scanner.overflowed();
+        let possible = |usage: &Usage| usage.prompt() > 0 && (usage.output > 0 || !self.said);
+        if known { self.used.usage().filter(possible) } else { None }
     }
 
     fn event(&mut self, data: &[u8], seen: &mut Vec<Seen>) {
+        if data.is_empty() {
+            return;
+        }
+        if self.usage_only
+            && let Some(kind) = content_only(data)
+        {
+            self.said |= kind == DELTA;
+            return;
+        }
         // What can't be read may have been the usage: then nothing is known.
-        let Ok(event) = serde_json::from_slice::<Event>(data) else {
+        let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else {
             self.failed = true;
             return;
         };
-        match event.kind.as_str() {
+        match event.kind.0.as_ref() {
             "message_start" => {
                 if let Some(message) = event.message {
-                    self.answered_by(message.model.as_deref());
+                    self.answered_by(message.model.as_ref());
                     if let Some(usage) = &message.usage {
                         self.used.update(usage);
                     }
                 }
             }
-            "content_block_start" => self.block_start(event.index, event.content_block, seen),
-            "content_block_delta" => self.block_delta(event.index, event.delta, seen),
-            "content_block_stop" => self.block_stop(event.index, seen),
+            "content_block_start" if !self.usage_only => self.block_start(event.index, event.content_block, seen),
+            "content_block_delta" => {
+                self.said = true;
+                if !self.usage_only {
+                    self.block_delta(event.index, event.delta, seen);
+                }
+            }
+            "content_block_stop" if !self.usage_only => self.block_stop(event.index, seen),
             "message_delta" => {
                 let stopped = event.delta.is_some_and(|delta| delta.stop_reason.is_some());
                 if let Some(usage) = &event.usage {
@@ -171,37 +238,42 @@ impl Meter {
             }
             "error" => {
                 self.failed = true;
-                let text =
-                    event.error.map_or_else(|| "unknown error".to_owned(), |error| format!("{}: {}", error.kind, error.message));
+                let text = event
+                    .error
+                    .map_or_else(|| "unknown error".to_owned(), |error| format!("{}: {}", error.kind.0, error.message.0));
                 seen.push(Seen::Error(text));
             }
             _ => {}
         }
     }
 
-    fn answered_by(&mut self, model: Option<&str>) {
-        self.failed |= model.is_some_and(|model| model != self.model && !policy::is_version_of(model, &self.model));
+    fn answered_by(&mut self, model: Option<&Text<'_>>) {
+        let other = |model: &str| model != self.model && !policy::is_version_of(model, &self.model);
+        self.failed |= model.is_some_and(|Text(model)| other(model));
     }
 
-    fn block_start(&mut self, index: Option<u64>, block: Option<Block>, seen: &mut Vec<Seen>) {
+    fn block_start(&mut self, index: Option<u64>, block: Option<Block<'_>>, seen: &mut Vec<Seen>) {
         let (Some(index), Some(block)) = (index, block) else { return };
-        match (block.kind.as_str(), block.id, block.name) {
-            ("tool_use", Some(id), Some(name)) if self.tools.len() < BLOCKS_MAX => {
+        match (block.kind.0.as_ref(), block.id, block.name) {
+            ("tool_use", Some(Text(id)), Some(Text(name))) if self.tools.len() < BLOCKS_MAX => {
+                let (id, name) = (id.into_owned(), name.into_owned());
                 seen.push(Seen::ToolStarted { id: id.clone(), name: name.clone() });
                 self.tools.insert(index, OpenTool { id, name, json: String::new(), overlong: false, whole: block.input });
             }
-            ("text", _, _) => seen.extend(block.text.filter(|text| !text.is_empty()).map(Seen::Text)),
+            ("text", _, _) => {
+                seen.extend(block.text.filter(|text| !text.0.is_empty()).map(|text| Seen::Text(text.0.into_owned())))
+            }
             _ => {}
         }
     }
 
-    fn block_delta(&mut self, index: Option<u64>, delta: Option<Delta>, seen: &mut Vec<Seen>) {
+    fn block_delta(&mut self, index: Option<u64>, delta: Option<Delta<'_>>, seen: &mut Vec<Seen>) {
         let Some(delta) = delta else { return };
-        match delta.kind.as_deref() {
-            Some("text_delta") => seen.extend(delta.text.map(Seen::Text)),
+        match delta.kind.as_ref().map(|kind| kind.0.as_ref()) {
+            Some("text_delta") => seen.extend(delta.text.map(|text| Seen::Text(text.0.into_owned()))),
             Some("input_json_delta") => {
                 let tool = index.and_then(|index| self.tools.get_mut(&index));
-                if let (Some(tool), Some(part)) = (tool, delta.partial_json) {
+                if let (Some(tool), Some(Text(part))) = (tool, delta.partial_json) {
                     tool.overlong |= tool.json.len() + part.len() > INPUT_BYTES_MAX;
                     if !tool.overlong {
                         tool.json.push_str(&part);
@@ -222,13 +294,38 @@ impl Meter {
     }
 }
 
-fn whole_block(block: Block) -> Option<Seen> {
-    match (block.kind.as_str(), block.id, block.name, block.text, block.input) {
-        ("text", _, _, Some(text), _) => Some(Seen::Text(text)),
-        ("tool_use", Some(id), Some(name), _, Some(input)) => Some(Seen::Tool { id, name, input }),
+const DELTA: &str = "content_block_delta";
+/// Events in which usage never stands.
+const CONTENT: [&str; 4] = [DELTA, "content_block_start", "content_block_stop", "ping"];
+
+/// Which event without usage this is, if it begins as the provider writes one. Whatever begins otherwise is read as a whole.
+fn content_only(data: &[u8]) -> Option<&'static str> {
+    let rest = data.strip_prefix(b"{\"type\":")?;
+    let rest = rest.strip_prefix(b" ").unwrap_or(rest).strip_prefix(b"\"")?;
+    CONTENT.into_iter().find(|kind| {
+        let end = rest.strip_prefix(kind.as_bytes()).and_then(|rest| rest.strip_prefix(b"\""));
+        end.is_some_and(|end| matches!(end, [b',' | b'}', ..]))
+    })
+}
+
+fn whole_block(block: Block<'_>) -> Option<Seen> {
+    match (block.kind.0.as_ref(), block.id, block.name, block.text, block.input) {
+        ("text", _, _, Some(Text(text)), _) => Some(Seen::Text(text.into_owned())),
+        ("tool_use", Some(Text(id)), Some(Text(name)), _, Some(input)) => {
+            Some(Seen::Tool { id: id.into_owned(), name: name.into_owned(), input })
+        }
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "meter_golden.rs"]
+mod golden;
+
+#[cfg(test)]
+#[path = "meter_fuzz.rs"]
+#[expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
+mod fuzz;
 
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
@@ -267,8 +364,7 @@ mod tests {
         for size in [1, 2, 3, 7, 64, bytes.len()] {
             let mut meter = Meter::new("m");
             let seen: Vec<Seen> = bytes.chunks(size).flat_map(|chunk| meter.push(chunk)).collect();
-            let expected =
-                Usage { input: 11, output: 25, cache_read: 0, cache_write_5m: 5, cache_write_1h: 2, ..Usage::default() };
+            let expected = Usage { input: 11, output: 25, cache_write_5m: 5, cache_write_1h: 2, ..Usage::default() };
             assert_eq!(meter.final_usage(), Some(expected), "chunks of {size}");
             let call = Seen::Tool { id: "toolu_1".to_owned(), name: "mcp__m__add".to_owned(), input: json!({"a": 1.0}) };
             assert!(seen.contains(&Seen::Text("Hi \"usage\"".to_owned())) && seen.contains(&call), "{seen:?}");

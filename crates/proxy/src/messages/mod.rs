@@ -11,6 +11,7 @@ mod forward;
 pub(crate) mod headers;
 mod less;
 mod meter;
+mod models;
 mod ongoing;
 pub(crate) mod pace;
 mod parse;
@@ -92,7 +93,8 @@ impl Caller {
 
 /// Answers one request on the model path. `path` is the provider's path (`/v1/...`).
 pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, request: Request<Incoming>) -> Response<Body> {
-    let Some(known) = ModelPath::parse(request.method().as_str(), path) else {
+    let known = ModelPath::parse(request.method().as_str(), path).filter(|known| models::is_open_to(&caller, *known));
+    let Some(known) = known else {
         let wanted = format!("{} {path}", request.method());
         return refuse(proxy, &caller, Denial::new(DenialCode::ModelPath, &wanted)).await;
     };
@@ -101,6 +103,9 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
     }
     let (head, body) = request.into_parts();
     let read = async {
+        if known == ModelPath::Models {
+            return Ok(((models::asked(path), shape::Shape::default()), body::Held::nothing()));
+        }
         let body = body::read(proxy, &caller, &head, body).await?;
         let asked = parse::read(known, body.bytes.clone(), shape::Detail::Facts).await.map_err(|text| body::invalid(&text))?;
         Ok((asked, body))
@@ -136,7 +141,7 @@ async fn open(proxy: &Proxy, caller: &Caller, request: ModelRequest, said: &Note
     if let (Caller::Run(run), true) = (caller, said.first) {
         let taken = match path {
             ModelPath::Messages => run.take_turn(),
-            ModelPath::CountTokens => run.take_count(),
+            ModelPath::CountTokens | ModelPath::Models => run.take_count(),
         };
         if !taken {
             return Err(OpenError::Denied(Denial::new(DenialCode::RunTurns, &run.run.to_string())));

@@ -106,7 +106,7 @@ impl Ongoing {
         let request = open.permit().request();
         let (model, ceiling) = (request.model.clone(), open.permit().ceiling());
         let settlement = match (end.status, end.usage, request.path) {
-            (200..=299, _, ModelPath::CountTokens) => Settlement::NotCharged { status: end.status },
+            (200..=299, _, ModelPath::CountTokens | ModelPath::Models) => Settlement::NotCharged { status: end.status },
             (200..=299, Some(usage), ModelPath::Messages) => {
                 Settlement::Measured { usage, cost: self.proxy.prices.of(&model, self.proxy.clock.now()).cost(&usage) }
             }

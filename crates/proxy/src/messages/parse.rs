@@ -50,7 +50,7 @@ pub(super) fn request(path: ModelPath, body: &[u8], detail: Detail) -> Result<(M
     }
     let max_tokens = top.max_tokens.map(number_of).transpose()?;
     let max_tokens = match (path, max_tokens) {
-        (ModelPath::CountTokens, _) => 0,
+        (ModelPath::CountTokens | ModelPath::Models, _) => 0,
         (ModelPath::Messages, Some(max_tokens)) => max_tokens,
         (ModelPath::Messages, None) => return Err("max_tokens is required.".to_owned()),
     };

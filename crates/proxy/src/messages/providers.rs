@@ -188,7 +188,8 @@ impl Providers {
             let keys: Vec<_> = provider.keys.load().iter().map(Arc::clone).collect();
             keys.into_iter().map(|key| (Arc::clone(provider), key)).collect::<Vec<_>>()
         };
-        let ways = self.all.iter().filter(|provider| provider.has(model)).flat_map(of_provider).collect();
+        // The list of models is of no model.
+        let ways = self.all.iter().filter(|provider| model.is_empty() || provider.has(model)).flat_map(of_provider).collect();
         Attempts { ways, tried: Vec::new(), model: model.to_owned() }
     }
 }

@@ -1,21 +1,28 @@
 //! Server-sent events, read as they pass. Bytes in, event data out; nothing is held back from the stream itself.
 //!
-//! Follows the WHATWG event stream format as far as a meter needs it: lines end with LF, CR or CRLF; `data` lines of one
-//! event are joined; everything else (names, ids, comments) is passed over, because the data's own `type` decides.
+//! Follows the WHATWG event stream format as far as a meter needs it: lines end with LF, CR or CRLF; a byte order mark may come
+//! first; `data` lines of one event are joined; everything else (names, ids, comments) is passed over, because the data's own
+//! `type` decides. An event that lies within one chunk, as nearly all do, is read where it lies.
 
 use memchr::memchr2;
 
 /// The longest line or event that is read. What is longer can't be metered: its call is charged at the ceiling.
 pub const EVENT_BYTES_MAX: usize = 8 << 20;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The state between two chunks.
 #[derive(Debug, Default)]
 pub struct SseScanner {
+    /// The part of a line that came with earlier chunks.
     line: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
     after_cr: bool,
+    /// The first line is over; before it a byte order mark may stand.
+    begun: bool,
     overflow: bool,
+    /// The rest of a line that was too long. What stands in its middle must not be taken for the beginning of another.
+    in_overlong: bool,
 }
 
 impl SseScanner {
@@ -33,8 +40,6 @@ impl SseScanner {
         }
         while let Some(end) = memchr2(b'\n', b'\r', chunk) {
             let (head, rest) = chunk.split_at(end);
-            self.extend_line(head);
-            self.end_line(&mut on_event);
             chunk = match rest {
                 [b'\r', b'\n', rest @ ..] => rest,
                 [b'\r'] => {
@@ -44,45 +49,75 @@ impl SseScanner {
                 [_, rest @ ..] => rest,
                 [] => &[],
             };
+            if self.line.is_empty() && !self.in_overlong && head.len() <= EVENT_BYTES_MAX {
+                // The usual event: one line of data, and the empty line behind it.
+                if let ([b'\n', rest @ ..], false) = (chunk, self.has_data)
+                    && self.begun
+                    && let Some(value) = data_of(head)
+                {
+                    chunk = rest;
+                    on_event(value);
+                } else {
+                    self.end_line(head, &mut on_event);
+                }
+            } else {
+                self.extend_line(head);
+                let line = std::mem::take(&mut self.line);
+                if !std::mem::take(&mut self.in_overlong) {
+                    self.end_line(&line, &mut on_event);
+                }
+                self.line = line;
+                self.line.clear();
+            }
         }
         self.extend_line(chunk);
     }
 
     fn extend_line(&mut self, bytes: &[u8]) {
-        if self.line.len() + bytes.len() > EVENT_BYTES_MAX {
+        if self.in_overlong || self.line.len() + bytes.len() > EVENT_BYTES_MAX {
             self.overflow = true;
+            self.in_overlong = true;
             self.line.clear();
             return;
         }
         self.line.extend_from_slice(bytes);
     }
 
-    fn end_line(&mut self, on_event: &mut impl FnMut(&[u8])) {
-        if self.line.is_empty() {
+    fn end_line(&mut self, mut line: &[u8], on_event: &mut impl FnMut(&[u8])) {
+        if !std::mem::replace(&mut self.begun, true) {
+            line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+        }
+        if line.is_empty() {
             if std::mem::take(&mut self.has_data) {
                 on_event(&self.data);
             }
             self.data.clear();
+        } else if let Some(value) = data_of(line) {
+            self.extend_data(value);
+        }
+    }
+
+    fn extend_data(&mut self, value: &[u8]) {
+        if self.data.len() + value.len() > EVENT_BYTES_MAX {
+            self.overflow = true;
+            self.data.clear();
+            self.has_data = false;
             return;
         }
-        let value = match self.line.strip_prefix(b"data") {
-            Some([b':', b' ', value @ ..] | [b':', value @ ..]) => Some(value),
-            Some([]) => Some(&[] as &[u8]),
-            Some(_) | None => None,
-        };
-        if let Some(value) = value {
-            if self.data.len() + value.len() > EVENT_BYTES_MAX {
-                self.overflow = true;
-                self.data.clear();
-            } else {
-                if self.has_data {
-                    self.data.push(b'\n');
-                }
-                self.data.extend_from_slice(value);
-                self.has_data = true;
-            }
+        if self.has_data {
+            self.data.push(b'\n');
         }
-        self.line.clear();
+        self.data.extend_from_slice(value);
+        self.has_data = true;
+    }
+}
+
+/// The value of a line whose field is `data`.
+fn data_of(line: &[u8]) -> Option<&[u8]> {
+    match line.strip_prefix(b"data")? {
+        [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
+        [] => Some(&[]),
+        [_, ..] => None,
     }
 }
 

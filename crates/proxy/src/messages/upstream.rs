@@ -1,13 +1,13 @@
 //! The client that speaks to providers. Address and key of each call come from its [`Attempt`], and are added here only.
 
 use super::connections::{Lease, SendError};
-use super::headers;
 use super::providers::{Attempt, Protocol, ProviderConfig, ProviderError, Providers};
+use super::{headers, models};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use policy::ModelPath;
+use policy::ModelRequest;
 use secrecy::SecretString;
 use store::OpenModelCall;
 
@@ -78,21 +78,22 @@ impl ModelUpstream {
         client_headers: &HeaderMap,
         body: Bytes,
     ) -> Result<(Response<Incoming>, Lease), SendError> {
-        let request = request(attempt, open.permit().request().path, query, client_headers, body);
+        let request = request(attempt, open.permit().request(), query, client_headers, body);
         attempt.connections().send(request).await
     }
 }
 
 fn request(
     attempt: &Attempt,
-    path: ModelPath,
+    asked: &ModelRequest,
     query: Option<&str>,
     client_headers: &HeaderMap,
     body: Bytes,
 ) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(body));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = headers::joined(attempt.base(), path.as_str(), query);
+    let (method, path) = models::target(asked);
+    *request.method_mut() = method;
+    *request.uri_mut() = headers::joined(attempt.base(), &path, query);
     *request.headers_mut() = headers::to_provider(client_headers);
     request.headers_mut().insert(headers::HOP, HeaderValue::from_static("1"));
     match attempt.protocol() {
@@ -123,7 +124,8 @@ mod tests {
             .into_iter()
             .collect();
         let attempt = upstream.providers().attempts("m").next(0, policy::Timestamp(0)).expect("an attempt");
-        let request = request(&attempt, ModelPath::Messages, Some("beta=true"), &client, Bytes::new());
+        let asked = ModelRequest { path: policy::ModelPath::Messages, ..models::asked("/v1/models") };
+        let request = request(&attempt, &asked, Some("beta=true"), &client, Bytes::new());
         assert_eq!(request.uri(), "http://127.0.0.1:9/v1/messages?beta=true");
         assert_eq!(request.headers().get_all("x-api-key").iter().collect::<Vec<_>>(), ["real"]);
         assert!(!request.headers().contains_key("authorization"));
