@@ -3,7 +3,9 @@
 //! Invariant: a permit has no public constructor and no public fields; it is bound to the digest of the request it was given
 //! for, and the rooms above use it up by value.
 
-use crate::{Denial, DenialCode, KeyUse, Manifest, Microusd, Prices, RunId, Timestamp, ToolEffect, UserId};
+use crate::{
+    Denial, DenialCode, KeyUse, Manifest, Microusd, PROMPT_OVERHEAD_TOKENS, Prices, RunId, Timestamp, ToolEffect, UserId,
+};
 use std::sync::Arc;
 
 /// Which part of the model API.
@@ -194,8 +196,6 @@ impl ToolPermit {
     }
 }
 
-/// What the provider adds to a prompt by itself (tool instructions, wrappers), with room to spare.
-const PROMPT_OVERHEAD_TOKENS: u64 = 2000;
 /// How many bytes a token has, by and large: for the limit of a prompt's size, which costs nobody anything. What a prompt may
 /// cost is counted with a token for each byte.
 const BYTES_PER_TOKEN: u64 = 4;

@@ -9,6 +9,7 @@ mod audit;
 mod breaker;
 mod budget;
 mod canonical;
+mod ceiling;
 mod denial;
 mod egress;
 mod ids;
@@ -35,6 +36,7 @@ pub use budget::{
     ALERT_PERCENTS, Budgets, OUTPUT_TOKENS_MIN, Payer, Throttle, TierLimits, affordable_output, thresholds_crossed, throttle,
 };
 pub use canonical::{canonical_digest, digest_bytes};
+pub use ceiling::{BLOCK_TOKENS, CacheWrites, MESSAGE_TOKENS, PROMPT_OVERHEAD_TOKENS, Prompt};
 pub use denial::{Denial, DenialCode, Fault};
 pub use egress::{
     AddressFault, CredentialSlot, Destination, EgressRequest, EgressRule, EgressRules, Endpoint, HostName, HostNameError,

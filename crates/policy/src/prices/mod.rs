@@ -9,7 +9,7 @@ mod rate;
 pub use builtin::PRICES_REVIEWED_DAY;
 pub use rate::{RATE_MAX, RateError, parse_rate, rate_text};
 
-use crate::{Microusd, Timestamp, Usage};
+use crate::{CacheWrites, Microusd, Timestamp, Usage};
 use builtin::{PRICES, UNKNOWN, UNKNOWN_RATES};
 use std::borrow::Cow;
 
@@ -54,11 +54,6 @@ impl Rates {
             cache_write_5m: self.cache_write_5m.max(other.cache_write_5m),
             cache_write_1h: self.cache_write_1h.max(other.cache_write_1h),
         }
-    }
-
-    /// What a prompt token costs at most.
-    fn dearest_prompt(&self) -> i64 {
-        self.input.max(self.cache_write_1h).max(self.cache_write_5m).max(self.cache_read)
     }
 }
 
@@ -154,10 +149,24 @@ impl Prices {
         prompt_tokens_max: u64,
         output_tokens_max: u64,
     ) -> Microusd {
+        self.ceiling_of(model, from, until, prompt_tokens_max, CacheWrites::OneHour, output_tokens_max)
+    }
+
+    /// The same for a request of which it is known what it lets the provider write into its cache.
+    #[must_use]
+    pub fn ceiling_of(
+        &self,
+        model: &str,
+        from: Timestamp,
+        until: Timestamp,
+        prompt_tokens_max: u64,
+        writes: CacheWrites,
+        output_tokens_max: u64,
+    ) -> Microusd {
         let (first, last) = (from.utc_day(), until.utc_day());
         let changes = self.own.iter().chain(PRICES).filter(|price| is_version_of(model, &price.id)).map(|price| price.from_day);
         let days = changes.filter(|day| (first + 1..=last).contains(day)).chain([first]);
-        let ceilings = days.map(|day| self.on_day(model, day).ceiling(prompt_tokens_max, output_tokens_max));
+        let ceilings = days.map(|day| self.on_day(model, day).ceiling_of(prompt_tokens_max, writes, output_tokens_max));
         ceilings.max().unwrap_or(Microusd(i64::MAX))
     }
 
@@ -272,12 +281,18 @@ impl ModelPrice {
     /// allowed output token written, in the United States.
     #[must_use]
     pub fn ceiling(&self, prompt_tokens_max: u64, output_tokens_max: u64) -> Microusd {
+        self.ceiling_of(prompt_tokens_max, CacheWrites::OneHour, output_tokens_max)
+    }
+
+    /// The same at the dearest rate that such a request's prompt can have.
+    #[must_use]
+    pub fn ceiling_of(&self, prompt_tokens_max: u64, writes: CacheWrites, output_tokens_max: u64) -> Microusd {
         // Where large prompts are cheaper, a smaller one than the largest possible is dearer.
         let rates = match self.above {
             Some(tier) if prompt_tokens_max > tier.tokens => tier.rates.dearer(self.rates),
             Some(_) | None => self.rates,
         };
-        round_up(in_the_us(nano(prompt_tokens_max, rates.dearest_prompt()) + nano(output_tokens_max, rates.output)))
+        round_up(in_the_us(nano(prompt_tokens_max, writes.dearest(rates)) + nano(output_tokens_max, rates.output)))
     }
 }
 
