@@ -316,7 +316,7 @@ mod tests {
             models: Some(models.iter().map(|model| (*model).to_owned()).collect()),
             ..view()
         };
-        assert_eq!(code(request(), &keyed(&["a", "claude-sonnet-5-5"]), now), Ok(Microusd(56_000)));
+        assert_eq!(code(request(), &keyed(&["a", "claude-sonnet-5-5"]), now), Ok(Microusd(61_600)));
         assert_eq!(code(request(), &keyed(&["a"]), now), Err(DenialCode::KeyScope));
         assert_eq!(code(request(), &keyed(&[]), now), Err(DenialCode::KeyScope), "two scopes without a common model");
         assert_eq!(code(ModelRequest { max_tokens: 4001, ..request() }, &view(), now), Err(DenialCode::ModelOutput));
