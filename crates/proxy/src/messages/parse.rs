@@ -605,31 +605,4 @@ mod tests {
             assert_ne!(settings(other), base, "{other}");
         }
     }
-
-    /// `cargo test --release -p proxy parsing_is_fast -- --ignored --nocapture`
-    #[test]
-    #[ignore = "measures, in release"]
-    fn parsing_is_fast() {
-        let message = |bytes: usize| {
-            format!(r#"{{"model":"m","max_tokens":1024,"messages":[{{"role":"user","content":"{}"}}]}}"#, "x".repeat(bytes))
-        };
-        let turn = r#"{"role":"assistant","content":[{"type":"text","text":"I look."},{"type":"tool_use","id":"toolu_1","name":"mcp__m__look","input":{"depth":5,"path":[1,2,3]}}]},{"role":"user","content":[{"tool_use_id":"toolu_1","type":"tool_result","content":"{\\"children\\":[],\\"content\\":\\"\\",\\"title\\":\\"Aurora\\",\\"depth\\":1}"}]},"#;
-        let long = |bytes: usize| {
-            format!(
-                r#"{{"model":"m","max_tokens":1024,"messages":[{}{{"role":"user","content":"x"}}]}}"#,
-                turn.repeat(bytes / turn.len())
-            )
-        };
-        for (name, body) in [("1 KiB", message(960)), ("100 KiB text", message(102_300)), ("100 KiB turns", long(102_400))] {
-            for detail in [Detail::Facts, Detail::Conversation] {
-                let rounds = 3000;
-                let began = std::time::Instant::now();
-                for _ in 0..rounds {
-                    std::hint::black_box(request(ModelPath::Messages, std::hint::black_box(body.as_bytes()), detail))
-                        .expect("a request");
-                }
-                println!("{name} {detail:?}: {:.2} us", began.elapsed().as_secs_f64() * 1e6 / f64::from(rounds));
-            }
-        }
-    }
 }
