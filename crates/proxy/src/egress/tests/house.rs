@@ -12,8 +12,8 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
 use policy::{
-    Clock, CredentialSlot, Denial, EgressRule, EgressRules, HostName, Manifest, Microusd, PathPattern, RunId, SandboxId, Scheme,
-    Timestamp, UserId,
+    Clock, CredentialSlot, Denial, EgressRule, EgressRules, HostName, Manifest, Microusd, PathPattern, SandboxId, Scheme,
+    Timestamp,
 };
 use rustls::client::EchMode;
 use rustls::{ClientConfig, RootCertStore};
