@@ -2,7 +2,7 @@
 //! answer was read to the end; one whose answer was not is closed, which tells the provider to stop.
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -87,7 +87,7 @@ impl Connections {
 
     /// Sends a request, once. A call that may have reached the provider is never sent again by itself: it was reserved for once.
     pub(crate) async fn send(self: &Arc<Self>, request: Request<Full<Bytes>>) -> Result<(Response<Incoming>, Lease), SendError> {
-        let mut request = Some(request);
+        let mut request = Some(addressed(request));
         for _ in 0..TRIES_MAX {
             let Some(mut sender) = self.kept().await else { break };
             let Some(sending) = request.take() else { break };
@@ -140,6 +140,16 @@ impl Connections {
     }
 }
 
+/// A connection adds nothing by itself: the host belongs into its header, and only path and query to the target (RFC 9112, 3.2).
+fn addressed(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+    let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let (Some(host), Some(target)) = (host, request.uri().path_and_query().cloned()) {
+        request.headers_mut().insert(header::HOST, host);
+        *request.uri_mut() = Uri::from(target);
+    }
+    request
+}
+
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -149,4 +159,18 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_names_its_host_and_its_path_alone() {
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.uri_mut() = Uri::from_static("https://api.example:8443/v1/messages?beta=true");
+        let request = addressed(request);
+        assert_eq!(request.uri(), &Uri::from_static("/v1/messages?beta=true"));
+        assert_eq!(request.headers().get("host"), Some(&HeaderValue::from_static("api.example:8443")));
+    }
 }
