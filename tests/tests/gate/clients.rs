@@ -26,7 +26,11 @@ async fn same_through_the_gateway(script: &str) {
         asked.collect::<Vec<_>>()
     };
     assert_eq!(asked(gate.fake.requests()), asked(fake.requests()), "the client repeats what it would repeat, and no more");
-    eventually("all is settled", Duration::from_secs(5), async || gate.database.0.open_model_calls().await.unwrap() == 0).await;
+    let none_open = async || {
+        gate.gateway.settle_up().await.unwrap();
+        gate.database.0.open_model_calls().await.unwrap() == 0
+    };
+    eventually("all is settled", Duration::from_secs(5), none_open).await;
     let calls = gate.database.calls().await;
     let unknown: Vec<_> = calls.iter().filter(|call| call.outcome.as_deref() == Some("unknown")).collect();
     assert!(unknown.is_empty(), "all of it was measured: {unknown:?}");

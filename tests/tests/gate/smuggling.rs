@@ -118,7 +118,11 @@ async fn what_follows_a_request_needs_a_secret_of_its_own() {
     assert!(matches!(got.as_slice(), [] | [400] | [200] | [200, 400 | 401]), "{got:?}");
     let pipelined = raw(&gate, &line, &length(BODY.len()), &format!("{BODY}{hidden}"));
     assert_eq!(statuses(&gate, &pipelined, false).await, [200, 401], "the second has no secret");
-    eventually("all is settled", Duration::from_secs(5), async || gate.database.0.open_model_calls().await.unwrap() == 0).await;
+    let none_open = async || {
+        gate.gateway.settle_up().await.unwrap();
+        gate.database.0.open_model_calls().await.unwrap() == 0
+    };
+    eventually("all is settled", Duration::from_secs(5), none_open).await;
     for seen in gate.provider_saw() {
         assert_eq!(seen.body, BODY.as_bytes(), "the provider gets one request with one body");
         assert_eq!(seen.headers.get_all("content-length").iter().count(), 1);
