@@ -63,7 +63,7 @@ soak: setup ui
 
 # Broken answers of the provider; the usual tests do a few thousand, always the same (fuzz/README.md).
 fuzz:
-	@cargo test --release --locked -p proxy --lib -- --ignored --nocapture fuzz::
+	@FUZZ_SECS=$${FUZZ_SECS:-60} cargo test --release --locked -p proxy --lib -- --nocapture fuzz::
 
 # Optional: what CI's own kernel does not show.
 kernels:
