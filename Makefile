@@ -56,10 +56,13 @@ bench: setup ui
 	@target/release/hexward agent install
 	@exec target/release/bench $(ARGS)
 
-# Peaceful and violent ends of sandboxes, counted; a few minutes, part of `make bench` too.
+# Peaceful and violent ends of sandboxes, counted; a few minutes, part of `make bench` too. And the ledger: a thousand rounds of
+# two hundred calls at once against a budget that fits some of them, on both engines, with two gateways.
 soak: setup ui
+	@scripts/setup.sh test
 	@cargo build --release --locked -p hexward -p jail -p bench
-	@exec target/release/bench soak
+	@target/release/bench soak
+	@cargo test --release --locked -p store --features soak --test stories -- a_thousand_rounds
 
 # Broken answers of the provider; the usual tests do a few thousand, always the same (fuzz/README.md).
 fuzz:

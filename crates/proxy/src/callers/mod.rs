@@ -137,7 +137,7 @@ impl Callers {
             );
         }
         let purse = known.principal.purse(&self.proxy.ledger, known.user);
-        let caller = Caller::Service(Service { view: self.view(&known), purse, notes: known.notes.clone() });
+        let caller = Caller::Service(Arc::new(Service { view: self.view(&known), purse, notes: known.notes.clone() }));
         if !known.scope.allows_path(path) {
             let denial = Denial::new(DenialCode::KeyScope, path);
             return match self.overreaches.count(self.proxy.clock.now()) {

@@ -40,7 +40,7 @@ pub(crate) enum Caller {
     /// An agent in a sandbox, known by its listener.
     Run(Arc<RunContext>),
     /// A remote caller that showed a secret.
-    Service(Service),
+    Service(Arc<Service>),
 }
 
 /// A remote caller, as decisions and the ledger know it.
