@@ -24,13 +24,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// Serves a listener until `stop`, at most so many connections at a time.
-pub(crate) async fn serve_http<F, R>(listener: TcpListener, connections_max: usize, stop: CancellationToken, answer: F)
+pub(crate) async fn serve_http<F, R>(listener: TcpListener, places: Arc<Semaphore>, stop: CancellationToken, answer: F)
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Response<Body>> + Send + 'static,
 {
     let until = stop.clone();
-    let places = Arc::new(Semaphore::new(connections_max));
     let place = move || Arc::clone(&places).try_acquire_owned().ok();
     accept(listener, place, stop, move |stream| {
         let (peer, answer) = (stream.peer_addr().ok(), answer.clone());

@@ -22,11 +22,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use store::{KeySource, NewKey, StoreError};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 const PREFIX: &str = "/api/anthropic-proxy";
 /// Connections of all remote callers together.
-const CONNECTIONS_MAX: usize = 1024;
+const CONNECTIONS_MAX: usize = 2_048;
 const OUTPUT_TOKENS_MAX: u64 = 64_000;
 const CALL_SECS_MAX: i64 = 600;
 /// The principal of the environment's secret and of what it was rotated to.
@@ -87,9 +88,10 @@ impl Callers {
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let callers = Arc::new(self);
         let (answering, until) = (Arc::clone(&callers), stop.clone());
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let serve = move |listener| {
             let answering = Arc::clone(&answering);
-            serve_http(listener, CONNECTIONS_MAX, until.clone(), move |request| {
+            serve_http(listener, Arc::clone(&places), until.clone(), move |request| {
                 let callers = Arc::clone(&answering);
                 async move { callers.answer(request).await }
             })

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tower::{Service, ServiceExt};
 
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
+const READY_WAIT: Duration = Duration::from_millis(50);
 const IDLE_WAIT: Duration = Duration::from_secs(60);
 const IDLE_MAX: usize = 128;
 /// Each thread has idle connections of its own, which are driven where they are used: nobody has to be woken elsewhere.
@@ -120,13 +121,18 @@ impl Connections {
     async fn kept(&self) -> Option<Sender> {
         loop {
             let Idle { mut sender, since } = self.shard().lock().pop()?;
-            if since.elapsed() < IDLE_WAIT && !sender.is_closed() && sender.ready().await.is_ok() {
+            if since.elapsed() < IDLE_WAIT && !sender.is_closed() && is_ready(&mut sender).await {
                 return Some(sender);
             }
         }
     }
 
     async fn connect(&self) -> Result<Sender, SendError> {
+        let shaken = tokio::time::timeout(CONNECT_WAIT, self.shake_hands()).await;
+        shaken.unwrap_or_else(|_| Err(SendError::NotSent("it did not finish the handshake".to_owned())))
+    }
+
+    async fn shake_hands(&self) -> Result<Sender, SendError> {
         let unreachable = |error: &dyn std::error::Error| SendError::NotSent(chain(error));
         let mut connector = self.connector.clone();
         let ready = connector.ready().await.map_err(|error| unreachable(error.as_ref()))?;
@@ -148,6 +154,11 @@ fn addressed(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
         *request.uri_mut() = Uri::from(target);
     }
     request
+}
+
+/// A connection on which an answer came before its request was written is busy for longer than anybody waits.
+async fn is_ready(sender: &mut Sender) -> bool {
+    matches!(tokio::time::timeout(READY_WAIT, sender.ready()).await, Ok(Ok(())))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -83,7 +83,7 @@ impl Exchange {
             Next::Chunk(chunk) => {
                 for seen in self.meter.push(&chunk) {
                     if let Seen::Error(text) = &seen {
-                        self.error = Some(text.chars().take(ERROR_TEXT_CHARS_MAX).collect());
+                        self.error = Some(one_line(text));
                     }
                     self.saw(seen).await;
                 }
@@ -132,6 +132,9 @@ impl Exchange {
 
     async fn next(&mut self) -> Next {
         let (Some(body), Some(call)) = (self.body.as_mut(), self.call.as_ref()) else { return Next::End };
+        if call.left().is_zero() {
+            return Next::Broken("the time for it was over");
+        }
         let chunk = tokio::time::timeout(call.left().min(SILENCE_MAX), body.next()).await;
         match chunk {
             Ok(Some(Ok(chunk))) => Next::Chunk(chunk),
@@ -226,6 +229,11 @@ impl Drop for Exchange {
     }
 }
 
+/// A provider's words as one line of the log.
+fn one_line(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(ERROR_TEXT_CHARS_MAX).collect()
+}
+
 fn provider_error(status: StatusCode, body: &[u8]) -> String {
     let parsed: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let message = parsed
@@ -233,5 +241,5 @@ fn provider_error(status: StatusCode, body: &[u8]) -> String {
         .and_then(|body| body.pointer("/error/message"))
         .and_then(serde_json::Value::as_str)
         .unwrap_or("no reason given");
-    format!("{}: {message}", status.as_u16()).chars().take(ERROR_TEXT_CHARS_MAX).collect()
+    one_line(&format!("{}: {message}", status.as_u16()))
 }

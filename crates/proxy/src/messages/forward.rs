@@ -94,11 +94,15 @@ impl Call {
         answer.unwrap_or_else(|| answer::no_provider(attempts.retry_after_secs(proxy.clock.now())))
     }
 
-    /// The same in a task of its own, which ends at the call's time whether or not anybody reads: an agent can't hold a call
-    /// open by not reading it.
-    pub(super) async fn make_watched(self) -> Response<Body> {
+    /// What is left of the time that it may take.
+    pub(super) fn time(&self) -> Duration {
         let left = self.caller.view().deadline.0.saturating_sub(self.proxy.clock.now().0);
-        let time = Duration::from_micros(u64::try_from(left).unwrap_or(0));
+        Duration::from_micros(u64::try_from(left).unwrap_or(0))
+    }
+
+    /// The same in a task of its own, so that an agent that goes away is noticed before the answer begins.
+    pub(super) async fn make_watched(self) -> Response<Body> {
+        let time = self.time();
         let (mut tell, told) = oneshot::channel();
         tokio::spawn(async move {
             let response = tokio::select! {
@@ -106,10 +110,7 @@ impl Call {
                 // The client went away before the answer began.
                 () = tell.closed() => return,
             };
-            let (pieces, receiver) = mpsc::channel(CHUNKS_QUEUED_MAX);
-            let (head, body) = response.into_parts();
-            let _ = tell.send(Response::from_parts(head, body_of(receiver)));
-            let _ = tokio::time::timeout(time, pump(body, &pieces)).await;
+            let _ = tell.send(watched(response, time));
         });
         told.await.unwrap_or_else(|_| answer::unavailable(LOST))
     }
@@ -173,6 +174,17 @@ async fn answered(mut call: Ongoing, response: Response<Incoming>, lease: Lease,
 enum Piece {
     Frame(Frame<Bytes>),
     End,
+}
+
+/// Reads an answer in a task of its own, which ends at the call's time whether or not the client reads: nobody holds a call open
+/// by not reading it.
+pub(super) fn watched(response: Response<Body>, time: Duration) -> Response<Body> {
+    let (head, body) = response.into_parts();
+    let (pieces, receiver) = mpsc::channel(CHUNKS_QUEUED_MAX);
+    tokio::spawn(async move {
+        let _ = tokio::time::timeout(time, pump(body, &pieces)).await;
+    });
+    Response::from_parts(head, body_of(receiver))
 }
 
 async fn pump(mut body: Body, pieces: &mpsc::Sender<Piece>) {

@@ -6,7 +6,7 @@ use super::forward::Asked;
 use super::{Caller, open};
 use crate::Proxy;
 use bytes::{Bytes, BytesMut};
-use policy::{BudgetLine, Microusd, ModelPath, Throttle, affordable_output, ceiling_of};
+use policy::{BudgetLine, Microusd, ModelPath, ModelRequest, OUTPUT_TOKENS_MIN, Throttle, affordable_output, ceiling_of};
 use store::{OpenError, OpenModelCall};
 
 /// Opens a call; if a budget is short, a smaller one that fits.
@@ -33,7 +33,11 @@ pub(super) async fn open_fitting(
     {
         return open(proxy, caller, asked.request.clone(), &Notes { first: false, ..*said }).await;
     }
-    used_up(proxy, view.budgets.iter().find(|line| line.scope == denial.wanted)).await;
+    // A call that is too large says nothing of the budget; one that has no room for the smallest useful call is used up.
+    let least = ModelRequest { body_bytes: 0, extra_tokens_max: 0, ..asked.request.clone() };
+    if room < ceiling_of(&least, OUTPUT_TOKENS_MIN, &view, &proxy.prices, now) {
+        used_up(proxy, view.budgets.iter().find(|line| line.scope == denial.wanted)).await;
+    }
     Err(OpenError::Short { denial, room })
 }
 
@@ -55,10 +59,9 @@ impl Asked {
         if self.request.path != ModelPath::Messages || output_tokens >= self.request.max_tokens || thinking >= output_tokens {
             return false;
         }
-        let Some(bytes) = self.max_tokens_at.clone().and_then(|at| replaced(&self.bytes, at, output_tokens)) else {
-            return false;
-        };
-        self.max_tokens_at = None;
+        let Some(at) = self.max_tokens_at.clone() else { return false };
+        let Some(bytes) = replaced(&self.bytes, at.clone(), output_tokens) else { return false };
+        self.max_tokens_at = Some(at.start..at.start + output_tokens.to_string().len());
         self.request.max_tokens = output_tokens;
         self.request.digest = policy::digest_bytes(&bytes);
         self.bytes = bytes;
@@ -98,6 +101,8 @@ mod tests {
         assert_eq!(call.request.digest, policy::digest_bytes(expected.as_bytes()), "the permit is bound to what leaves");
         let (read, _) = parse::request(ModelPath::Messages, &call.bytes, Detail::Facts).expect("still a request");
         assert_eq!(read.max_tokens, 300);
+        assert!(call.shorten(7), "and once more");
+        assert_eq!(call.bytes.as_ref(), body.replace("  4000,", "  7,").as_bytes());
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::answer::{self, Body};
 use crate::context::{Entry, RunContext};
 use crate::{Proxy, RunEvent};
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use policy::{AuditEvent, Denial, DenialCode, Labels, ModelPath, ModelRequest, RunView, admit_model};
 use std::sync::Arc;
 use store::{CallNotes, OpenError, OpenModelCall, Purse};
@@ -121,7 +121,16 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
     let watched = caller.run().is_some();
     let asked = forward::Asked::new(request, &shape, body.bytes.clone());
     let call = forward::Call { proxy: Arc::clone(proxy), caller, asked, head, body, entry };
-    if watched { call.make_watched().await } else { call.make().await }
+    if watched {
+        return call.make_watched().await;
+    }
+    let time = call.time();
+    let response = call.make().await;
+    // What came whole is settled already.
+    if response.body().is_end_stream() || response.body().size_hint().exact().is_some() {
+        return response;
+    }
+    forward::watched(response, time)
 }
 
 /// What is said of a call beside whose it is.

@@ -208,7 +208,8 @@ impl ToSql for Value {
             Self::Null => Ok(IsNull::Yes),
             Self::Int(value) if *ty == Type::INT4 => i32::try_from(*value)?.to_sql(ty, out),
             Self::Int(value) if *ty == Type::INT8 => value.to_sql(ty, out),
-            Self::Text(value) if *ty == Type::TEXT || *ty == Type::VARCHAR => value.to_sql(ty, out),
+            // PostgreSQL has no place for a NUL in a text, and a provider's words may hold one.
+            Self::Text(value) if *ty == Type::TEXT || *ty == Type::VARCHAR => value.replace('\0', "\u{fffd}").to_sql(ty, out),
             Self::Blob(value) if *ty == Type::BYTEA => value.to_sql(ty, out),
             Self::Int(_) | Self::Text(_) | Self::Blob(_) => Err(format!("{self:?} does not fit a parameter of type {ty}").into()),
         }

@@ -16,6 +16,10 @@ statements! { ALL:
                     opened_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'open', 0, 0, ?7, ?8) ON CONFLICT (id) DO NOTHING";
     INSERT_SLICE_ACCOUNT = "INSERT INTO ledger_slice_accounts (slice_id, scope, period, limit_microusd) VALUES (?1, ?2, ?3, ?4)";
     LIST_SLICE_ACCOUNTS = "SELECT scope, period, limit_microusd FROM ledger_slice_accounts WHERE slice_id = ?1 ORDER BY scope, period";
+    READ_STATE = "SELECT state FROM ledger_slices WHERE id = ?1";
+    READ_CLOSED = "SELECT settled_microusd FROM ledger_slices WHERE id = ?1 AND state = 'closed'";
+    COST_OF_SLICE = "SELECT CAST(COALESCE(SUM(cost_microusd), 0) AS BIGINT) FROM model_calls WHERE slice_id = ?1 AND state = 'settled'";
+    PAY_CLOSED = "UPDATE ledger_slices SET settled_microusd = ?2 WHERE id = ?1 AND state = 'closed'";
     READ_SLICE = "SELECT granted_microusd, settled_microusd FROM ledger_slices WHERE id = ?1 AND state = 'open'";
     CHANGE_SLICE = "UPDATE ledger_slices SET granted_microusd = ?2, settled_microusd = ?3 WHERE id = ?1 AND state = 'open'";
     RENEW_SLICE = "UPDATE ledger_slices SET expires_at = ?2 WHERE id = ?1 AND state = 'open'";
@@ -56,6 +60,8 @@ pub(super) enum Taken {
     Granted(Microusd),
     /// Some budget has less room than is needed; nothing was taken.
     Short { denial: Denial, room: Microusd },
+    /// Somebody else has closed the slice.
+    Gone,
 }
 
 /// Only where a budget has so many times what is wanted, more than what is needed is taken out of it.
@@ -70,6 +76,9 @@ pub(super) fn take(
     wanted: Wanted,
     (now, expires): (Timestamp, Timestamp),
 ) -> Result<Taken, StoreError> {
+    if tx.query_opt(READ_STATE, &[slice.to_string().into()])?.is_some_and(|row| row.text(0).is_ok_and(|state| state != "open")) {
+        return Ok(Taken::Gone);
+    }
     let mut least: Option<(i64, &BudgetLine)> = None;
     for line in lines {
         let (settled, reserved) = account(tx, &line.scope, line.period)?;
@@ -139,12 +148,32 @@ pub(super) fn give_back(tx: &mut dyn Tx, slice: SliceId, amount: Microusd) -> Re
 
 /// Moves what was settled inside a slice from reserved to settled in all its accounts. Returns them as they were before.
 pub(super) fn settle(tx: &mut dyn Tx, slice: SliceId, cost: i64) -> Result<Vec<Progress>, StoreError> {
-    let Some((granted, settled)) = open_slice(tx, slice)? else { return Ok(Vec::new()) };
+    let Some((granted, settled)) = open_slice(tx, slice)? else { return settle_closed(tx, slice, cost) };
     let spent = settled.saturating_add(cost);
     // A call above its ceiling is charged all the same: what the slice lacks comes out of its budgets, without asking.
     let lacking = spent.saturating_sub(granted).max(0);
     tx.execute(CHANGE_SLICE, &[slice.to_string().into(), (granted + lacking).into(), spent.into()])?;
     change_accounts(tx, slice, lacking - cost, cost)
+}
+
+/// A slice that somebody else closed has mostly paid already, in full; what its calls cost beyond that is charged all the same.
+fn settle_closed(tx: &mut dyn Tx, slice: SliceId, cost: i64) -> Result<Vec<Progress>, StoreError> {
+    let id = slice.to_string();
+    let Some(row) = tx.query_opt(READ_CLOSED, &[(&id).into()])? else {
+        tracing::error!(
+            slice = id,
+            cost,
+            "calls were settled in a slice that the database does not have; they are in no account"
+        );
+        return Ok(Vec::new());
+    };
+    let (paid, due) = (row.int(0)?, tx.query_one(COST_OF_SLICE, &[(&id).into()])?.int(0)?);
+    let missing = due.saturating_sub(paid).clamp(0, cost.max(0));
+    if missing == 0 {
+        return Ok(Vec::new());
+    }
+    tx.execute(PAY_CLOSED, &[(&id).into(), (paid + missing).into()])?;
+    change_accounts(tx, slice, 0, missing)
 }
 
 /// Closes a slice: the rest goes back, or is charged where nobody knows what became of it.

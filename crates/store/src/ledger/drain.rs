@@ -2,6 +2,7 @@
 
 use super::accounts::{self, Progress};
 use super::open::PurseInner;
+use super::purse::Slice;
 use super::record::{Ended, Opened, Record};
 use super::{Inner, RENEW_SECS, SLICE_SECS};
 use crate::alerts::{self, BudgetAlert};
@@ -9,10 +10,12 @@ use crate::{StoreError, Tx};
 use policy::{SliceId, Throttle, Timestamp, throttle};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a settlement may wait for its row.
 const PAUSE: Duration = Duration::from_millis(200);
+/// A slice is renewed after so long at the latest.
+const RENEW_AFTER: Duration = Duration::from_secs(600);
 /// After so many records the drain does not wait any longer.
 const RECORDS_FULL: usize = 2_048;
 /// A database that is away must not let memory grow without end: then no further call is opened.
@@ -63,13 +66,11 @@ pub(super) async fn keep(ledger: &Arc<Inner>, stop: impl Future<Output = ()>) {
             () = ledger.full.notified() => false,
             () = tokio::time::sleep(PAUSE) => false,
         };
-        let kept = async {
-            flush(ledger).await?;
-            renew(ledger).await?;
-            reclaim(ledger, Whom::Resting).await
-        };
-        if let Err(error) = kept.await {
-            tracing::error!(%error, "the ledger could not be brought up to date; it is tried again");
+        // Each by itself: what stops one must not stop the others.
+        for done in [flush(ledger).await, renew(ledger).await, reclaim(ledger, Whom::Resting).await] {
+            if let Err(error) = done {
+                tracing::error!(%error, "the ledger could not be brought up to date; it is tried again");
+            }
         }
         if ended {
             return;
@@ -82,13 +83,13 @@ pub(super) async fn flush(ledger: &Arc<Inner>) -> Result<(), StoreError> {
     let _turn = ledger.draining.lock().await;
     // First the slices, then the records: a slice in which nothing is open has all its records among them.
     let finished = finished(ledger);
-    let (batch, turned) = {
+    let batch = {
         let mut pending = ledger.pending.lock();
         pending.closes.extend(finished);
-        let turned = ledger.journal.turn();
-        (std::mem::take(&mut *pending), turned)
+        ledger.journal.turn();
+        std::mem::take(&mut *pending)
     };
-    if batch.is_empty() && !turned {
+    if batch.is_empty() && !ledger.journal.has_turned() {
         return Ok(());
     }
     let (batch, gateway, now) = (Arc::new(batch), ledger.gateway.clone(), ledger.clock.now());
@@ -104,7 +105,8 @@ pub(super) async fn flush(ledger: &Arc<Inner>) -> Result<(), StoreError> {
             return Err(error);
         }
     }
-    if turned { ledger.journal.drained() } else { Ok(()) }
+    // Also after a turn whose first commit failed: that batch was put back and is in this one.
+    if ledger.journal.has_turned() { ledger.journal.drained() } else { Ok(()) }
 }
 
 fn finished(ledger: &Inner) -> Vec<SliceId> {
@@ -172,7 +174,9 @@ async fn renew(ledger: &Arc<Inner>) -> Result<(), StoreError> {
     let old = |purse: &Arc<PurseInner>| {
         let slices = purse.slices.lock();
         let all = slices.current.iter().chain(&slices.past);
-        all.filter(|slice| slice.granted.0 > 0 && slice.expires < soon).map(|slice| slice.id).collect::<Vec<_>>()
+        // By a clock that nobody sets, too.
+        let due = |slice: &&Slice| slice.expires < soon || slice.renewed.elapsed() > RENEW_AFTER;
+        all.filter(|slice| slice.taken).filter(due).map(|slice| slice.id).collect::<Vec<_>>()
     };
     let due: Vec<SliceId> = purses.iter().flat_map(old).collect();
     if due.is_empty() {
@@ -194,9 +198,11 @@ async fn renew(ledger: &Arc<Inner>) -> Result<(), StoreError> {
         .await?;
     for purse in purses {
         let mut slices = purse.slices.lock();
-        for id in &renewed {
-            if let Some(slice) = slices.of(*id) {
-                slice.expires = now.plus_secs(SLICE_SECS);
+        for id in &due {
+            if !renewed.contains(id) {
+                slices.forget(*id);
+            } else if let Some(slice) = slices.of(*id) {
+                (slice.expires, slice.renewed) = (now.plus_secs(SLICE_SECS), Instant::now());
             }
         }
     }
@@ -224,17 +230,25 @@ pub(super) async fn reclaim(ledger: &Arc<Inner>, whom: Whom<'_>) -> Result<(), S
             Whom::Others(asking) => !Arc::ptr_eq(asking, purse),
             Whom::Resting => slices.current.as_ref().is_some_and(|slice| slice.used < rested),
         };
-        if gives { slices.spare() } else { None }
+        if gives { slices.spare() } else { Vec::new() }
     };
-    let spare: Vec<_> =
-        ledger.live().into_iter().filter_map(|purse| gives(&purse).map(|(id, amount)| (purse, id, amount))).collect();
+    let all = |purse: Arc<PurseInner>| {
+        let spare = gives(&purse);
+        spare.into_iter().map(move |(id, amount)| (Arc::clone(&purse), id, amount)).collect::<Vec<_>>()
+    };
+    let spare: Vec<_> = ledger.live().into_iter().flat_map(all).collect();
     if spare.is_empty() {
         return Ok(());
     }
     let amounts: Vec<_> = spare.iter().map(|(_, id, amount)| (*id, *amount)).collect();
-    let given = ledger.store.write(move |tx| amounts.iter().try_for_each(|(id, amount)| accounts::give_back(tx, *id, *amount)));
-    let given: Result<(), StoreError> = given.await;
-    if given.is_err() {
+    let store = ledger.store.clone();
+    // In a task of its own: who asks may go away, and what was taken off must be given back or put back.
+    let giving = tokio::spawn(async move {
+        store.write(move |tx| amounts.iter().try_for_each(|(id, amount)| accounts::give_back(tx, *id, *amount))).await
+    });
+    let given: Result<(), StoreError> = giving.await.unwrap_or(Err(StoreError::Closed));
+    // Only where nothing can have been committed; otherwise the slice's end gives it back.
+    if matches!(given, Err(StoreError::Conflict(_) | StoreError::Busy(_) | StoreError::Statement(_))) {
         for (purse, id, amount) in &spare {
             if let Some(slice) = purse.slices.lock().of(*id) {
                 slice.granted = slice.granted.plus(*amount);

@@ -91,13 +91,16 @@ impl Journal {
 
     /// Turns to the other file when this one is long. Call it with everything appended so far in hand; what [`Journal::drained`]
     /// is told of afterwards empties the file that was left.
-    pub(super) fn turn(&self) -> bool {
+    pub(super) fn turn(&self) {
         let mut state = self.state.lock();
-        if state.bytes < FILE_BYTES_MAX || !state.spare {
-            return false;
+        if state.bytes >= FILE_BYTES_MAX && state.spare {
+            (state.active, state.bytes, state.spare) = (1 - state.active, 0, false);
         }
-        (state.active, state.bytes, state.spare) = (1 - state.active, 0, false);
-        true
+    }
+
+    /// Whether the other file still holds something.
+    pub(super) fn has_turned(&self) -> bool {
+        !self.state.lock().spare
     }
 
     /// The database has everything that was in the file before the last turn.

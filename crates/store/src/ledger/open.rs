@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use policy::{BudgetLine, CallId, Denial, DenialCode, Microusd, ModelPermit, RunId, SliceId, Timestamp, Usage, UserId};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Whoever is short of money again and again while others take it does not try for ever.
 const TRIES_MAX: u32 = 32;
@@ -248,6 +248,8 @@ impl Purse {
             let Some((slice, need)) = self.lack(lines, ceiling, until) else { return Ok(()) };
             match self.take(slice, lines, Wanted { need, want: Microusd(need.0.max(SLICE.0)) }).await? {
                 Taken::Granted(_) => return Ok(()),
+                // Another one is begun in its place.
+                Taken::Gone => {}
                 Taken::Short { denial, room } if last => {
                     let free = self.0.slices.lock().of(slice).map_or(Microusd::ZERO, |slice| slice.free());
                     return Err(OpenError::Short { denial, room: room.plus(free) });
@@ -284,14 +286,31 @@ impl Purse {
             let expires = tx.clock(now)?.plus_secs(SLICE_SECS);
             accounts::take(tx, slice, &holder, &inside, wanted, (now, expires))
         };
-        let taken = ledger.store.write(write).await?;
-        if let Taken::Granted(amount) = &taken
-            && let Some(slice) = self.0.slices.lock().of(slice)
-        {
-            slice.granted = slice.granted.plus(*amount);
-            slice.expires = expires;
+        let (purse, store) = (self.clone(), ledger.store.clone());
+        // In a task of its own: who asks may go away, and what the budgets gave must be known here.
+        let taking = tokio::spawn(async move {
+            let taken = store.write(write).await?;
+            purse.note_taken(slice, &taken, expires);
+            Ok(taken)
+        });
+        taking.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn note_taken(&self, id: SliceId, taken: &Taken, expires: Timestamp) {
+        let mut slices = self.0.slices.lock();
+        match (taken, slices.of(id)) {
+            (Taken::Granted(amount), Some(slice)) => {
+                slice.granted = slice.granted.plus(*amount);
+                (slice.expires, slice.renewed, slice.taken) = (expires, Instant::now(), true);
+            }
+            (Taken::Granted(_), None) => {
+                // Its holder has ended meanwhile, so nobody will give it back.
+                drop(slices);
+                self.0.ledger.pending.lock().closes.push(id);
+            }
+            (Taken::Gone, Some(_)) => slices.forget(id),
+            (Taken::Gone, None) | (Taken::Short { .. }, _) => {}
         }
-        Ok(taken)
     }
 
     /// Makes the slice larger before somebody has to wait for that; a budget without plenty is left alone.

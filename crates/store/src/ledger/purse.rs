@@ -4,6 +4,7 @@
 
 use policy::{BudgetLine, Microusd, SliceId, Timestamp};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A slice as its holder counts it.
 #[derive(Debug)]
@@ -16,6 +17,11 @@ pub(super) struct Slice {
     /// Calls that are open inside.
     pub open: u32,
     pub expires: Timestamp,
+    pub renewed: Instant,
+    /// The database has it.
+    pub taken: bool,
+    /// The database does not have it any more.
+    pub gone: bool,
     pub used: Timestamp,
 }
 
@@ -29,6 +35,9 @@ impl Slice {
             reserved: Microusd::ZERO,
             open: 0,
             expires: Timestamp(0),
+            renewed: Instant::now(),
+            taken: false,
+            gone: false,
             used: now,
         }
     }
@@ -70,7 +79,7 @@ impl Slices {
         if self.closed {
             return Err(Lacking::Closed);
         }
-        let Some(slice) = self.current.as_mut().filter(|slice| same(&slice.lines, lines)) else { return Err(Lacking::Slice) };
+        let Some(slice) = self.with(lines) else { return Err(Lacking::Slice) };
         let free = slice.free();
         if free < ceiling {
             return Err(Lacking::Money { slice: slice.id, more: Microusd(ceiling.0 - free.0) });
@@ -89,6 +98,8 @@ impl Slices {
         if let Some(slice) = self.of(id) {
             slice.reserved = Microusd(slice.reserved.0.saturating_sub(reserved.0).max(0));
             slice.settled = slice.settled.plus(cost);
+            // What a call cost above its ceiling the database takes out of the budgets by itself.
+            slice.granted = slice.granted.max(slice.settled);
             slice.open = slice.open.saturating_sub(1);
         }
     }
@@ -99,7 +110,7 @@ impl Slices {
 
     /// The slice of these budgets, new if there is none; another one becomes past.
     pub(super) fn slice_of(&mut self, lines: &Arc<[BudgetLine]>, now: Timestamp) -> SliceId {
-        if let Some(slice) = self.current.as_ref().filter(|slice| same(&slice.lines, lines)) {
+        if let Some(slice) = self.with(lines) {
             return slice.id;
         }
         let new = Slice::new(Arc::clone(lines), now);
@@ -108,15 +119,32 @@ impl Slices {
         id
     }
 
-    /// Takes what is not needed off the present slice, to be given back.
-    pub(super) fn spare(&mut self) -> Option<(SliceId, Microusd)> {
-        let slice = self.current.as_mut()?;
-        let free = slice.free();
-        if free == Microusd::ZERO {
-            return None;
+    /// The slice of these budgets: the present one, or one that others have come before since.
+    fn with(&mut self, lines: &Arc<[BudgetLine]>) -> Option<&mut Slice> {
+        self.current.iter_mut().chain(&mut self.past).find(|slice| !slice.gone && same(&slice.lines, lines))
+    }
+
+    /// Somebody else has closed this slice: nothing more is reserved in it.
+    pub(super) fn forget(&mut self, id: SliceId) {
+        if let Some(slice) = self.of(id) {
+            slice.gone = true;
         }
-        slice.granted = Microusd(slice.granted.0 - free.0);
-        Some((slice.id, free))
+        if self.current.as_ref().is_some_and(|slice| slice.gone) {
+            self.past.extend(self.current.take());
+        }
+    }
+
+    /// Takes what is not needed off the slices, to be given back.
+    pub(super) fn spare(&mut self) -> Vec<(SliceId, Microusd)> {
+        let mut spare = Vec::new();
+        for slice in self.current.iter_mut().chain(&mut self.past) {
+            let free = slice.free();
+            if free > Microusd::ZERO {
+                slice.granted = Microusd(slice.granted.0 - free.0);
+                spare.push((slice.id, free));
+            }
+        }
+        spare
     }
 
     /// Slices in which nothing is open and nothing will be: they can be closed.
@@ -206,10 +234,30 @@ mod tests {
     }
 
     #[test]
+    fn a_slice_that_somebody_else_closed_is_replaced() {
+        let (mut slices, lines) = with(100);
+        let old = slices.reserve(&lines, Microusd(30), Timestamp(5_000), NOW).expect("there is room");
+        slices.forget(old);
+        assert_eq!(slices.reserve(&lines, Microusd(1), Timestamp(5_000), NOW), Err(Lacking::Slice));
+        assert_ne!(slices.slice_of(&lines, NOW), old);
+        slices.release(old, Microusd(30), Microusd(5));
+        assert_eq!(slices.finished(), [old], "its calls end in it");
+    }
+
+    #[test]
+    fn two_lists_of_budgets_do_not_push_each_other_out() {
+        let (mut slices, one) = with(100);
+        let first = slices.reserve(&one, Microusd(10), Timestamp(5_000), NOW).expect("there is room");
+        let other = lines(1);
+        slices.slice_of(&other, NOW);
+        assert_eq!(slices.reserve(&one, Microusd(10), Timestamp(5_000), NOW), Ok(first));
+    }
+
+    #[test]
     fn what_is_spare_can_be_given_back_once() {
         let (mut slices, lines) = with(100);
         let id = slices.reserve(&lines, Microusd(30), Timestamp(5_000), NOW).expect("there is room");
-        assert_eq!(slices.spare(), Some((id, Microusd(70))));
-        assert_eq!(slices.spare(), None);
+        assert_eq!(slices.spare(), [(id, Microusd(70))]);
+        assert_eq!(slices.spare(), []);
     }
 }
