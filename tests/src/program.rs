@@ -42,7 +42,7 @@ impl ProgramSetup {
     pub fn new(folder: &Path, upstream: &str, api_key: &str) -> Self {
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
         let config = format!(
-            "[listen]\npeople = \"127.0.0.1:0\"\ncallers = \"127.0.0.1:0\"\n[model]\nupstream = \"{upstream}\"\n[agent]\npath = \"{}\"\n{RATES}",
+            "[listen]\npeople = \"127.0.0.1:0\"\ncallers = \"127.0.0.1:0\"\n[model]\nupstream = \"{upstream}\"\n{RATES}[agent]\npath = \"{}\"\n",
             places::agent().display()
         );
         let environment = vec![

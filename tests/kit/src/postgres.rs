@@ -165,7 +165,9 @@ impl Postgres {
                 return Ok(());
             }
             let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-            if log.contains("FATAL:") {
+            // A client that comes while it recovers is refused by the same word.
+            let fatal = |line: &str| line.contains("FATAL:") && !line.contains("the database system is");
+            if log.lines().any(fatal) {
                 return Err(format!("PostgreSQL did not start: {log}"));
             }
             std::thread::sleep(READY_POLL);

@@ -24,7 +24,11 @@ async fn the_stop_button_stops_in_the_middle_of_an_answer() {
     eventually("the agent is gone", Duration::from_secs(2), async || gate.sandboxes_alive() == 0).await;
     assert!(ada.tiles().await.is_empty(), "nothing was changed");
     let call = gate.database.calls().await.pop().unwrap();
-    assert_eq!((call.outcome.as_deref(), call.cost), (Some("unknown"), call.reserved), "what the provider did is unknown");
+    // What still came within a moment was read for its price; otherwise nobody knows what the provider did.
+    match call.outcome.as_deref() {
+        Some("measured") => assert!(0 < call.cost && call.cost <= call.reserved, "{call:?}"),
+        _ => assert_eq!((call.outcome.as_deref(), call.cost), (Some("unknown"), call.reserved)),
+    }
     let history = ada.history(&conversation).await;
     assert!(history.len() == 2 && AURORA == history[0]["text"], "what was said until then is kept: {history:?}");
     let events = ada.run(&conversation, AURORA, true).await;

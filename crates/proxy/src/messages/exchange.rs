@@ -29,6 +29,8 @@ const WHOLE_BYTES_MAX: usize = 64 << 20;
 const ERROR_TEXT_CHARS_MAX: usize = 300;
 /// An answer that nobody waits for is read for so long.
 const DRAIN_WAIT: Duration = Duration::from_secs(3);
+/// The end of a run waits for it, and somebody waits for that.
+const RUN_DRAIN_WAIT: Duration = Duration::from_secs(1);
 const BROKEN: &str = "the provider broke the connection";
 
 pub(super) struct Exchange {
@@ -190,6 +192,8 @@ impl Exchange {
 
     /// Reads on although nobody waits, to learn what it cost. What the model says now reaches nobody and is not remembered.
     async fn drain(mut self) {
+        let of_run = self.call.as_ref().is_some_and(|call| call.caller.run().is_some());
+        let wait = if of_run { RUN_DRAIN_WAIT } else { DRAIN_WAIT };
         let reading = async {
             loop {
                 match self.next().await {
@@ -199,7 +203,7 @@ impl Exchange {
                 }
             }
         };
-        let read = tokio::time::timeout(DRAIN_WAIT, reading).await;
+        let read = tokio::time::timeout(wait, reading).await;
         // Cut before the end, the meter has no final usage, and the ceiling is charged.
         let cut = !matches!(read, Ok(true));
         let (usage, status) = (self.meter.final_usage(), self.status.as_u16());
