@@ -7,9 +7,14 @@ const ACTIVE_RUNS: Statement = Statement("SELECT CAST(COUNT(*) AS BIGINT) FROM r
 const ACTIVE_RUN_IDS: Statement = Statement("SELECT id FROM runs WHERE state = 'active'");
 const OPEN_TOOL_CALLS: Statement = Statement("SELECT CAST(COUNT(*) AS BIGINT) FROM tool_calls WHERE state = 'open'");
 const RESERVED: Statement = Statement("SELECT CAST(COALESCE(SUM(reserved_microusd), 0) AS BIGINT) FROM ledger_accounts");
-const CALLS: Statement = Statement(
-    "SELECT outcome, reserved_microusd, CAST(COALESCE(cost_microusd, -1) AS BIGINT), path FROM model_calls ORDER BY opened_at, id",
+const ACCOUNT: Statement = Statement(
+    "SELECT CAST(COALESCE(SUM(settled_microusd), 0) AS BIGINT), CAST(COALESCE(SUM(reserved_microusd), 0) AS BIGINT) \
+     FROM ledger_accounts WHERE scope = ?1",
 );
+const CALLS: Statement = Statement(
+    "SELECT outcome, reserved_microusd, CAST(COALESCE(cost_microusd, -1) AS BIGINT), path, provider FROM model_calls ORDER BY opened_at, id",
+);
+const ALERTS: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'budget.alert' ORDER BY id");
 const TEXTS: Statement = Statement("SELECT content FROM messages UNION ALL SELECT detail FROM audit_log");
 const DENIED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'denied' ORDER BY id");
 const CALLERS_REFUSED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'caller.refused' ORDER BY id");
@@ -29,6 +34,8 @@ pub struct Call {
     pub cost: i64,
     /// The path at the provider.
     pub path: String,
+    /// The provider's name.
+    pub provider: String,
 }
 
 /// A gateway's database.
@@ -63,6 +70,7 @@ impl Database {
             reserved: row.int(1).unwrap(),
             cost: row.int(2).unwrap(),
             path: row.text(3).unwrap(),
+            provider: row.text(4).unwrap(),
         };
         self.rows(CALLS, None).await.iter().map(call).collect()
     }
@@ -85,6 +93,24 @@ impl Database {
             format!("{} {}", detail["code"].as_str().unwrap(), detail["wanted"].as_str().unwrap())
         };
         self.rows(DENIED, None).await.iter().map(shown).collect()
+    }
+
+    /// Shares of a budget at which the operator was told, in order.
+    pub async fn alerts(&self, scope: &str) -> Vec<u64> {
+        let details = self.rows(ALERTS, None).await.into_iter().map(|row| row.text(0).unwrap());
+        let details = details.map(|detail| serde_json::from_str::<serde_json::Value>(&detail).unwrap());
+        details.filter(|alert| alert["scope"] == scope).map(|alert| alert["percent"].as_u64().unwrap()).collect()
+    }
+
+    /// An account of every day: (settled, reserved).
+    pub async fn ever(&self, scope: &str) -> (i64, i64) {
+        let rows = self.rows(ACCOUNT, Some(scope)).await;
+        (rows[0].int(0).unwrap(), rows[0].int(1).unwrap())
+    }
+
+    /// Micro-dollars set aside in all accounts.
+    pub async fn reserved(&self) -> i64 {
+        self.number(RESERVED).await
     }
 
     /// Why remote callers were not let in, as far as it was written down.
@@ -121,7 +147,7 @@ impl Database {
         let mut found = Vec::new();
         let counts = [
             ("open reservations", self.0.open_model_calls().await.unwrap()),
-            ("micro-dollars still reserved", self.number(RESERVED).await),
+            ("micro-dollars still reserved", self.reserved().await),
             ("active runs", self.active_runs().await),
             ("open tool calls", self.number(OPEN_TOOL_CALLS).await),
         ];

@@ -10,6 +10,7 @@ use hexward::gateway::{Gateway, driver};
 use parking_lot::Mutex;
 use policy::{KeyScope, Microusd, RateRules};
 use proxy::callers::{CallerSecret, CallerSettings};
+use proxy::messages::ProviderConfig;
 use runs::{AgentLimits, Keeping, QueueSettings, RunSettings};
 use sandbox::Mode;
 use secrecy::SecretString;
@@ -43,6 +44,8 @@ pub struct Setup {
     pub event_delay_ms: u64,
     /// Another provider than the fake.
     pub upstream: Option<String>,
+    /// Several providers instead of the fake.
+    pub providers: Vec<ProviderConfig>,
     /// Whether remote callers may connect.
     pub callers: bool,
     /// What the secret's principal is narrowed to.
@@ -71,6 +74,7 @@ impl Default for Setup {
             scenarios: Vec::new(),
             event_delay_ms: 0,
             upstream: None,
+            providers: Vec::new(),
             callers: false,
             internal: KeyScope::default(),
             day_limit: Microusd::dollars(5),
@@ -182,7 +186,7 @@ impl TestGate {
             jail_path: setup.jail.unwrap_or_else(places::jail),
             upstream: setup.upstream.unwrap_or_else(|| fake.url()),
             api_key: SecretString::from(api_key),
-            providers: Vec::new(),
+            providers: setup.providers,
             prices: policy::Prices::default(),
             calls_max: proxy::CALLS_MAX,
             budgets: policy::Budgets { run: setup.runs.run_budget, day: setup.day_limit, ..policy::Budgets::default() },

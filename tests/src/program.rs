@@ -116,6 +116,17 @@ impl Program {
         Person::arrive(self.address, Arc::default()).await
     }
 
+    /// Where remote callers connect, from its log.
+    ///
+    /// # Panics
+    /// When they may not.
+    #[must_use]
+    pub fn callers(&self) -> SocketAddr {
+        let told = self.log().lines().rfind(|line| line.contains("callers' listener ready")).map(str::to_owned);
+        let address = told.as_deref().and_then(|line| line.split("address=").nth(1)?.split_whitespace().next());
+        address.and_then(|address| address.parse().ok()).expect("callers have a listener")
+    }
+
     /// The process's number.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -20,6 +20,7 @@ mod keys;
 mod life;
 mod limits;
 mod model;
+mod money;
 mod people;
 mod pool;
 mod privileges;
