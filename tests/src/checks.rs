@@ -97,9 +97,17 @@ impl Database {
 
     /// Shares of a budget at which the operator was told, in order.
     pub async fn alerts(&self, scope: &str) -> Vec<u64> {
-        let details = self.rows(ALERTS, None).await.into_iter().map(|row| row.text(0).unwrap());
-        let details = details.map(|detail| serde_json::from_str::<serde_json::Value>(&detail).unwrap());
-        details.filter(|alert| alert["scope"] == scope).map(|alert| alert["percent"].as_u64().unwrap()).collect()
+        let of_scope = |alert: &(String, u64)| alert.0 == scope;
+        self.every_alert().await.into_iter().filter(of_scope).map(|(_, percent)| percent).collect()
+    }
+
+    /// (account, percent) of every alert, in order.
+    pub async fn every_alert(&self) -> Vec<(String, u64)> {
+        let alert = |row: &Row| {
+            let detail: serde_json::Value = serde_json::from_str(&row.text(0).unwrap()).unwrap();
+            (detail["scope"].as_str().unwrap().to_owned(), detail["percent"].as_u64().unwrap())
+        };
+        self.rows(ALERTS, None).await.iter().map(alert).collect()
     }
 
     /// An account of every day: (settled, reserved).

@@ -143,6 +143,11 @@ impl Proxy {
         told.insert((line.scope.clone(), line.period))
     }
 
+    /// It is not, or that could not be written down.
+    pub(crate) fn forget_used_up(&self, line: &BudgetLine) {
+        self.used_up.lock().remove(&(line.scope.clone(), line.period));
+    }
+
     /// With another number of model calls at the same time.
     #[must_use]
     pub fn with_calls_max(mut self, calls_max: usize) -> Self {

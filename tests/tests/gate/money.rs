@@ -61,6 +61,7 @@ async fn a_small_remainder_stays_usable() {
         (Some("billing_error"), "budget.day")
     );
     assert!(gate.provider_saw().is_empty() && gate.database.calls().await.is_empty(), "nothing left and nothing is owed");
+    assert!(gate.database.every_alert().await.is_empty(), "nothing is used up");
 
     // Numbers and names that must not be mistaken for it, and spaces that nobody else would write.
     let asked = format!(
@@ -116,13 +117,16 @@ async fn near_its_end_a_budget_makes_calls_smaller_and_tells_once() {
     assert_eq!((answer.status, max_tokens(&gate.provider_saw().pop().unwrap())), (200, 1000), "a quarter: {}", answer.text());
     let little = ask(&gate, body("Hello", 300)).await;
     assert_eq!((little.status, max_tokens(&gate.provider_saw().pop().unwrap())), (200, 300), "who wants little gets it");
-    let mut refused = Vec::new();
+    let (mut refused, mut smaller) = (Vec::new(), Vec::new());
     for _ in 0..12 {
         let before = gate.provider_saw().len();
         let answer = ask(&gate, body("[[scenario:middling]] Hello", 4000)).await;
         let saw = gate.provider_saw();
         match answer.status {
-            200 => assert!(refused.is_empty() && saw.iter().skip(before).all(|saw| (256..=1000).contains(&max_tokens(saw)))),
+            200 => {
+                assert!(refused.is_empty(), "what was too much stays too much");
+                smaller.extend(saw.iter().skip(before).map(max_tokens));
+            }
             _ => {
                 assert_eq!((answer.status, answer.header("x-hexward-denial")), (429, "budget.day"), "{}", answer.text());
                 assert_eq!(saw.len(), before, "nothing left");
@@ -131,6 +135,8 @@ async fn near_its_end_a_budget_makes_calls_smaller_and_tells_once() {
         }
         settled(&gate).await;
     }
+    assert!(smaller.iter().all(|output| (256..=1000).contains(output)), "{smaller:?}");
+    assert!(smaller.iter().any(|output| *output < 1000), "what is less than a quarter is still of use: {smaller:?}");
     assert!(refused.len() >= 5, "{} calls were refused", refused.len());
     let user = gate.database.0.user_of("hexward:callers", "internal", now).await.unwrap();
     let (own, everybody) = (gate.database.alerts(&format!("user:{user}")).await, gate.database.alerts("global").await);

@@ -81,7 +81,10 @@ impl Call {
             let notes = Notes { provider: attempt.provider(), labels: &labels, first: answer.is_none() };
             let open = match open_fitting(&proxy, &caller, &mut asked, &notes).await {
                 Ok(open) => open,
-                Err(error) => return answer.unwrap_or(not_opened(&proxy, &caller, error).await),
+                Err(error) => match answer {
+                    Some(answer) => return answer,
+                    None => return not_opened(&proxy, &caller, error).await,
+                },
             };
             caller.tell(RunEvent::ModelCallBegan).await;
             let call = Ongoing::new(Arc::clone(&proxy), caller.clone(), open, attempt, (entry.clone(), Arc::clone(&place)));

@@ -6,8 +6,8 @@ use super::forward::Asked;
 use super::{Caller, open};
 use crate::Proxy;
 use bytes::{Bytes, BytesMut};
-use policy::{BudgetLine, Microusd, ModelPath, ModelRequest, OUTPUT_TOKENS_MIN, Throttle, affordable_output, ceiling_of};
-use store::{OpenError, OpenModelCall};
+use policy::{BudgetLine, ModelPath, ModelRequest, OUTPUT_TOKENS_MIN, Throttle, affordable_output, ceiling_of, throttle};
+use store::{OpenError, OpenModelCall, StoreError};
 
 /// Opens a call; if a budget is short, a smaller one that fits.
 pub(super) async fn open_fitting(
@@ -44,9 +44,19 @@ pub(super) async fn open_fitting(
 /// A budget that has no room for the smallest useful call is used up, and the operator is told, once.
 async fn used_up(proxy: &Proxy, line: Option<&BudgetLine>) {
     let Some(line) = line.filter(|line| proxy.told_used_up(line)) else { return };
-    let (before, after) = (Microusd::ZERO, line.limit);
-    let noted = proxy.store.note_spending(&line.scope, line.period, line.limit, (before, after), proxy.clock.now()).await;
-    if let Err(error) = noted {
+    let noted = async {
+        let (spent, _) = proxy.store.account(&line.scope, line.period).await?;
+        // What only open calls hold comes back.
+        if throttle(spent, line.limit) == Throttle::Near {
+            let (limit, now) = (line.limit, proxy.clock.now());
+            proxy.store.note_spending(&line.scope, line.period, limit, (spent, limit), now).await?;
+        } else {
+            proxy.forget_used_up(line);
+        }
+        Ok::<_, StoreError>(())
+    };
+    if let Err(error) = noted.await {
+        proxy.forget_used_up(line);
         tracing::error!(%error, scope = line.scope, "that a budget is used up could not be written down");
     }
 }

@@ -32,6 +32,7 @@ statements! { ALL:
     SETTLE_CALL = "UPDATE model_calls SET state = 'settled', cost_microusd = ?2, outcome = ?3, input_tokens = ?4, output_tokens = ?5, \
                    cache_read_tokens = ?6, cache_write_tokens = ?7, cache_write_1h_tokens = ?8, settled_at = ?9, status = ?10, \
                    first_byte_us = ?11, total_us = ?12, error = ?13 WHERE id = ?1 AND state = 'open'";
+    LIST_NEAR = "SELECT scope, period FROM budget_alerts WHERE percent = 90 AND (period = 0 OR period >= ?1)";
     COUNT_OPEN = "SELECT CAST(COUNT(*) AS BIGINT) FROM model_calls WHERE state = 'open'";
     COST_OF_RUN = "SELECT CAST(COALESCE(SUM(COALESCE(cost_microusd, reserved_microusd)), 0) AS BIGINT) FROM model_calls WHERE run_id = ?1";
 }
@@ -290,6 +291,11 @@ pub(super) fn ended(tx: &mut dyn Tx, call: &Ended) -> Result<bool, StoreError> {
 pub(super) fn open_calls(tx: &mut dyn Tx, slice: SliceId) -> Result<Vec<(String, Microusd, String)>, StoreError> {
     let rows = tx.query(LIST_OPEN_CALLS, &[slice.to_string().into()])?;
     rows.iter().map(|row| Ok((row.text(0)?, Microusd(row.int(1)?), row.text(2)?))).collect()
+}
+
+/// Accounts that were told to be used up to nine tenths, of today or without an end.
+pub(super) fn near(tx: &mut dyn Tx, today: i64) -> Result<Vec<(String, i64)>, StoreError> {
+    tx.query(LIST_NEAR, &[today.into()])?.iter().map(|row| Ok((row.text(0)?, row.int(1)?))).collect()
 }
 
 pub(super) fn count_open(tx: &mut dyn Tx) -> Result<i64, StoreError> {

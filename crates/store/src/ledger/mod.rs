@@ -69,7 +69,7 @@ impl Ledger {
         folder: &Path,
         boot: &str,
     ) -> Result<(Self, u64), StoreError> {
-        let left = recover::take_over(store, gateway, folder, boot, clock.now()).await?;
+        let (left, near) = recover::take_over(store, gateway, folder, boot, clock.now()).await?;
         let inner = Inner {
             store: store.clone(),
             clock,
@@ -80,7 +80,7 @@ impl Ledger {
             draining: AsyncMutex::new(()),
             reclaiming: AsyncMutex::new(()),
             purses: Mutex::new(Vec::new()),
-            near: Mutex::default(),
+            near: Mutex::new(near.into_iter().collect()),
         };
         Ok((Self(Arc::new(inner)), left))
     }

@@ -11,19 +11,19 @@ use std::sync::Arc;
 
 /// Reads the journal of a former life of this gateway into the database, charges the calls that were open at their ceilings,
 /// and closes its slices: with what was used where the journal is whole, in full where the machine has lost power or the
-/// journal is gone. Returns how many calls were open.
+/// journal is gone. Returns how many calls were open, and which budgets are nearly used up.
 pub(super) async fn take_over(
     store: &Store,
     gateway: &str,
     folder: &Path,
     boot: &str,
     now: Timestamp,
-) -> Result<u64, StoreError> {
+) -> Result<(u64, Vec<(String, i64)>), StoreError> {
     let left = Arc::new(journal::left(folder, boot)?);
     let gateway = gateway.to_owned();
     let (open, told) = store.write(move |tx| settle_left(tx, &gateway, &left, now)).await?;
     store.tell_budget_alerts(&told.alerts);
-    Ok(open)
+    Ok((open, told.near))
 }
 
 fn settle_left(tx: &mut dyn Tx, gateway: &str, left: &Left, now: Timestamp) -> Result<(u64, Told), StoreError> {
@@ -39,6 +39,8 @@ fn settle_left(tx: &mut dyn Tx, gateway: &str, left: &Left, now: Timestamp) -> R
         let whole = left.whole.contains(&journal);
         open += abandon(tx, slice, !whole, now, &mut told)?;
     }
+    // What others have spent, or this gateway in another life.
+    told.near.extend(accounts::near(tx, now.utc_day())?);
     Ok((open, told))
 }
 
