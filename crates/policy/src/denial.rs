@@ -125,6 +125,14 @@ codes! {
     RunQueueExpired = "run.queue_expired", Limit, "Too many messages were being worked on, and yours could not begin in time. It is kept; send it again.";
 }
 
+impl DenialCode {
+    /// Whether the next UTC day changes it.
+    #[must_use]
+    pub const fn ends_with_the_day(self) -> bool {
+        matches!(self, Self::BudgetDay | Self::BudgetUser | Self::BudgetTier | Self::BudgetApp)
+    }
+}
+
 impl fmt::Display for DenialCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -37,6 +37,12 @@ impl Timestamp {
         format!("{}T{hour:02}:{minute:02}:{second:02}Z", date_of_day(day))
     }
 
+    /// Seconds until the next UTC day, at least one.
+    #[must_use]
+    pub const fn secs_to_next_day(self) -> i64 {
+        (MICROS_PER_DAY - self.0.rem_euclid(MICROS_PER_DAY)).div_euclid(1_000_000) + 1
+    }
+
     /// The UTC day as a number; budgets per day roll over with it.
     #[must_use]
     pub const fn utc_day(self) -> i64 {

@@ -223,6 +223,8 @@ async fn the_day_s_budget_ends_it() {
     let too_much = ask(&gate, ROUTE, &[("x-api-key", &secret)], body("Hello", true, 2_000)).await;
     assert_eq!((too_much.status, too_much.header("x-should-retry")), (429, "false"));
     assert_eq!(too_much.header("x-hexward-denial"), "budget.day");
+    let seconds: i64 = too_much.header("retry-after").parse().unwrap();
+    assert!((1..=86_400).contains(&seconds), "until the next day: {seconds}");
     let error = too_much.json();
     assert_eq!((&error["type"], &error["error"]["type"]), (&Value::from("error"), &Value::from("billing_error")));
     assert!(gate.provider_saw().is_empty() && gate.database.calls().await.is_empty(), "nothing left and nothing is owed");

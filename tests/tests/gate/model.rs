@@ -23,7 +23,6 @@ fn end(events: &[Value]) -> (&str, &str, &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_turn_that_fails_is_a_failed_run_with_a_reason() {
-    let gate = TestGate::start(Setup::default()).await;
     let cases = [
         ("invalid", "refused the request"),
         ("bad-credential", "The operator"),
@@ -32,17 +31,19 @@ async fn a_turn_that_fails_is_a_failed_run_with_a_reason() {
         ("mid-stream-error", "ry again in a moment"),
         ("cut", "cut off"),
     ];
-    let runs = cases.iter().map(|(scenario, _)| run(&gate, scenario));
-    let all = futures_util::future::join_all(runs).await;
-    for ((scenario, reason), events) in cases.iter().zip(&all) {
-        let (outcome, code, message) = end(events);
+    // A gateway for each: where a provider refused one, the others would wait for it.
+    let fails = async |(scenario, reason): (&str, &str)| {
+        let gate = TestGate::start(Setup::default()).await;
+        let events = run(&gate, scenario).await;
+        let (outcome, code, message) = end(&events);
         assert_eq!((outcome, code), ("failed", "model.failed"), "{scenario}: {events:?}");
         assert!(message.contains(reason), "{scenario}: {message}");
         assert!(!message.contains("req_") && !message.contains("x-api-key"), "{scenario}: internals stay inside: {message}");
-    }
-    assert_eq!(gate.sandboxes_alive(), 0, "no agent of a failed run is kept");
-    assert_eq!(gate.today("global").await.1, 0);
-    gate.finish().await;
+        assert_eq!(gate.sandboxes_alive(), 0, "no agent of a failed run is kept");
+        assert_eq!(gate.today("global").await.1, 0);
+        gate.finish().await;
+    };
+    futures_util::future::join_all(cases.map(fails)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

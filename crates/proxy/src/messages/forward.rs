@@ -20,7 +20,7 @@ use http::{Response, header, request::Parts};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
-use policy::ModelRequest;
+use policy::{Denial, DenialCode, ModelRequest};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +72,8 @@ impl Call {
     pub(super) async fn make(self) -> Response<Body> {
         let Self { proxy, caller, mut asked, head, body: _room, entry } = self;
         let Some(place) = place(&proxy).await else {
+            let denial = Denial::new(DenialCode::ModelBusy, &asked.request.model);
+            caller.tell(RunEvent::Denied { denial }).await;
             return answer::busy();
         };
         let mut attempts = proxy.upstream.providers().attempts(&asked.request.model);
@@ -94,7 +96,12 @@ impl Call {
                 Tried::Failed(response) => answer = Some(response),
             }
         }
-        answer.unwrap_or_else(|| answer::no_provider(attempts.retry_after_secs(proxy.clock.now())))
+        if let Some(answer) = answer {
+            return answer;
+        }
+        let denial = Denial::new(DenialCode::UpstreamUnavailable, &asked.request.model);
+        caller.tell(RunEvent::Denied { denial }).await;
+        answer::no_provider(attempts.retry_after_secs(proxy.clock.now()))
     }
 
     /// What is left of the time that it may take.

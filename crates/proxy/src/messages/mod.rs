@@ -174,5 +174,10 @@ pub(crate) async fn refuse(proxy: &Proxy, caller: &Caller, denial: Denial) -> Re
         proxy.record(AuditEvent::Denied { run: Some(run), denial: denial.clone() }).await;
         caller.tell(RunEvent::Denied { denial: denial.clone() }).await;
     }
-    answer::denied(&denial)
+    let mut response = answer::denied(&denial);
+    if denial.code.ends_with_the_day() {
+        let seconds = http::HeaderValue::from(proxy.clock.now().secs_to_next_day());
+        response.headers_mut().insert(http::header::RETRY_AFTER, seconds);
+    }
+    response
 }
