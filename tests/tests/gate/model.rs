@@ -36,8 +36,10 @@ async fn a_turn_that_fails_is_a_failed_run_with_a_reason() {
         let gate = TestGate::start(Setup::default()).await;
         let events = run(&gate, scenario).await;
         let (outcome, code, message) = end(&events);
-        assert_eq!((outcome, code), ("failed", "model.failed"), "{scenario}: {events:?}");
-        assert!(message.contains(reason), "{scenario}: {message}");
+        // A provider that goes on failing is left alone, and then that is what the agent's last try ended with.
+        let left_alone = !["invalid", "bad-credential"].contains(&scenario) && code == "upstream.unavailable";
+        assert!(outcome == "failed" && (code == "model.failed" || left_alone), "{scenario}: {events:?}");
+        assert!(message.contains(if left_alone { "not available at the moment" } else { reason }), "{scenario}: {message}");
         assert!(!message.contains("req_") && !message.contains("x-api-key"), "{scenario}: internals stay inside: {message}");
         assert_eq!(gate.sandboxes_alive(), 0, "no agent of a failed run is kept");
         assert_eq!(gate.today("global").await.1, 0);
