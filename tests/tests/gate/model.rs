@@ -45,7 +45,10 @@ async fn a_turn_that_fails_is_a_failed_run_with_a_reason() {
         assert_eq!(gate.today("global").await.1, 0);
         gate.finish().await;
     };
-    futures_util::future::join_all(cases.map(fails)).await;
+    // One after the other: so many agents at once would take the time of the tests beside them.
+    for case in cases {
+        fails(case).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,14 +66,14 @@ async fn what_nobody_knows_does_no_harm() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_provider_is_not_waited_for() {
     let mut setup = Setup { scenario: Some("stall"), ..Setup::default() };
-    setup.runs.wall_clock = Duration::from_secs(4);
+    setup.runs.wall_clock = Duration::from_secs(6);
     let gate = TestGate::start(setup).await;
     let events = run(&gate, "stall").await;
     let (outcome, code, message) = end(&events);
     assert_eq!((outcome, code), ("failed", "run.deadline"), "{events:?}");
     assert!(message.contains("longer than allowed"));
     let took = events.last().unwrap()["duration_ms"].as_u64().unwrap();
-    assert!((4000..8000).contains(&took), "the end comes when the time is over: {took} ms");
+    assert!((6000..10_000).contains(&took), "the end comes when the time is over: {took} ms");
     let call = gate.database.calls().await.pop().unwrap();
     assert_eq!((call.outcome.as_deref(), call.cost), (Some("unknown"), call.reserved));
     assert_eq!(events.last().unwrap()["cost_microusd"], call.cost);
