@@ -36,7 +36,7 @@ collect() {
             need bubblewrap command -v bwrap
             need curl command -v curl
             need python3 test -x /usr/bin/python3
-            need python3-venv python3 -c 'import ensurepip'
+            need python3-venv /usr/bin/python3 -c 'import ensurepip'
             need procps test -x /bin/kill
             ;;
         bench | peers)
