@@ -126,7 +126,7 @@ pub fn budgets(run: RunId, run_limit: Microusd, day_limit: Microusd, now: Timest
     ]
 }
 
-/// Permission to make one model call, used up by `store.open_model_call`.
+/// Permission to make one model call, used up by `Purse::open` of `store`.
 #[derive(Debug)]
 pub struct ModelPermit {
     request: ModelRequest,

@@ -3,7 +3,7 @@
 use super::accounts::{self, Holder, Taken, Wanted};
 use super::purse::{Lacking, Slices};
 use super::record::{CallEnd, CallNotes, Ended, Opened, Record};
-use super::{Inner, SLICE, SLICE_SECS, drain};
+use super::{Inner, RENEW_SECS, SLICE, SLICE_SECS, drain};
 use crate::StoreError;
 use parking_lot::Mutex;
 use policy::{BudgetLine, CallId, Denial, DenialCode, Microusd, ModelPermit, RunId, SliceId, Timestamp, Usage, UserId};
@@ -183,16 +183,18 @@ impl Purse {
     /// # Errors
     /// [`OpenError`]; then nothing is set aside, and the permit comes back with a lower ceiling being possible.
     pub async fn open(&self, permit: ModelPermit, notes: CallNotes, until: Timestamp) -> Result<OpenModelCall, OpenError> {
+        // A call may take longer than a slice lasts: slices are renewed as long as something is open in them.
+        let lasting = until.min(self.0.ledger.clock.now().plus_secs(RENEW_SECS));
         let mut tries = 0;
         let slice = loop {
-            match self.reserve(&permit, until) {
+            match self.reserve(&permit, lasting) {
                 Ok(slice) => break slice,
                 Err(Lacking::Closed) => {
                     return Err(OpenError::Denied(Denial::new(DenialCode::RunNone, &permit.run().to_string())));
                 }
                 Err(Lacking::Slice | Lacking::Money { .. }) if tries < TRIES_MAX => {
                     tries += 1;
-                    self.fill(permit.budgets(), permit.ceiling(), until).await?;
+                    self.fill(permit.budgets(), permit.ceiling(), lasting).await?;
                 }
                 Err(Lacking::Slice | Lacking::Money { .. }) => return Err(StoreError::Conflict(TRIES_MAX).into()),
             }

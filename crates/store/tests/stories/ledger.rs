@@ -16,6 +16,7 @@ on_both_engines! {
     a_lost_journal_charges_slices_in_full;
     a_gateway_that_never_comes_back_is_charged_by_another;
     a_slice_and_its_audit_entry_stand_or_fall_together;
+    a_call_may_take_longer_than_a_slice_lasts;
     a_call_above_its_ceiling_is_charged_and_told;
     a_closed_purse_gives_everything_back_and_opens_nothing;
     twenty_rounds_of_two_hundred_at_once;
@@ -259,6 +260,13 @@ async fn a_slice_and_its_audit_entry_stand_or_fall_together(db: Db) {
     assert_eq!(account(&db, "global").await, (0, ceiling().0), "only the first is reserved");
     drop(opened);
     assert!(ledger.flush().await.is_ok(), "settling needs no new entry");
+}
+
+async fn a_call_may_take_longer_than_a_slice_lasts(db: Db) {
+    let purse = purse(&db.ledger(GATEWAY).await);
+    let permit = model_permit(purse.run(), purse.user(), vec![shared(5)]);
+    let opened = purse.open(permit, CallNotes::default(), NOW.plus_secs(86_400)).await;
+    assert!(opened.is_ok(), "slices are renewed: {:?}", opened.err());
 }
 
 async fn a_call_above_its_ceiling_is_charged_and_told(db: Db) {
