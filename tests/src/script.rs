@@ -21,6 +21,12 @@ impl Probe {
         Self { person, conversation }
     }
 
+    /// The same with another app than the map.
+    pub async fn of(person: Person, app: &str) -> Self {
+        let conversation = person.conversation_with(&json!({"app": app})).await;
+        Self { person, conversation }
+    }
+
     /// Gives orders and returns what came of each. Orders with `"late": true` are carried out after the run is over; what
     /// came of them stands in the next report, before the others.
     pub async fn tell(&self, gate: &TestGate, orders: Value) -> Vec<Value> {
@@ -47,7 +53,7 @@ impl Probe {
 pub(crate) fn found(bodies: &[bytes::Bytes], name: &str) -> Option<Vec<Value>> {
     bodies.iter().rev().find_map(|body| {
         let body: Value = serde_json::from_slice(body).ok()?;
-        let text = body["messages"][0]["content"].as_str()?;
+        let text = body["metadata"]["user_id"].as_str()?;
         let report: Value = serde_json::from_str(text.strip_prefix(name)?).ok()?;
         report.as_array().cloned()
     })

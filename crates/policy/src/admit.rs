@@ -75,6 +75,8 @@ pub struct ToolRequest {
     pub arguments_digest: [u8; 32],
     /// Whether the model's own stream carried this call in this run, not yet used.
     pub emitted: bool,
+    /// Whether that was in a conversation that the gateway kept honest. Otherwise something in the sandbox may have had it said.
+    pub honest: bool,
 }
 
 /// Who asks, and how far their run is.
@@ -258,6 +260,9 @@ pub fn admit_tool(request: ToolRequest, manifest: &Manifest, view: &RunView, now
     if !request.emitted {
         return Err(Denial::new(DenialCode::ToolNotEmitted, &request.tool));
     }
+    if rule.effect == ToolEffect::Write && !request.honest {
+        return Err(Denial::new(DenialCode::ToolInduced, &request.tool));
+    }
     Ok(ToolPermit { request, run: view.run, user: view.user, effect: rule.effect })
 }
 
@@ -364,7 +369,7 @@ mod tests {
             "id='a'\ntitle='A'\ngreeting='g'\n[agent]\nmodel='m'\n[mcp]\nname='a'\nserver='builtin'\n[tools.look]\neffect='read'\n[tools.change]\neffect='write'",
         )
         .expect("a manifest");
-        let ask = |tool: &str, emitted| ToolRequest { tool: tool.to_owned(), arguments_digest: [0; 32], emitted };
+        let ask = |tool: &str, emitted| ToolRequest { tool: tool.to_owned(), arguments_digest: [0; 32], emitted, honest: true };
         let code = |request, view: &RunView| {
             admit_tool(request, &manifest, view, Timestamp(0)).map(|permit| permit.effect()).map_err(|denial| denial.code)
         };

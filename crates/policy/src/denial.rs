@@ -69,6 +69,8 @@ codes! {
     ModelPath = "model.path", Caller, "This path of the model API is not available here.";
     /// A feature by which the provider would fetch or send data for the caller.
     ModelFeature = "model.feature", Caller, "This feature of the model API is not available here.";
+    /// Not the conversation as it was.
+    ModelConversation = "model.conversation", Caller, "What the assistant sent to the model is not the conversation as it was, so it was stopped. Send your message again.";
     /// More output than allowed.
     ModelOutput = "model.output", Caller, "max_tokens is above what is allowed here. Ask for fewer output tokens.";
     /// A model or path that a remote caller's key is not for.
@@ -83,6 +85,8 @@ codes! {
     ToolUnknown = "tool.unknown", Caller, "The application has no such tool.";
     /// The model did not ask for this call.
     ToolNotEmitted = "tool.not_emitted", Caller, "The model did not ask for this tool call in this request, so it was not run.";
+    /// The model asked for this change, but not in the conversation with the person.
+    ToolInduced = "tool.induced", Caller, "The model asked for this change outside of the conversation with the person, so it was not made.";
     /// Writes are switched off.
     ToolWriteOff = "tool.write_off", Caller, "Changes are switched off for this message. Switch on \"Allow changes\" and send it again.";
     /// A host that is not on the list.
@@ -179,9 +183,9 @@ mod tests {
         }
         let listed: Vec<&str> = DenialCode::ALL.iter().map(|code| code.as_str()).collect();
         let expected = "run.none run.deadline run.turns budget.run budget.day budget.user budget.tier budget.app \
-                        model.context model.name model.path model.feature model.output \
+                        model.context model.name model.path model.feature model.conversation model.output \
                         key.scope key.requests model.busy upstream.unavailable \
-                        tool.unknown tool.not_emitted tool.write_off egress.host egress.tls egress.rule egress.address \
+                        tool.unknown tool.not_emitted tool.induced tool.write_off egress.host egress.tls egress.rule egress.address \
                         egress.protocol egress.busy run.idle agent.output agent.memory agent.cpu agent.processes agent.disk \
                         agent.connections agent.requests rate.address rate.user rate.global rate.key \
                         run.queue_expired";

@@ -48,6 +48,10 @@ pub struct AgentManifest {
     pub command: Vec<String>,
     /// The folder of the app's own files, beside the manifest: read-only at `/app` inside.
     pub files: Option<String>,
+    /// Whether what runs in the sandbox may ask the model whatever it likes. What the model says then is *induced*: it changes
+    /// nothing through the app's tools. Always so where code runs.
+    #[serde(default)]
+    pub free_model_use: bool,
 }
 
 /// What an agent's sandbox holds.
@@ -182,6 +186,12 @@ impl Manifest {
             RuntimeKind::Agent => "agent".to_owned(),
             RuntimeKind::Code => format!("code-{}", self.id),
         }
+    }
+
+    /// Whether what is asked of the model need not be the conversation with the person.
+    #[must_use]
+    pub fn uses_model_freely(&self) -> bool {
+        self.agent.free_model_use || self.agent.runtime == RuntimeKind::Code
     }
 
     /// What the model sees before the name of each of the app's tools.

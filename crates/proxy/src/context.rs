@@ -1,13 +1,14 @@
 //! What the listeners of a sandbox are bound to while it works: one run.
 
+use crate::emissions::Emissions;
 use crate::events::RunEvent;
 use crate::mcp::upstream::McpUpstream;
+use crate::messages::integrity::Dialogue;
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use policy::{BudgetLine, Manifest, RunId, RunView, Timestamp, UserId};
-use serde_json::Value;
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use store::Purse;
 use tokio::sync::{Semaphore, mpsc};
@@ -15,8 +16,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// Emitted calls remembered of one run.
-const EMITTED_MAX: usize = 4096;
 /// Refusals written down of one run; an agent that is refused more often than that says nothing new.
 pub(crate) const DENIALS_RECORDED_MAX: u32 = 200;
 
@@ -43,15 +42,6 @@ pub struct RunLimits {
     pub budgets: Arc<[BudgetLine]>,
 }
 
-/// A call the model asked for in this run.
-struct Emitted {
-    tool: String,
-    /// As the model said them; what the agent sends only has to mean the same.
-    arguments: Value,
-    arguments_digest: [u8; 32],
-    used: bool,
-}
-
 /// Token counts a run may ask for, for each turn it has.
 const COUNTS_PER_TURN: u32 = 4;
 /// Requests to its tools' server, for each turn it has.
@@ -76,8 +66,10 @@ pub struct RunContext {
     turns: AtomicU32,
     counts: AtomicU32,
     denials: AtomicU32,
-    emitted: Mutex<HashMap<String, Emitted>>,
+    pub(crate) emitted: Emissions,
     looks: AtomicU32,
+    dialogue: ArcSwapOption<Dialogue>,
+    prompt_tokens: AtomicU64,
     events: Mutex<Option<mpsc::Sender<RunEvent>>>,
     bodies: Arc<Semaphore>,
     closed: AtomicBool,
@@ -108,8 +100,10 @@ impl RunContext {
             turns: AtomicU32::new(0),
             counts: AtomicU32::new(0),
             denials: AtomicU32::new(0),
-            emitted: Mutex::new(HashMap::new()),
+            emitted: Emissions::default(),
             looks: AtomicU32::new(0),
+            dialogue: ArcSwapOption::empty(),
+            prompt_tokens: AtomicU64::new(0),
             events: Mutex::new(Some(events)),
             bodies: Arc::new(Semaphore::new(BODY_UNITS_MAX)),
             closed: AtomicBool::new(false),
@@ -118,6 +112,25 @@ impl RunContext {
             exchanges: TaskTracker::new(),
             active: Mutex::new(Instant::now()),
         }
+    }
+
+    /// The conversation of the agent that works for this run.
+    pub fn dialogue(&self) -> Option<Arc<Dialogue>> {
+        self.dialogue.load_full()
+    }
+
+    pub(crate) fn converse(&self, dialogue: Option<Arc<Dialogue>>) {
+        self.dialogue.store(dialogue);
+    }
+
+    pub(crate) fn note_prompt(&self, tokens: u64) {
+        self.prompt_tokens.fetch_max(tokens, Ordering::Relaxed);
+    }
+
+    /// The most that one of its prompts was measured to have.
+    #[must_use]
+    pub fn prompt_tokens(&self) -> u64 {
+        self.prompt_tokens.load(Ordering::Relaxed)
     }
 
     /// Something is asked of the model, a tool or another host, or the person's message was handed over.
@@ -200,6 +213,12 @@ impl RunContext {
         }
     }
 
+    /// Tokens of a prompt at most.
+    #[must_use]
+    pub const fn context_tokens_max(&self) -> Option<u64> {
+        self.limits.context_tokens_max
+    }
+
     /// Model calls admitted so far.
     #[must_use]
     pub fn turns(&self) -> u32 {
@@ -229,26 +248,6 @@ impl RunContext {
     /// Whether one more refusal should be written down.
     pub(crate) fn record_denial(&self) -> bool {
         self.denials.fetch_add(1, Ordering::Relaxed) < DENIALS_RECORDED_MAX
-    }
-
-    /// Remembers that the model asked for this call. Invariant: called before the bytes that end the request leave for the agent.
-    pub(crate) fn remember_emitted(&self, id: &str, tool: &str, arguments: &Value, arguments_digest: [u8; 32]) {
-        let mut emitted = self.emitted.lock();
-        if emitted.len() < EMITTED_MAX {
-            let call = || Emitted { tool: tool.to_owned(), arguments: arguments.clone(), arguments_digest, used: false };
-            emitted.entry(id.to_owned()).or_insert_with(call);
-        }
-    }
-
-    /// Uses up an emission: once, and only for the same tool with the same arguments. Returns them as the model said them.
-    pub(crate) fn use_emitted(&self, id: &str, tool: &str, arguments_digest: &[u8; 32]) -> Option<Value> {
-        let mut emitted = self.emitted.lock();
-        let call = emitted.get_mut(id)?;
-        if call.used || call.tool != tool || call.arguments_digest != *arguments_digest {
-            return None;
-        }
-        call.used = true;
-        Some(std::mem::take(&mut call.arguments))
     }
 }
 
@@ -346,17 +345,5 @@ pub(crate) mod tests {
         assert_eq!(taken(&|| run.take_count()), 8);
         assert_eq!(taken(&|| run.take_look()), 80);
         assert_eq!(taken(&|| run.record_denial()), 200);
-    }
-
-    #[tokio::test]
-    async fn an_emission_is_used_once_and_only_as_it_was() {
-        let (run, _events) = run().await;
-        let said = serde_json::json!({"a": 9_007_199_254_740_993_u64});
-        run.remember_emitted("t1", "add", &said, [1; 32]);
-        run.remember_emitted("t1", "delete", &Value::Null, [2; 32]);
-        assert_eq!(run.use_emitted("t1", "delete", &[2; 32]), None, "the first word stands");
-        assert_eq!((run.use_emitted("t1", "add", &[2; 32]), run.use_emitted("t2", "add", &[1; 32])), (None, None));
-        assert_eq!(run.use_emitted("t1", "add", &[1; 32]), Some(said), "as the model said it");
-        assert_eq!(run.use_emitted("t1", "add", &[1; 32]), None);
     }
 }

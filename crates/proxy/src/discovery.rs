@@ -8,7 +8,9 @@ use crate::answer::Body;
 use crate::context::App;
 use crate::mcp::front::{HostError, ServerInfo, ToolCall, ToolHost};
 use crate::mcp::upstream::UserRef;
+use crate::messages::integrity::Dialogue;
 use crate::tools;
+use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -29,13 +31,18 @@ pub struct Discovery {
     writes: bool,
     requests: AtomicU32,
     listed: CancellationToken,
+    dialogue: ArcSwapOption<Dialogue>,
 }
 
 impl Discovery {
     /// For an agent of this app, with or without tools that change something.
     #[must_use]
     pub fn new(app: Arc<App>, writes: bool) -> Self {
-        Self { app, writes, requests: AtomicU32::new(0), listed: CancellationToken::new() }
+        Self { app, writes, requests: AtomicU32::new(0), listed: CancellationToken::new(), dialogue: ArcSwapOption::empty() }
+    }
+
+    pub(crate) fn converse(&self, dialogue: Option<Arc<Dialogue>>) {
+        self.dialogue.store(dialogue);
     }
 
     /// Waits until the agent has been told its tools.
@@ -74,6 +81,9 @@ impl ToolHost for Discovery {
     fn tools(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
         Box::pin(async move {
             let tools = tools::offered(&self.app, &UserRef::new(NOBODY.to_owned()), self.writes).await?;
+            if let Some(dialogue) = self.dialogue.load_full() {
+                dialogue.listed(&tools);
+            }
             self.listed.cancel();
             Ok(tools)
         })

@@ -3,6 +3,7 @@
 
 use crate::context::{DENIALS_RECORDED_MAX, RunContext};
 use crate::discovery::Discovery;
+use crate::messages::integrity::Dialogue;
 use crate::selfcheck::SelfCheck;
 use crate::traffic::{Connected, Traffic, TrafficLimits};
 use arc_swap::ArcSwapOption;
@@ -25,6 +26,7 @@ pub struct Gate {
     /// The sandbox.
     pub sandbox: SandboxId,
     bound: ArcSwapOption<Bound>,
+    dialogue: Option<Arc<Dialogue>>,
     refused_unbound: AtomicU32,
     traffic: Traffic,
     checks: AtomicU32,
@@ -43,9 +45,23 @@ impl Gate {
         Self {
             sandbox,
             bound: ArcSwapOption::empty(),
+            dialogue: None,
             refused_unbound: AtomicU32::new(0),
             checks: AtomicU32::new(0),
             traffic: Traffic::new(limits),
+        }
+    }
+
+    /// Whatever works for a run here has this one conversation.
+    #[must_use]
+    pub fn with_dialogue(self, dialogue: Arc<Dialogue>) -> Self {
+        Self { dialogue: Some(dialogue), ..self }
+    }
+
+    /// A person's message is handed to the agent now.
+    pub fn deliver(&self, text: &str) {
+        if let Some(dialogue) = &self.dialogue {
+            dialogue.deliver(text);
         }
     }
 
@@ -72,11 +88,13 @@ impl Gate {
     /// Binds a run: from now on requests are its requests.
     pub fn bind(&self, run: Arc<RunContext>) {
         self.traffic.tell_again();
+        run.converse(self.dialogue.clone());
         self.bound.store(Some(Arc::new(Bound::Run(run))));
     }
 
     /// Lets an agent that belongs to nobody yet learn which tools there are, and nothing else.
     pub fn bind_discovery(&self, discovery: Arc<Discovery>) {
+        discovery.converse(self.dialogue.clone());
         self.bound.store(Some(Arc::new(Bound::Discovery(discovery))));
     }
 

@@ -2,6 +2,7 @@
 
 use crate::answer::{self, Body};
 use crate::context::{App, RunContext};
+use crate::mcp::capped;
 use crate::mcp::front::{self, HostError, ServerInfo, ToolCall, ToolHost};
 use crate::mcp::upstream::{UpstreamError, UserRef};
 use crate::{Proxy, RunEvent};
@@ -140,12 +141,13 @@ impl RunTools {
         let Some(digest) = canonical_digest(&Value::Object(call.arguments.clone())) else {
             return Err(OpenError::Denied(Denial::new(DenialCode::ToolNotEmitted, &call.name)));
         };
-        let emitted = run.use_emitted(tool_use_id, &call.name, &digest);
-        let request = ToolRequest { tool: call.name.clone(), arguments_digest: digest, emitted: emitted.is_some() };
+        let emitted = run.emitted.use_up(tool_use_id, &call.name, &digest);
+        let honest = emitted.as_ref().is_some_and(|(_, honest)| *honest);
+        let request = ToolRequest { tool: call.name.clone(), arguments_digest: digest, emitted: emitted.is_some(), honest };
         let now = self.proxy.clock.now();
         let permit = admit_tool(request, &run.app.manifest, &run.view(), now).map_err(OpenError::Denied)?;
         let arguments = match emitted {
-            Some(Value::Object(arguments)) => arguments,
+            Some((Value::Object(arguments), _)) => arguments,
             Some(_) | None => Map::new(),
         };
         let text = Value::Object(arguments.clone()).to_string();
@@ -221,11 +223,27 @@ impl ToolHost for RunTools {
     }
 
     fn tools(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
-        Box::pin(async move { offered(&self.run.app, &user_ref(self.run.user), self.run.writes).await })
+        Box::pin(async move {
+            let tools = offered(&self.run.app, &user_ref(self.run.user), self.run.writes).await?;
+            if let Some(dialogue) = self.run.dialogue() {
+                dialogue.listed(&tools);
+            }
+            Ok(tools)
+        })
     }
 
     fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Value, HostError>> {
-        Box::pin(Self::call(self, call))
+        Box::pin(async move {
+            let (id, tool) = (call.tool_use_id.clone().unwrap_or_default(), call.name.clone());
+            let result = Self::call(self, call).await.map(capped);
+            if let Some(dialogue) = self.run.dialogue() {
+                match &result {
+                    Ok(result) => dialogue.returned(&id, &tool, result),
+                    Err(error) => dialogue.refused(&id, front::sentence(error)),
+                }
+            }
+            result
+        })
     }
 
     fn resources(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {

@@ -5,7 +5,7 @@ use crate::agents::{Agent, Kind};
 use futures_util::FutureExt;
 use policy::SandboxId;
 use proxy::egress::{HookedListener, RefusedPorts, SandboxCa, serve_hooked, serve_sandbox};
-use proxy::{App, Gate};
+use proxy::{App, Dialogue, Expected, Gate};
 use sandbox::{Claude, ClaudeOptions, Network, PastMessage, SandboxError, Usage};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,8 @@ pub(crate) async fn start(parts: &Parts, options: &ClaudeOptions, bind: impl FnO
         return Err(SandboxError::Downgraded);
     }
     tracing::info!(sandbox = %id, setup_us = sandbox.setup_us, "sandbox ready");
-    let gate = Arc::new(Gate::bounded(id, parts.settings.limits.traffic));
+    let gate = Gate::bounded(id, parts.settings.limits.traffic).with_dialogue(Arc::new(dialogue(id, options)));
+    let gate = Arc::new(gate);
     bind(&gate);
     let (stop, ca) = (CancellationToken::new(), Arc::new(ca));
     let (proxy, serving_gate, until) = (Arc::clone(&parts.proxy), Arc::clone(&gate), stop.clone());
@@ -70,6 +71,13 @@ pub(crate) async fn start(parts: &Parts, options: &ClaudeOptions, bind: impl FnO
     });
     let claude = Claude::new(sandbox.stdin, sandbox.stdout, parts.settings.limits.output_bytes);
     Ok(Agent { claude, gate, life: sandbox.life, listeners: stop, served, used: Usage::default() })
+}
+
+/// The conversation that an agent which was started so can have.
+fn dialogue(id: SandboxId, options: &ClaudeOptions) -> Dialogue {
+    let expected =
+        Expected { sandbox: id.to_string(), prompt: options.system_prompt.clone(), server: options.tools_server.clone() };
+    Dialogue::new(expected, options.past.iter().map(|message| (message.role, &message.content)))
 }
 
 fn captured(id: SandboxId, listeners: sandbox::Listeners, init_pid: u32) -> proxy::egress::Listeners {

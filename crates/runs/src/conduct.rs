@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 const EVENTS_QUEUED_MAX: usize = 256;
 /// Settlements and journal entries may take this long after the last turn.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
+/// A conversation whose prompts are longer does not go on with the same agent; the smallest models take 200,000 tokens.
+const PROMPT_TOKENS_KEPT: u64 = 120_000;
 
 /// One run about to be conducted.
 pub(crate) struct Conductor {
@@ -168,7 +170,7 @@ impl Conductor {
         let mut watch = Watch::new(&agent, context, &parts.proxy, &parts.settings.limits);
         let mut outcome = self.turn(&mut agent, &mut watch, message).await;
         agent.gate.unbind();
-        if outcome.outcome == "finished" && !watch.is_worn() {
+        if outcome.outcome == "finished" && !watch.is_worn() && has_room(context) {
             outcome.agent = Some(agent);
         } else {
             agent.destroy().await;
@@ -226,6 +228,7 @@ impl Conductor {
         self.feed.push(EventBody::State { state: "thinking" });
         // An agent that does not read holds up nobody but itself: saying is bounded like listening.
         let exchange = async {
+            agent.gate.deliver(message.as_str());
             if agent.claude.say(message.as_str()).await.is_err() {
                 return AgentEvent::Closed;
             }
@@ -314,6 +317,13 @@ impl Conductor {
         tracing::error!(run = %self.run, "the run will be ended at the next start");
         0
     }
+}
+
+/// Whether the conversation of this run's agent may go on with it. The agent does not summarise: where a conversation gets long,
+/// the next message goes to another one, which is told the recent past.
+fn has_room(context: &RunContext) -> bool {
+    let limit = context.context_tokens_max().map_or(PROMPT_TOKENS_KEPT, |tokens| PROMPT_TOKENS_KEPT.min(tokens / 2));
+    context.prompt_tokens() <= limit
 }
 
 fn of_turn(result: &TurnResult) -> Outcome {

@@ -141,6 +141,10 @@ impl ClaudeOptions {
         }
         if self.is_script() {
             environment.extend(script::environment(self));
+        } else {
+            // The gateway follows the conversation, so the agent neither summarises it nor leaves tools out of its requests.
+            let kept_whole = [("DISABLE_COMPACT", "1"), ("ENABLE_TOOL_SEARCH", "false")];
+            environment.extend(kept_whole.map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
         environment
     }

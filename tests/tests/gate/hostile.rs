@@ -43,7 +43,9 @@ async fn it_sees_nothing_of_the_gateway() {
         "CLAUDE_CODE_SKIP_PROMPT_HISTORY",
         "CLAUDE_CONFIG_DIR",
         "DISABLE_AUTOUPDATER",
+        "DISABLE_COMPACT",
         "DISABLE_UPDATES",
+        "ENABLE_TOOL_SEARCH",
         "HOME",
         "LANG",
         "MCP_TOOL_TIMEOUT",
@@ -255,8 +257,7 @@ async fn an_emitted_call_is_good_for_one_call_of_its_own_run() {
     assert_eq!(
         (&seen[3]["result"]["isError"], &seen[3]["result"]["structuredContent"]["id"]),
         (&json!(false), &json!(ada.user)),
-        "{}",
-        seen[3]
+        "{seen:?}"
     );
     assert_eq!(reason(&seen[4]), "tool.not_emitted", "used up: {}", seen[4]);
     let next = one.tell(&gate, json!([{"do": "tool", "name": "getCurrentUser", "arguments": {}, "id": "LAST"}])).await;
@@ -346,7 +347,7 @@ async fn planted_secrets_are_nowhere_to_be_found() {
 
     let report = fake.requests().into_iter().find_map(|exchange| {
         let body: Value = serde_json::from_slice(&exchange.body).ok()?;
-        let text = body["messages"][0]["content"].as_str()?.strip_prefix("scan")?.to_owned();
+        let text = body["metadata"]["user_id"].as_str()?.strip_prefix("scan")?.to_owned();
         serde_json::from_str::<Value>(&text).ok()
     });
     let report = report.expect("the probe's report");

@@ -15,6 +15,7 @@ mod harness;
 mod hooked;
 mod hostile;
 mod installing;
+mod integrity;
 mod interception;
 mod keys;
 mod life;

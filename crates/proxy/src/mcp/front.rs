@@ -97,14 +97,25 @@ fn info(host: &dyn ToolHost) -> Value {
 
 /// What went wrong with a call is for the model to read and to tell: a tool result, not a protocol error.
 fn tool_error(error: HostError) -> Result<Map<String, Value>, Fault> {
-    let (text, reason) = match &error {
+    let reason = match &error {
         HostError::Unknown => return Err(fault(error, code::PARAMS)),
-        HostError::Denied { code, message } => (*message, *code),
-        HostError::Upstream(_) => (UNAVAILABLE, "tool.unavailable"),
-        HostError::Uncertain(_) => (UNCERTAIN, "tool.uncertain"),
+        HostError::Denied { code, .. } => *code,
+        HostError::Upstream(_) => "tool.unavailable",
+        HostError::Uncertain(_) => "tool.uncertain",
     };
+    let text = sentence(&error);
     log(&error);
     object(json!({"content": [{"type": "text", "text": text}], "isError": true, "_meta": {"hexward/reason": reason}}))
+}
+
+/// What the caller is told of a call that came to nothing.
+pub(crate) const fn sentence(error: &HostError) -> &'static str {
+    match error {
+        HostError::Unknown => UNKNOWN,
+        HostError::Denied { message, .. } => message,
+        HostError::Upstream(_) => UNAVAILABLE,
+        HostError::Uncertain(_) => UNCERTAIN,
+    }
 }
 
 fn fault(error: HostError, missing: i64) -> Fault {

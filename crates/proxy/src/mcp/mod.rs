@@ -3,6 +3,7 @@
 //!
 //! Nothing an agent sent is ever forwarded as bytes: what passes is a value that was parsed here and is written anew.
 
+mod capped;
 pub mod front;
 mod host;
 mod mirror;
@@ -16,6 +17,8 @@ pub mod upstream;
 #[cfg(test)]
 mod upstream_tests;
 mod wire;
+
+pub(crate) use capped::capped;
 
 /// The revision without handshake and sessions.
 pub const MODERN: &str = "2026-07-28";

@@ -6,6 +6,7 @@
 use super::Caller;
 use super::connections::Lease;
 use super::headers;
+use super::integrity::Spoken;
 use super::meter::{Meter, Seen};
 use super::ongoing::{CLIENT_LEFT, End, Ongoing};
 use super::providers::Outcome;
@@ -18,7 +19,7 @@ use http::response::Parts;
 use http_body::Frame;
 use http_body_util::{BodyDataStream, BodyExt, StreamBody};
 use hyper::body::Incoming;
-use policy::canonical_digest;
+use policy::{canonical_digest, digest_bytes};
 use std::io;
 use std::time::Duration;
 
@@ -92,14 +93,23 @@ impl Exchange {
                 Some(Ok(chunk))
             }
             Next::End => {
+                self.broke_off().await;
                 let error = self.error.take();
                 self.finish(error).await;
                 None
             }
             Next::Broken(text) => {
+                self.broke_off().await;
                 self.finish(Some(text.to_owned())).await;
                 Some(Err(io::Error::other("the answer was cut")))
             }
+        }
+    }
+
+    /// What the model was about to say is in the conversation too.
+    async fn broke_off(&mut self) {
+        for seen in self.meter.broke_off() {
+            self.saw(seen).await;
         }
     }
 
@@ -172,6 +182,7 @@ impl Exchange {
     /// Remembers and tells what the model said.
     async fn saw(&self, seen: Seen) {
         let Some(run) = self.call.as_ref().and_then(|call| call.caller.run()) else { return };
+        self.heard(&seen);
         let prefix = run.app.manifest.tool_prefix();
         let own = |name: &str| prefix.as_deref().and_then(|prefix| name.strip_prefix(prefix)).map(str::to_owned);
         let short = |name: &str| own(name).unwrap_or_else(|| name.to_owned());
@@ -181,13 +192,30 @@ impl Exchange {
             Seen::Tool { id, name, input } => {
                 let own = own(&name);
                 if let (Some(tool), Some(digest)) = (&own, canonical_digest(&input)) {
-                    run.remember_emitted(&id, tool, &input, digest);
+                    let heard = self.call.as_ref().is_some_and(|call| call.heard.is_some());
+                    run.emitted.remember(&id, tool, &input, digest, heard);
                 }
                 let inside = own.is_none();
                 run.tell(RunEvent::ToolCall { call_id: id, tool: own.unwrap_or(name), arguments: input, inside }).await;
             }
-            Seen::Error(_) => {}
+            Seen::Malformed { .. } | Seen::Said(_) | Seen::Thought(..) | Seen::Ended | Seen::Error(_) => {}
         }
+    }
+
+    /// Tells the conversation what the model said.
+    fn heard(&self, seen: &Seen) {
+        let Some(heard) = self.call.as_ref().and_then(|call| call.heard.as_ref()) else { return };
+        let digest = |text: &str| digest_bytes(text.as_bytes());
+        heard.say(match seen {
+            Seen::Said(text) => Spoken::Text { digest: digest(text), blank: text.trim().is_empty() },
+            Seen::Thought(text, signature) => Spoken::Thought(digest(text), digest(signature)),
+            Seen::Tool { id, name, input } => {
+                Spoken::Call { id: id.as_str().into(), name: name.as_str().into(), arguments: canonical_digest(input) }
+            }
+            Seen::Malformed { id, name } => Spoken::Call { id: id.as_str().into(), name: name.as_str().into(), arguments: None },
+            Seen::Ended => return heard.end(),
+            Seen::Text(_) | Seen::ToolStarted { .. } | Seen::Error(_) => return,
+        });
     }
 
     /// Reads on although nobody waits, to learn what it cost. What the model says now reaches nobody and is not remembered.

@@ -6,6 +6,7 @@
 use super::body::Held;
 use super::connections::{Lease, SendError};
 use super::exchange::{Exchange, SILENCE_MAX};
+use super::integrity::Heard;
 use super::less::open_fitting;
 use super::ongoing::{End, Ongoing};
 use super::providers::{Outcome, chance};
@@ -56,6 +57,7 @@ pub(super) struct Call {
     pub(super) head: Parts,
     pub(super) body: Held,
     pub(super) entry: Entry,
+    pub(super) heard: Option<Arc<Heard>>,
 }
 
 /// What one attempt came to.
@@ -70,7 +72,7 @@ impl Call {
     /// Open, forward, answer; settled by whoever reads the answer, or goes away. Where a provider fails before its first byte,
     /// the next one is tried, with a reservation of its own.
     pub(super) async fn make(self) -> Response<Body> {
-        let Self { proxy, caller, mut asked, head, body: _room, entry } = self;
+        let Self { proxy, caller, mut asked, head, body: _room, entry, heard } = self;
         let Some(place) = place(&proxy).await else {
             let denial = Denial::new(DenialCode::ModelBusy, &asked.request.model);
             caller.tell(RunEvent::Denied { denial }).await;
@@ -89,7 +91,8 @@ impl Call {
                 },
             };
             caller.tell(RunEvent::ModelCallBegan).await;
-            let call = Ongoing::new(Arc::clone(&proxy), caller.clone(), open, attempt, (entry.clone(), Arc::clone(&place)));
+            let mut call = Ongoing::new(Arc::clone(&proxy), caller.clone(), open, attempt, (entry.clone(), Arc::clone(&place)));
+            call.heard.clone_from(&heard);
             let more = attempts.has_next(proxy.clock.now());
             match exchange(call, &head, asked.bytes.clone(), more).await {
                 Tried::Answer(response) => return response,

@@ -1,12 +1,10 @@
 //! The meter: reads usage, text and emitted tool calls out of the provider's answer while it passes. Pure; parses, never acts.
 
+use super::events::{Block, Delta, Event, Measured, Message, Text};
 use super::sse::SseScanner;
 use super::used::{UsageFields, Used};
 use policy::Usage;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::Value;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What the meter saw.
@@ -30,6 +28,19 @@ pub enum Seen {
         /// Its arguments.
         input: Value,
     },
+    /// A text is complete.
+    Said(String),
+    /// A thought is complete: its words (or its data) and its signature.
+    Thought(String, String),
+    /// A tool call whose arguments are no JSON, or too long, is complete.
+    Malformed {
+        /// The `tool_use` id.
+        id: String,
+        /// The name as the model said it.
+        name: String,
+    },
+    /// The model came to its end by itself: nothing was cut off.
+    Ended,
     /// The provider reports an error in the middle of a stream.
     Error(String),
 }
@@ -37,77 +48,6 @@ pub enum Seen {
 /// Tool arguments longer than this are not taken as emitted.
 const INPUT_BYTES_MAX: usize = 1 << 20;
 const BLOCKS_MAX: usize = 1024;
-
-/// Text that stays where it lies unless it has escapes. (A bare `Cow` in an `Option` would always be copied.)
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-#[derive(Deserialize)]
-struct Event<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Text<'a>,
-    #[serde(borrow)]
-    message: Option<Message<'a>>,
-    index: Option<u64>,
-    #[serde(borrow)]
-    content_block: Option<Block<'a>>,
-    #[serde(borrow)]
-    delta: Option<Delta<'a>>,
-    usage: Option<UsageFields>,
-    #[serde(borrow)]
-    error: Option<ProviderError<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    model: Option<Text<'a>>,
-    usage: Option<UsageFields>,
-    #[serde(default, borrow)]
-    content: Vec<Block<'a>>,
-}
-
-/// A whole answer of which only the usage matters.
-#[derive(Deserialize)]
-struct Measured<'a> {
-    #[serde(borrow)]
-    model: Option<Text<'a>>,
-    usage: Option<UsageFields>,
-    #[serde(default)]
-    content: Vec<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct Block<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Text<'a>,
-    #[serde(borrow)]
-    id: Option<Text<'a>>,
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow)]
-    text: Option<Text<'a>>,
-    input: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Delta<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Option<Text<'a>>,
-    #[serde(borrow)]
-    text: Option<Text<'a>>,
-    #[serde(borrow)]
-    partial_json: Option<Text<'a>>,
-    stop_reason: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct ProviderError<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Text<'a>,
-    #[serde(borrow)]
-    message: Text<'a>,
-}
 
 /// A `tool_use` block in the making.
 struct OpenTool {
@@ -117,6 +57,32 @@ struct OpenTool {
     /// A part was left out, so the rest is not what the model said.
     overlong: bool,
     whole: Option<Value>,
+}
+
+/// Words in the making.
+#[derive(Default)]
+struct OpenWords {
+    text: String,
+    signature: String,
+    thinking: bool,
+}
+
+impl OpenWords {
+    /// Of a block of this kind, with what it begins with: text, thinking or data, and a signature.
+    fn of(kind: &str, [text, thinking, data]: [Option<&Text<'_>>; 3], signature: Option<&Text<'_>>) -> Option<Self> {
+        let text = match kind {
+            "text" => text,
+            "thinking" => thinking,
+            "redacted_thinking" => data,
+            _ => return None,
+        };
+        let owned = |text: Option<&Text<'_>>| text.map(|text| text.0.to_string()).unwrap_or_default();
+        Some(Self { text: owned(text), signature: owned(signature), thinking: kind != "text" })
+    }
+
+    fn end(self) -> Seen {
+        if self.thinking { Seen::Thought(self.text, self.signature) } else { Seen::Said(self.text) }
+    }
 }
 
 /// One answer being metered.
@@ -132,7 +98,10 @@ pub struct Meter {
     said: bool,
     /// Nobody asks what was said.
     usage_only: bool,
+    /// The stop reason is one of the model's own.
+    ended: bool,
     tools: BTreeMap<u64, OpenTool>,
+    words: BTreeMap<u64, OpenWords>,
 }
 
 impl Meter {
@@ -147,7 +116,9 @@ impl Meter {
             failed: false,
             said: false,
             usage_only: false,
+            ended: false,
             tools: BTreeMap::new(),
+            words: BTreeMap::new(),
         }
     }
 
@@ -178,7 +149,8 @@ impl Meter {
         let Ok(message) = serde_json::from_slice::<Message<'_>>(body) else { return Vec::new() };
         self.said = !message.content.is_empty();
         self.measured(message.model.as_ref(), message.usage.as_ref());
-        message.content.into_iter().filter_map(whole_block).collect()
+        let ended = ends_by_itself(message.stop_reason.as_ref());
+        message.content.into_iter().flat_map(whole_block).chain(ended.then_some(Seen::Ended)).collect()
     }
 
     fn measured(&mut self, model: Option<&Text<'_>>, usage: Option<&UsageFields>) {
@@ -230,12 +202,15 @@ impl Meter {
             }
             "content_block_stop" if !self.usage_only => self.block_stop(event.index, seen),
             "message_delta" => {
-                let stopped = event.delta.is_some_and(|delta| delta.stop_reason.is_some());
+                let reason = event.delta.and_then(|delta| delta.stop_reason);
+                self.ended |= ends_by_itself(reason.as_ref());
+                let stopped = reason.is_some();
                 if let Some(usage) = &event.usage {
                     self.used.update(usage);
                     self.complete |= stopped;
                 }
             }
+            "message_stop" if self.ended && !self.usage_only => seen.push(Seen::Ended),
             "error" => {
                 self.failed = true;
                 let text = event
@@ -260,8 +235,16 @@ impl Meter {
                 seen.push(Seen::ToolStarted { id: id.clone(), name: name.clone() });
                 self.tools.insert(index, OpenTool { id, name, json: String::new(), overlong: false, whole: block.input });
             }
-            ("text", _, _) => {
-                seen.extend(block.text.filter(|text| !text.0.is_empty()).map(|text| Seen::Text(text.0.into_owned())))
+            (kind, _, _) if self.words.len() < BLOCKS_MAX => {
+                let Some(words) = OpenWords::of(
+                    kind,
+                    [block.text.as_ref(), block.thinking.as_ref(), block.data.as_ref()],
+                    block.signature.as_ref(),
+                ) else {
+                    return;
+                };
+                self.words.insert(index, words);
+                seen.extend(block.text.filter(|text| !text.0.is_empty()).map(|text| Seen::Text(text.0.into_owned())));
             }
             _ => {}
         }
@@ -270,7 +253,18 @@ impl Meter {
     fn block_delta(&mut self, index: Option<u64>, delta: Option<Delta<'_>>, seen: &mut Vec<Seen>) {
         let Some(delta) = delta else { return };
         match delta.kind.as_ref().map(|kind| kind.0.as_ref()) {
-            Some("text_delta") => seen.extend(delta.text.map(|text| Seen::Text(text.0.into_owned()))),
+            Some("text_delta") => {
+                if let Some(Text(text)) = delta.text {
+                    self.open_words(index, |words| words.text.push_str(&text));
+                    seen.push(Seen::Text(text.into_owned()));
+                }
+            }
+            Some("thinking_delta") => {
+                self.open_words(index, |words| words.text.push_str(delta.thinking.as_ref().map_or("", |text| &text.0)));
+            }
+            Some("signature_delta") => {
+                self.open_words(index, |words| words.signature.push_str(delta.signature.as_ref().map_or("", |text| &text.0)));
+            }
             Some("input_json_delta") => {
                 let tool = index.and_then(|index| self.tools.get_mut(&index));
                 if let (Some(tool), Some(Text(part))) = (tool, delta.partial_json) {
@@ -284,13 +278,27 @@ impl Meter {
         }
     }
 
+    fn open_words(&mut self, index: Option<u64>, change: impl FnOnce(&mut OpenWords)) {
+        if let Some(words) = index.and_then(|index| self.words.get_mut(&index)) {
+            change(words);
+        }
+    }
+
+    /// The texts that nothing was added to any more, because the answer broke off.
+    pub fn broke_off(&mut self) -> Vec<Seen> {
+        let texts = std::mem::take(&mut self.words).into_values().filter(|words| !words.thinking && !words.text.is_empty());
+        texts.map(|words| Seen::Said(words.text)).collect()
+    }
+
     fn block_stop(&mut self, index: Option<u64>, seen: &mut Vec<Seen>) {
+        seen.extend(index.and_then(|index| self.words.remove(&index)).map(OpenWords::end));
         let Some(tool) = index.and_then(|index| self.tools.remove(&index)) else { return };
         let input = if tool.json.is_empty() { tool.whole } else { serde_json::from_str(&tool.json).ok() };
         // Arguments that are not JSON (or were too long) were not emitted as any call's arguments.
-        if let Some(input) = input.filter(|_| !tool.overlong) {
-            seen.push(Seen::Tool { id: tool.id, name: tool.name, input });
-        }
+        seen.push(match input.filter(|_| !tool.overlong) {
+            Some(input) => Seen::Tool { id: tool.id, name: tool.name, input },
+            None => Seen::Malformed { id: tool.id, name: tool.name },
+        });
     }
 }
 
@@ -308,14 +316,26 @@ fn content_only(data: &[u8]) -> Option<&'static str> {
     })
 }
 
-fn whole_block(block: Block<'_>) -> Option<Seen> {
-    match (block.kind.0.as_ref(), block.id, block.name, block.text, block.input) {
-        ("text", _, _, Some(Text(text)), _) => Some(Seen::Text(text.into_owned())),
-        ("tool_use", Some(Text(id)), Some(Text(name)), _, Some(input)) => {
-            Some(Seen::Tool { id: id.into_owned(), name: name.into_owned(), input })
+fn whole_block(block: Block<'_>) -> Vec<Seen> {
+    match (block.kind.0.as_ref(), block.id, block.name, block.input) {
+        ("tool_use", Some(Text(id)), Some(Text(name)), Some(input)) => {
+            vec![Seen::Tool { id: id.into_owned(), name: name.into_owned(), input }]
         }
-        _ => None,
+        (kind, _, _, _) => {
+            let text = (kind == "text").then(|| block.text.as_ref().map(|text| Seen::Text(text.0.to_string()))).flatten();
+            let words = OpenWords::of(
+                kind,
+                [block.text.as_ref(), block.thinking.as_ref(), block.data.as_ref()],
+                block.signature.as_ref(),
+            );
+            text.into_iter().chain(words.map(OpenWords::end)).collect()
+        }
     }
+}
+
+/// Whether nothing that the model was saying was cut off.
+fn ends_by_itself(reason: Option<&Text<'_>>) -> bool {
+    reason.is_some_and(|reason| matches!(reason.0.as_ref(), "end_turn" | "tool_use" | "stop_sequence"))
 }
 
 #[cfg(test)]
@@ -415,7 +435,8 @@ mod tests {
         let mut meter = Meter::new("m");
         let body = json!({"content": [{"type": "text", "text": "a"}, {"type": "tool_use", "id": "t", "name": "n", "input": {"x": 1}}, {"type": "new"}], "usage": {"input_tokens": 3, "output_tokens": 4}});
         let seen = meter.whole(body.to_string().as_bytes());
-        assert_eq!(seen.len(), 2);
+        assert_eq!(seen[..2], [Seen::Text("a".to_owned()), Seen::Said("a".to_owned())]);
+        assert_eq!((seen.len(), matches!(seen[2], Seen::Tool { .. })), (3, true), "without a reason to stop it did not end");
         assert_eq!(meter.final_usage(), Some(Usage { input: 3, output: 4, ..Usage::default() }));
     }
 }

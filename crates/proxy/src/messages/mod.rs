@@ -6,9 +6,11 @@ mod betas;
 mod body;
 mod canon;
 pub(crate) mod connections;
+mod events;
 mod exchange;
 mod forward;
 pub(crate) mod headers;
+pub(crate) mod integrity;
 mod less;
 mod meter;
 mod models;
@@ -118,9 +120,13 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
     let Some(entry) = caller.enter(proxy) else {
         return refuse(proxy, &caller, Denial::new(DenialCode::RunNone, path)).await;
     };
+    let heard = match honest(&caller, known, &body).await {
+        Ok(heard) => heard,
+        Err(denial) => return refuse(proxy, &caller, denial).await,
+    };
     let watched = caller.run().is_some();
     let asked = forward::Asked::new(request, &shape, body.bytes.clone());
-    let call = forward::Call { proxy: Arc::clone(proxy), caller, asked, head, body, entry };
+    let call = forward::Call { proxy: Arc::clone(proxy), caller, asked, head, body, entry, heard };
     if watched {
         return call.make_watched().await;
     }
@@ -131,6 +137,28 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
         return response;
     }
     forward::watched(response, time)
+}
+
+/// Whether an agent's request is the conversation that it says it is. None where nothing is known of one: what the model says then
+/// has no authority.
+async fn honest(caller: &Caller, path: ModelPath, body: &body::Held) -> Result<Option<Arc<integrity::Heard>>, Denial> {
+    let (Caller::Run(run), ModelPath::Messages) = (caller, path) else { return Ok(None) };
+    let compared = match run.dialogue() {
+        Some(dialogue) => dialogue.hear(body.bytes.clone()).await.map_err(|why| why.to_string()),
+        None => Err("a conversation that nobody follows".to_owned()),
+    };
+    match compared {
+        Ok((heard, shown)) => {
+            // What the model saw the result of is not done again.
+            shown.iter().for_each(|call| run.emitted.forget(call));
+            Ok(Some(Arc::new(heard)))
+        }
+        Err(why) if run.app.manifest.uses_model_freely() => {
+            tracing::debug!(run = %run.run, why, "a model call that is not the conversation");
+            Ok(None)
+        }
+        Err(why) => Err(Denial::new(DenialCode::ModelConversation, &why)),
+    }
 }
 
 /// What is said of a call beside whose it is.

@@ -4,6 +4,7 @@
 //! away (the client left, a task was cancelled, a panic), as it is dropped.
 
 use super::Caller;
+use super::integrity::Heard;
 use super::providers::{Attempt, Outcome, chance};
 use crate::context::Entry;
 use crate::{Proxy, RunEvent};
@@ -48,6 +49,8 @@ pub(super) struct Ongoing {
     pub(super) until: Timestamp,
     began: Instant,
     first_byte: Option<Duration>,
+    /// The conversation that the answer belongs to, where there is one to keep honest.
+    pub(super) heard: Option<Arc<Heard>>,
     /// The end of its run waits for it, and others for its place.
     _held: Held,
 }
@@ -63,6 +66,7 @@ impl Ongoing {
             until,
             began: Instant::now(),
             first_byte: None,
+            heard: None,
             _held: held,
         }
     }
@@ -113,6 +117,9 @@ impl Ongoing {
             (200..=299, None, ModelPath::Messages) => Settlement::Unknown,
             (status, _, _) => Settlement::NotCharged { status },
         };
+        if let (Some(usage), Caller::Run(run)) = (end.usage, &self.caller) {
+            run.note_prompt(usage.prompt());
+        }
         let total = micros(self.began.elapsed());
         let call =
             CallEnd { status: end.status, first_byte_us: self.first_byte.map(micros), total_us: total, error: end.error.clone() };

@@ -163,7 +163,7 @@ pub fn tool_permit(run: RunId, user: UserId) -> ToolPermit {
     let manifest = "id = \"demo\"\ntitle = \"Demo\"\ngreeting = \"Hello\"\n[agent]\nmodel = \"m\"\n\
                     [mcp]\nname = \"demo\"\nserver = \"builtin\"\n[tools.change]\neffect = \"write\"\n";
     let manifest = Manifest::parse(manifest).expect("a good manifest");
-    let request = ToolRequest { tool: "change".to_owned(), arguments_digest: [9; 32], emitted: true };
+    let request = ToolRequest { tool: "change".to_owned(), arguments_digest: [9; 32], emitted: true, honest: true };
     admit_tool(request, &manifest, &view(run, user, Vec::new()), NOW).expect("nothing speaks against it")
 }
 

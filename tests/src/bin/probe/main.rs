@@ -13,6 +13,7 @@
 mod files;
 mod greedy;
 mod network;
+mod talk;
 
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
@@ -28,6 +29,7 @@ static EARLY: OnceLock<Vec<Value>> = OnceLock::new();
 static LAST: Mutex<String> = Mutex::new(String::new());
 
 fn main() {
+    talk::begin();
     EARLY.set(before_anybody_spoke()).unwrap();
     let mut late_results = Vec::new();
     for line in std::io::stdin().lock().lines() {
@@ -35,6 +37,7 @@ fn main() {
         let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
         let Some(text) = message["message"]["content"].as_str() else { continue };
         let Ok(task) = serde_json::from_str::<Value>(text) else { continue };
+        talk::person(text);
         let orders = task["orders"].as_array().cloned().unwrap_or_default();
         let (late, now): (Vec<Value>, Vec<Value>) = orders.into_iter().partition(|order| order["late"] == true);
         let mut results = std::mem::take(&mut late_results);
@@ -64,7 +67,9 @@ fn before_anybody_spoke() -> Vec<Value> {
             network::http(&json!({"to": "169.254.169.254:80", "path": "/", "host": "169.254.169.254"})),
         ]);
     }
-    seen.push(rpc("tools/list", &json!({})));
+    let tools = rpc("tools/list", &json!({}));
+    talk::listed(&tools["result"]["tools"]);
+    seen.push(tools);
     seen.iter_mut().for_each(shorten);
     seen
 }
@@ -96,6 +101,7 @@ fn carry_out(order: &Value) -> Value {
         "udp" => network::udp(order),
         "keep" => network::keep(order),
         "ask" => ask(order),
+        "say" => talk::say(order),
         "tool" => tool(order),
         "sleep" => {
             std::thread::sleep(Duration::from_millis(order["ms"].as_u64().unwrap()));
@@ -129,29 +135,25 @@ fn flood() -> Value {
     }
 }
 
-/// What an agent does: a model request with the tools it was given. Returns status and content.
+/// What an agent does: asks the model to go on. Returns status and content.
 fn ask(order: &Value) -> Value {
-    let tools: Vec<Value> = ["getCurrentUser", "addItem", "deleteItem"]
-        .iter()
-        .map(|tool| json!({"name": format!("mcp__hexmap__{tool}"), "description": "", "input_schema": {"type": "object"}}))
-        .collect();
-    let messages = json!([{"role": "user", "content": order["text"]}]);
-    let mut body = json!({"model": MODEL, "max_tokens": 500, "messages": messages, "tools": tools});
-    if order["stream"] == true {
-        body["stream"] = true.into();
-    }
-    let answer = model(&body);
-    let parsed: Value = serde_json::from_str(answer["body"].as_str().unwrap_or("")).unwrap_or_default();
-    let blocks = parsed["content"].as_array().into_iter().flatten();
+    let answer = talk::ask(&if order["stream"] == true { json!([{"at": "/stream", "to": true}]) } else { json!([]) }, true);
+    let parsed = &answer["read"];
+    emitted(parsed);
+    json!({"status": answer["status"], "content": parsed["content"], "error": parsed["error"]})
+}
+
+/// Keeps the id of the last call that the model asked for.
+fn emitted(answer: &Value) {
+    let blocks = answer["content"].as_array().into_iter().flatten();
     if let Some(id) = blocks.filter_map(|block| block["id"].as_str()).next_back() {
         *LAST.lock().unwrap() = id.to_owned();
     }
-    json!({"status": answer["status"], "content": parsed["content"], "error": parsed["error"]})
 }
 
 fn model(body: &Value) -> Value {
     network::http(&json!({
-        "to": "model.hexward.internal:80", "method": "POST", "path": "/v1/messages", "body": body.to_string(),
+        "to": "model.hexward.internal:80", "method": "POST", "path": "/v1/messages", "body": body.to_string(), "chars": 100_000,
         "headers": [["content-type", "application/json"], ["anthropic-version", "2023-06-01"], ["x-api-key", "sk-ant-of-the-probe"]],
     }))
 }
@@ -160,18 +162,18 @@ fn model(body: &Value) -> Value {
 fn tool(order: &Value) -> Value {
     let named = || json!({"name": order["name"], "arguments": order["arguments"]});
     let mut params = order.get("params").cloned().unwrap_or_else(named);
-    if let Some(id) = order["id"].as_str() {
-        let last = LAST.lock().unwrap();
-        let id = if id == "LAST" { last.as_str() } else { id };
-        params["_meta"] = json!({"claudecode/toolUseId": id});
-    }
-    rpc(order["method"].as_str().unwrap_or("tools/call"), &params)
+    let Some(id) = order["id"].as_str() else { return rpc(order["method"].as_str().unwrap_or("tools/call"), &params) };
+    let id = if id == "LAST" { LAST.lock().unwrap().clone() } else { id.to_owned() };
+    params["_meta"] = json!({"claudecode/toolUseId": id});
+    let answer = rpc("tools/call", &params);
+    talk::result(&id, &answer);
+    answer
 }
 
 fn rpc(method: &str, params: &Value) -> Value {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
     let answer = network::http(&json!({
-        "to": "tools.hexward.internal:80", "method": "POST", "path": "/mcp", "body": body.to_string(),
+        "to": "tools.hexward.internal:80", "method": "POST", "path": "/mcp", "body": body.to_string(), "chars": 100_000,
         "headers": [["content-type", "application/json"], ["accept", "application/json, text/event-stream"]],
     }));
     serde_json::from_str(answer["body"].as_str().unwrap_or("")).unwrap_or(answer)
@@ -180,7 +182,7 @@ fn rpc(method: &str, params: &Value) -> Value {
 /// Hands the results over where the test looks for them: in what the provider was asked.
 fn report(name: &str, results: &[Value]) {
     let text = format!("{name}{}", Value::from(results));
-    let answer = model(&json!({"model": MODEL, "max_tokens": 16, "messages": [{"role": "user", "content": text}]}));
+    let answer = talk::ask(&json!([{"at": "/max_tokens", "to": 16}, {"at": "/metadata", "to": {"user_id": text}}]), false);
     if answer["status"] != 200 {
         eprintln!("the report was refused: {answer}");
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const WAIT: Duration = Duration::from_secs(8);
-const BODY_CHARS_MAX: usize = 8000;
+const BODY_CHARS_MAX: u64 = 8_000;
 
 fn address(order: &Value) -> std::io::Result<SocketAddr> {
     order["to"].as_str().unwrap().to_socket_addrs()?.next().ok_or_else(|| ErrorKind::NotFound.into())
@@ -40,7 +40,7 @@ pub fn keep(order: &Value) -> Value {
     json!({"held": held.len()})
 }
 
-/// `{"to": "host:port", "host"?, "method"?, "path"?, "headers"?: [[name, value]], "body"?}`
+/// `{"to": "host:port", "host"?, "method"?, "path"?, "headers"?: [[name, value]], "body"?, "chars"?: how much of the answer}`
 pub fn http(order: &Value) -> Value {
     timed(|| exchange(dial(order)?, order))
 }
@@ -89,10 +89,11 @@ fn exchange(mut stream: impl Read + Write, order: &Value) -> std::io::Result<Val
         Err(error) if error.kind() != ErrorKind::UnexpectedEof || answer.is_empty() => return Err(error),
         Ok(_) | Err(_) => {}
     }
-    parse(&answer).ok_or_else(|| std::io::Error::other(format!("no HTTP answer: {:?}", String::from_utf8_lossy(&answer))))
+    parse(&answer, order["chars"].as_u64().unwrap_or(BODY_CHARS_MAX))
+        .ok_or_else(|| std::io::Error::other(format!("no HTTP answer: {:?}", String::from_utf8_lossy(&answer))))
 }
 
-fn parse(answer: &[u8]) -> Option<Value> {
+fn parse(answer: &[u8], chars: u64) -> Option<Value> {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     let mut lines = head.lines();
@@ -103,7 +104,7 @@ fn parse(answer: &[u8]) -> Option<Value> {
         .collect();
     let chunked = headers.get("transfer-encoding").is_some_and(|value| value == "chunked");
     let body = if chunked { unchunked(&answer[end + 4..]) } else { answer[end + 4..].to_vec() };
-    let body: String = String::from_utf8_lossy(&body).chars().take(BODY_CHARS_MAX).collect();
+    let body: String = String::from_utf8_lossy(&body).chars().take(usize::try_from(chars).unwrap()).collect();
     Some(json!({"status": status, "headers": headers, "body": body}))
 }
 

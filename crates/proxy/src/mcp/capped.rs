@@ -1,0 +1,75 @@
+//! How long a tool's result may be for a model. Without this bound an agent puts a long one into a file of its own and shows the
+//! model its beginning, and an agent that has no tool for files is left with that.
+
+use serde_json::{Value, json};
+
+/// Characters as JavaScript counts them; the agent keeps up to 50,000 in the conversation.
+const CHARS_MAX: usize = 48_000;
+
+/// Cuts the texts of a `CallToolResult` where they are too long together, and says so. Structured content that is too long is left
+/// out, because half of it means nothing; the texts beside it say the same.
+pub(crate) fn capped(mut result: Value) -> Value {
+    let Some(fields) = result.as_object_mut() else { return result };
+    if fields.get("structuredContent").is_some_and(|structured| units(&structured.to_string()) > CHARS_MAX) {
+        fields.remove("structuredContent");
+    }
+    let mut left = CHARS_MAX;
+    for block in fields.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten() {
+        let place = match block.get("type").and_then(Value::as_str) {
+            Some("text") => "/text",
+            Some("resource") => "/resource/text",
+            _ => continue,
+        };
+        let Some(Value::String(text)) = block.pointer_mut(place) else { continue };
+        let length = units(text);
+        if length > left {
+            cut(text, left);
+            text.push_str(&format!("\n[{} characters more were left out. Ask for less at a time.]", length - left));
+        }
+        left = left.saturating_sub(length);
+    }
+    if fields.get("content").is_none_or(Value::is_null) {
+        fields.insert("content".to_owned(), json!([]));
+    }
+    result
+}
+
+fn units(text: &str) -> usize {
+    text.chars().map(char::len_utf16).sum()
+}
+
+fn cut(text: &mut String, units_max: usize) {
+    let mut units = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        units += c.len_utf16();
+        units > units_max
+    });
+    if let Some((end, _)) = end {
+        text.truncate(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_short_stays_as_it_is() {
+        let result = json!({"content": [{"type": "text", "text": "a"}], "structuredContent": {"a": 1}, "new": true});
+        assert_eq!(capped(result.clone()), result);
+        assert_eq!(capped(json!({"structuredContent": {}})), json!({"structuredContent": {}, "content": []}));
+    }
+
+    #[test]
+    fn what_is_long_is_cut_once_and_says_so() {
+        let long = "\u{1f600}".repeat(30_000);
+        let result = capped(json!({"content": [{"type": "text", "text": long}, {"type": "text", "text": "more"}]}));
+        let text = |at: &str| result.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
+        assert_eq!(units(&text("/content/0/text").replace(|c: char| c != '\u{1f600}', "")), CHARS_MAX);
+        assert!(text("/content/0/text").ends_with("[12000 characters more were left out. Ask for less at a time.]"));
+        assert_eq!(text("/content/1/text"), "\n[4 characters more were left out. Ask for less at a time.]");
+        let structured =
+            capped(json!({"content": [{"type": "text", "text": "short"}], "structuredContent": {"a": "x".repeat(60_000)}}));
+        assert_eq!(structured, json!({"content": [{"type": "text", "text": "short"}]}));
+    }
+}
