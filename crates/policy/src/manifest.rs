@@ -52,6 +52,10 @@ pub struct AgentManifest {
     /// nothing through the app's tools. Always so where code runs.
     #[serde(default)]
     pub free_model_use: bool,
+    /// Whether each person's prompts begin differently, so that what one has asked can't be found out from the provider's prompt
+    /// cache by another.
+    #[serde(default)]
+    pub isolate_prompt_cache: bool,
 }
 
 /// What an agent's sandbox holds.

@@ -3,11 +3,11 @@
 use crate::Parts;
 use crate::agents::{Agent, Kind};
 use futures_util::FutureExt;
-use policy::SandboxId;
+use policy::{RunId, SandboxId, UserId};
 use proxy::egress::{HookedListener, RefusedPorts, SandboxCa, serve_hooked, serve_sandbox};
 use proxy::{App, Dialogue, Expected, Gate};
 use sandbox::{Claude, ClaudeOptions, Network, PastMessage, SandboxError, Usage};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 
 /// The boot arguments of an agent of this app that is told this past.
@@ -33,6 +33,16 @@ pub(crate) fn kind(parts: &Parts, app: &App, writes: bool) -> Kind {
     let id = &app.manifest.id;
     let boot = options(parts, id, writes, Vec::new()).map(|options| options.digest()).unwrap_or_default();
     Kind { app: id.clone(), writes, boot }
+}
+
+/// A prompt that no other person's begins like. The provider's cache is found by a prompt's beginning, so nobody can try out what
+/// somebody else has asked.
+pub(crate) fn prompt_of_its_own(prompt: &str, user: UserId) -> String {
+    // Known to nobody outside, and new at each start; a cache does not live longer than an hour.
+    static SALT: OnceLock<RunId> = OnceLock::new();
+    let salt = SALT.get_or_init(RunId::random);
+    let [a, b, c, d, e, f, g, h, ..] = policy::digest_bytes(format!("{salt} {user}").as_bytes());
+    format!("[conversation space {:016x}]\n\n{prompt}", u64::from_be_bytes([a, b, c, d, e, f, g, h]))
 }
 
 /// Starts one. `bind` says what its listeners may answer from their first moment on.
@@ -87,4 +97,18 @@ fn captured(id: SandboxId, listeners: sandbox::Listeners, init_pid: u32) -> prox
         tracing::warn!(sandbox = %id, %error, "connections to ports that nobody has will not be counted");
     }
     proxy::egress::Listeners { http, tls, dns_udp, dns_tcp, extra, refused_ports: refused_ports.ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_person_has_a_prompt_that_begins_like_no_other() {
+        let (ada, eve) = (UserId::random(), UserId::random());
+        let of = |user| prompt_of_its_own("You keep a map.", user);
+        assert_eq!(of(ada), of(ada), "the same person's is found again");
+        assert_ne!(of(ada).get(..40), of(eve).get(..40));
+        assert!(of(ada).ends_with("]\n\nYou keep a map."));
+    }
 }

@@ -189,6 +189,10 @@ impl Conductor {
         if !self.past().await?.is_empty() {
             return Ok(None);
         }
+        // One that was started ahead has the prompt of everybody.
+        if self.app.manifest.agent.isolate_prompt_cache {
+            return Ok(None);
+        }
         let Some(agent) = self.runs.pool.claim(&kind).await else { return Ok(None) };
         agent.gate.bind(Arc::clone(context));
         self.claimed(agent).await.map(Some)
@@ -198,7 +202,10 @@ impl Conductor {
     async fn new_agent(&self, context: &Arc<RunContext>) -> Result<Agent, SandboxError> {
         let parts = &self.runs.parts;
         let options = boot::options(parts, &self.app.manifest.id, self.writes, self.past().await?);
-        let options = options.ok_or_else(|| SandboxError::Ended("its app is gone".to_owned()))?;
+        let mut options = options.ok_or_else(|| SandboxError::Ended("its app is gone".to_owned()))?;
+        if self.app.manifest.agent.isolate_prompt_cache {
+            options.system_prompt = boot::prompt_of_its_own(&options.system_prompt, self.user);
+        }
         let agent = boot::start(parts, &options, |gate| gate.bind(Arc::clone(context))).await?;
         self.claimed(agent).await
     }

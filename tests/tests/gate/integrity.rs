@@ -302,8 +302,8 @@ steps = [{ text = "Reported." }]
 steps = [{ tool_use = { name = "mcp__hexmap__addItem", input = { coords = { userId = "x", groupId = 0, path = [2] }, title = "Induced" } } }]
 "#;
 
-/// The map again, as an app of somebody who lets its agent use the model as it likes.
-async fn free_map(stop: &CancellationToken) -> AppFolder {
+/// The map again, as an app of somebody who switched something on.
+async fn another_map(stop: &CancellationToken, setting: &str) -> AppFolder {
     const CREDENTIAL: &str = "a credential of this test's own, long enough to be one";
     let folder = tempfile::tempdir().unwrap().keep();
     let store = Store::open(&format!("sqlite:{}", folder.join("map.db").display()), &[&hexmap::SCHEMA]).await.unwrap();
@@ -314,7 +314,7 @@ async fn free_map(stop: &CancellationToken) -> AppFolder {
     let manifest = hexmap::MANIFEST
         .replace("id = \"hexmap\"", "id = \"freemap\"")
         .replace("server = \"builtin\"", &format!("server = \"{url}\""))
-        .replace("[agent]", "[agent]\nfree_model_use = true");
+        .replace("[agent]", &format!("[agent]\n{setting} = true"));
     let manifest = Manifest::parse(&manifest).unwrap();
     AppFolder { manifest, prompt: "You keep a map.".to_owned(), files: None, credential: Some(SecretString::from(CREDENTIAL)) }
 }
@@ -325,7 +325,7 @@ async fn where_the_model_is_used_freely_what_it_was_made_to_say_changes_nothing(
     let setup = Setup {
         agent: Some(probe()),
         scenarios: vec![("free", FREE.to_owned())],
-        apps: vec![free_map(&stop).await],
+        apps: vec![another_map(&stop, "free_model_use").await],
         ..Setup::default()
     };
     let gate = TestGate::start(setup).await;
@@ -359,6 +359,30 @@ async fn where_the_model_is_used_freely_what_it_was_made_to_say_changes_nothing(
         seen[1]
     );
     assert_eq!(gate.database.tool_calls().await.last(), Some(&("addItem".to_owned(), "failed".to_owned())));
+    stop.cancel();
+    gate.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prompts_of_two_people_begin_differently_where_caches_are_isolated() {
+    let stop = CancellationToken::new();
+    let mut setup = Setup { apps: vec![another_map(&stop, "isolate_prompt_cache").await], ..Setup::default() };
+    setup.runs.warm_agents_max = 2;
+    let gate = TestGate::start(setup).await;
+    let mut prompts = Vec::new();
+    for _ in 0..2 {
+        let person = gate.person().await;
+        let conversation = person.conversation_with(&json!({"app": "freemap"})).await;
+        let before = gate.provider_saw().len();
+        for text in ["Hello", "Hello again"] {
+            let events = person.run(&conversation, text, false).await;
+            assert_eq!(events.last().unwrap()["outcome"], "finished", "{events:?}");
+        }
+        let body: Value = serde_json::from_slice(&gate.provider_saw()[before].body).unwrap();
+        prompts.push(body["system"][2]["text"].as_str().unwrap().to_owned());
+    }
+    assert_ne!(prompts[0].get(..40), prompts[1].get(..40), "{prompts:?}");
+    assert!(prompts.iter().all(|prompt| prompt.ends_with("You keep a map.")));
     stop.cancel();
     gate.finish().await;
 }
