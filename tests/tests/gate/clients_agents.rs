@@ -4,7 +4,7 @@ use fake::{Exchange, Fake, FakeConfig};
 use gate_tests::clients::Elsewhere;
 use gate_tests::{Ear, Setup, TestGate, agent, eventually, exchange, probe, request};
 use http::HeaderMap;
-use policy::{Microusd, RateRules};
+use policy::{KeyScope, Microusd, RateRules};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,6 +17,7 @@ const VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
 const PREFIX: &str = "/api/anthropic-proxy";
 const BASE_URL: &str = "ANTHROPIC_BASE_URL";
 const API_KEY: &str = "ANTHROPIC_API_KEY";
+const OUTPUT_MAX: &str = "CLAUDE_CODE_MAX_OUTPUT_TOKENS";
 const DOCUMENTED: &str = include_str!("../../../docs/api.md");
 /// A note that agents read.
 const NOTE: &str = "what stands in the note";
@@ -216,7 +217,7 @@ async fn the_agent_itself_is_a_caller_as_it_is() {
     for (name, _) in &mut with_token {
         *name = name.replace(API_KEY, "ANTHROPIC_AUTH_TOKEN");
     }
-    with_token.push(("CLAUDE_CODE_MAX_OUTPUT_TOKENS".to_owned(), "4000".to_owned()));
+    with_token.push((OUTPUT_MAX.to_owned(), "4000".to_owned()));
     let printed = ["--model", MODEL, "--output-format", "stream-json", "--verbose", "--include-partial-messages"];
     for (environment, header, output) in [(with_key, "x-api-key", 128_000), (with_token, "authorization", 4000)] {
         let before = ear.heard().len();
@@ -300,7 +301,8 @@ async fn an_agent_that_finds_a_rate_used_up_waits_as_long_as_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_elsewhere_says_why_it_was_refused_and_does_not_insist() {
     let work = folder_with_a_note();
-    let gate = TestGate::start(setup(work.path(), Microusd(10))).await;
+    let internal = KeyScope { output_tokens_max: Some(4000), ..KeyScope::default() };
+    let gate = TestGate::start(Setup { internal, ..setup(work.path(), Microusd(10)) }).await;
     let (outside, ear) = (Ear::before(None).await, Ear::before(Some(gate.callers())).await);
     let (url, mut before) = (base_url(ear.address()), 0);
     let mut refused_with = |status: u16| {
@@ -310,7 +312,10 @@ async fn an_agent_elsewhere_says_why_it_was_refused_and_does_not_insist() {
         let body: Value = serde_json::from_slice(&heard[0].sent).unwrap();
         body["error"]["message"].as_str().unwrap().to_owned()
     };
-    let elsewhere = Elsewhere::new(environment(&url, &gate.caller_secret), work.path(), outside.address());
+    let told_nothing = environment(&url, &gate.caller_secret);
+    let mut told_what_the_key_may = told_nothing.clone();
+    told_what_the_key_may.push((OUTPUT_MAX.to_owned(), "4000".to_owned()));
+    let elsewhere = Elsewhere::new(told_what_the_key_may, work.path(), outside.address());
     for script in ["agent.py", "agent.mjs"] {
         let seen = elsewhere.sdk(script, Some("Hello")).await;
         let sentence = refused_with(429);
@@ -321,6 +326,12 @@ async fn an_agent_elsewhere_says_why_it_was_refused_and_does_not_insist() {
     let asked = ["-p", "Hello", "--model", MODEL, "--output-format", "json"];
     let (content, lines) = elsewhere.claude(&asked).await;
     let sentence = refused_with(429);
+    assert!(!content && lines[0]["result"].as_str().unwrap().contains(&sentence), "{sentence}: {lines:?}");
+
+    let unaware = Elsewhere::new(told_nothing, work.path(), outside.address());
+    let (content, lines) = unaware.claude(&asked).await;
+    let sentence = refused_with(403);
+    assert!(sentence.contains("max_tokens"), "it asks for more than its key may: {sentence}");
     assert!(!content && lines[0]["result"].as_str().unwrap().contains(&sentence), "{sentence}: {lines:?}");
 
     // As at the provider, it would insist for minutes.
