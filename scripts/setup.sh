@@ -124,7 +124,12 @@ install_clients() {
     cp "$from/package.json" "$from/package-lock.json" "$from/.npmrc" "$into/js/"
     (cd "$into/js" && npm ci --loglevel=error </dev/null) || die "npm could not install the provider's client"
     /usr/bin/python3 -m venv "$into/py" || die "python could not make an environment"
-    "$into/py/bin/pip" install -q --disable-pip-version-check -r "$from/requirements.txt" </dev/null || die "pip could not install the provider's client"
+    # As constraints too, so that what builds a package has its version from there as well.
+    PIP_CONSTRAINT="$PWD/$from/requirements.txt" "$into/py/bin/pip" install -q --disable-pip-version-check --no-compile \
+        -r "$from/requirements.txt" </dev/null >"$log" 2>&1 || {
+        tail -n 20 "$log" >&2
+        die "pip could not install the provider's clients"
+    }
     echo "$stamp" >"$into/stamp"
 }
 

@@ -9,6 +9,7 @@
 mod checks;
 pub mod clients;
 mod code_app;
+mod ear;
 mod gate;
 mod logs;
 mod person;
@@ -21,6 +22,7 @@ mod wire;
 
 pub use checks::{Call, Database};
 pub use code_app::{CodeApp, code_runtime};
+pub use ear::Ear;
 pub use gate::{Setup, TestGate};
 pub use logs::contain as logged;
 pub use person::{Person, Stream};

@@ -6,6 +6,7 @@ mod agent;
 mod callers;
 mod chat;
 mod clients;
+mod clients_agents;
 mod code;
 mod doors;
 mod egress;

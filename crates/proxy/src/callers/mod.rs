@@ -28,7 +28,8 @@ use tokio_util::sync::CancellationToken;
 const PREFIX: &str = "/api/anthropic-proxy";
 /// Connections of all remote callers together.
 const CONNECTIONS_MAX: usize = 2_048;
-const OUTPUT_TOKENS_MAX: u64 = 64_000;
+/// What today's models can answer at most, and what the agent asks of them where nothing is said.
+const OUTPUT_TOKENS_MAX: u64 = 128_000;
 const CALL_SECS_MAX: i64 = 600;
 /// The principal of the environment's secret and of what it was rotated to.
 const INTERNAL: &str = "internal";
