@@ -53,7 +53,7 @@ impl Probe {
 pub(crate) fn found(bodies: &[bytes::Bytes], name: &str) -> Option<Vec<Value>> {
     bodies.iter().rev().find_map(|body| {
         let body: Value = serde_json::from_slice(body).ok()?;
-        let text = body["metadata"]["user_id"].as_str()?;
+        let text = body["messages"][0]["content"].as_str()?;
         let report: Value = serde_json::from_str(text.strip_prefix(name)?).ok()?;
         report.as_array().cloned()
     })

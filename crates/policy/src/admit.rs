@@ -251,14 +251,15 @@ pub fn admit_tool(request: ToolRequest, manifest: &Manifest, view: &RunView, now
     if now >= view.deadline {
         return Err(Denial::new(DenialCode::RunDeadline, &view.run.to_string()));
     }
+    // First, because everything else that is refused is part of what is told of the conversation.
+    if !request.emitted {
+        return Err(Denial::new(DenialCode::ToolNotEmitted, &request.tool));
+    }
     let Some(rule) = manifest.tools.get(&request.tool) else {
         return Err(Denial::new(DenialCode::ToolUnknown, &request.tool));
     };
     if rule.effect == ToolEffect::Write && !view.writes {
         return Err(Denial::new(DenialCode::ToolWriteOff, &request.tool));
-    }
-    if !request.emitted {
-        return Err(Denial::new(DenialCode::ToolNotEmitted, &request.tool));
     }
     if rule.effect == ToolEffect::Write && !request.honest {
         return Err(Denial::new(DenialCode::ToolInduced, &request.tool));

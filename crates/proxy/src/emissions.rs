@@ -32,13 +32,6 @@ impl Emissions {
         }
     }
 
-    /// The call is over for the model; nobody carries it out any more.
-    pub(crate) fn forget(&self, id: &str) {
-        if let Some(call) = self.0.lock().get_mut(id) {
-            call.used = true;
-        }
-    }
-
     /// Uses up an emission: once, and only for the same tool with the same arguments. Returns them as the model said them, and
     /// whether it said them in an honest conversation.
     pub(crate) fn use_up(&self, id: &str, tool: &str, arguments_digest: &[u8; 32]) -> Option<(Value, bool)> {
@@ -62,9 +55,6 @@ mod tests {
         let said = serde_json::json!({"a": 9_007_199_254_740_993_u64});
         run.remember("t1", "add", &said, [1; 32], true);
         run.remember("t1", "delete", &Value::Null, [2; 32], true);
-        run.remember("t3", "add", &said, [1; 32], true);
-        run.forget("t3");
-        assert_eq!(run.use_up("t3", "add", &[1; 32]), None, "its result was shown");
         assert_eq!(run.use_up("t1", "delete", &[2; 32]), None, "the first word stands");
         assert_eq!((run.use_up("t1", "add", &[2; 32]), run.use_up("t2", "add", &[1; 32])), (None, None));
         assert_eq!(run.use_up("t1", "add", &[1; 32]), Some((said, true)), "as the model said it");

@@ -2,9 +2,9 @@
 
 use crate::answer::{self, Body};
 use crate::context::{App, RunContext};
-use crate::mcp::capped;
 use crate::mcp::front::{self, HostError, ServerInfo, ToolCall, ToolHost};
 use crate::mcp::upstream::{UpstreamError, UserRef};
+use crate::mcp::{capped, plain};
 use crate::{Proxy, RunEvent};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -84,7 +84,7 @@ pub(crate) async fn offered(app: &App, user: &UserRef, writes: bool) -> Result<V
     let all = upstream.tools(user).await.map_err(|error| unreachable_app(app, error))?;
     let offered = app.manifest.tools_offered(writes);
     let named = |tool: &Value| tool.get("name").and_then(Value::as_str).is_some_and(|name| offered.contains(&name));
-    Ok(all.into_iter().filter(named).collect())
+    Ok(all.into_iter().filter(named).map(plain).collect())
 }
 
 /// A request that is refused before it is read as one for a tool is recorded like any other refusal.
@@ -122,17 +122,28 @@ struct RunTools {
 
 impl RunTools {
     async fn call(&self, call: ToolCall) -> Result<Value, HostError> {
-        let tool_use_id = call.tool_use_id.clone().unwrap_or_default();
-        match self.open(&call, &tool_use_id).await {
-            Ok((open, arguments)) => self.run_tool(open, &tool_use_id, arguments).await,
+        let (id, dialogue) = (call.tool_use_id.clone().unwrap_or_default(), self.run.dialogue());
+        let result = match self.open(&call, &id).await {
+            Ok((open, arguments)) => self.run_tool(open, &id, arguments).await.map(capped),
             Err(OpenError::Denied(denial) | OpenError::Short { denial, .. }) => {
-                Err(self.refuse(denial, &tool_use_id, &call.name).await)
+                let refused = self.refuse(denial, &id, &call.name).await;
+                if let Some(dialogue) = dialogue {
+                    dialogue.refused(&id, front::sentence(&refused));
+                }
+                return Err(refused);
             }
             Err(OpenError::Store(error)) => {
                 tracing::error!(%error, "a tool call could not be journaled, so it was not made");
                 Err(HostError::Upstream("the journal is not available".to_owned()))
             }
+        };
+        if let Some(dialogue) = dialogue {
+            match &result {
+                Ok(result) => dialogue.returned(&id, &call.name, result),
+                Err(error) => dialogue.failed(&id, front::sentence(error)),
+            }
         }
+        result
     }
 
     /// May they? And then: written down before it leaves. What is written down and later sent are the arguments as the model said them, not as the agent did.
@@ -146,6 +157,10 @@ impl RunTools {
         let request = ToolRequest { tool: call.name.clone(), arguments_digest: digest, emitted: emitted.is_some(), honest };
         let now = self.proxy.clock.now();
         let permit = admit_tool(request, &run.app.manifest, &run.view(), now).map_err(OpenError::Denied)?;
+        // Of several answers to one request one acts, and only as long as the conversation has not gone on.
+        if honest && !run.dialogue().is_some_and(|dialogue| dialogue.act(tool_use_id)) {
+            return Err(OpenError::Denied(Denial::new(DenialCode::ToolNotEmitted, &call.name)));
+        }
         let arguments = match emitted {
             Some((Value::Object(arguments), _)) => arguments,
             Some(_) | None => Map::new(),
@@ -233,17 +248,7 @@ impl ToolHost for RunTools {
     }
 
     fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Value, HostError>> {
-        Box::pin(async move {
-            let (id, tool) = (call.tool_use_id.clone().unwrap_or_default(), call.name.clone());
-            let result = Self::call(self, call).await.map(capped);
-            if let Some(dialogue) = self.run.dialogue() {
-                match &result {
-                    Ok(result) => dialogue.returned(&id, &tool, result),
-                    Err(error) => dialogue.refused(&id, front::sentence(error)),
-                }
-            }
-            result
-        })
+        Box::pin(Self::call(self, call))
     }
 
     fn resources(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {

@@ -7,6 +7,7 @@ use policy::{RunId, SandboxId, UserId};
 use proxy::egress::{HookedListener, RefusedPorts, SandboxCa, serve_hooked, serve_sandbox};
 use proxy::{App, Dialogue, Expected, Gate};
 use sandbox::{Claude, ClaudeOptions, Network, PastMessage, SandboxError, Usage};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +61,7 @@ pub(crate) async fn start(parts: &Parts, options: &ClaudeOptions, bind: impl FnO
         return Err(SandboxError::Downgraded);
     }
     tracing::info!(sandbox = %id, setup_us = sandbox.setup_us, "sandbox ready");
-    let gate = Gate::bounded(id, parts.settings.limits.traffic).with_dialogue(Arc::new(dialogue(id, options)));
+    let gate = Gate::bounded(id, parts.settings.limits.traffic).with_dialogue(Arc::new(dialogue(&sandbox.cwd, options)));
     let gate = Arc::new(gate);
     bind(&gate);
     let (stop, ca) = (CancellationToken::new(), Arc::new(ca));
@@ -84,9 +85,14 @@ pub(crate) async fn start(parts: &Parts, options: &ClaudeOptions, bind: impl FnO
 }
 
 /// The conversation that an agent which was started so can have.
-fn dialogue(id: SandboxId, options: &ClaudeOptions) -> Dialogue {
-    let expected =
-        Expected { sandbox: id.to_string(), prompt: options.system_prompt.clone(), server: options.tools_server.clone() };
+fn dialogue(cwd: &Path, options: &ClaudeOptions) -> Dialogue {
+    let expected = Expected {
+        prompt: options.system_prompt.clone(),
+        server: options.tools_server.clone(),
+        cwd: cwd.display().to_string(),
+        model: options.model.clone(),
+        output_tokens: u64::from(options.output_tokens_max),
+    };
     Dialogue::new(expected, options.past.iter().map(|message| (message.role, &message.content)))
 }
 

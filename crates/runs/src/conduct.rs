@@ -144,7 +144,7 @@ impl Conductor {
     }
 
     async fn with_agent(&self, context: &Arc<RunContext>, message: UserMessage) -> Outcome {
-        let outcome = match self.kept_agent(context).await {
+        let outcome = match self.kept_agent(context, &message).await {
             Ok(Some(agent)) => self.turn_of(agent, context, &message).await,
             Ok(None) => Outcome::gone(),
             Err(error) => return self.not_started(&error),
@@ -153,7 +153,7 @@ impl Conductor {
         if !(outcome.agent_ended && context.turns() == 0) {
             return outcome;
         }
-        match self.new_agent(context).await {
+        match self.new_agent(context, &message).await {
             Ok(agent) => self.turn_of(agent, context, &message).await,
             Err(error) => self.not_started(&error),
         }
@@ -180,9 +180,10 @@ impl Conductor {
 
     /// The conversation's agent at rest, or one from the pool, with this run bound to its listeners. One that was started ahead
     /// has no past, so a conversation that goes on needs its own.
-    async fn kept_agent(&self, context: &Arc<RunContext>) -> Result<Option<Agent>, SandboxError> {
+    async fn kept_agent(&self, context: &Arc<RunContext>, message: &UserMessage) -> Result<Option<Agent>, SandboxError> {
         let kind = boot::kind(&self.runs.parts, &self.app, self.writes);
         if let Some(agent) = self.runs.agents.take(self.user, self.conversation, &kind, &self.runs.parts.proxy).await {
+            agent.gate.deliver(message.as_str());
             agent.gate.bind(Arc::clone(context));
             return Ok(Some(agent));
         }
@@ -194,19 +195,25 @@ impl Conductor {
             return Ok(None);
         }
         let Some(agent) = self.runs.pool.claim(&kind).await else { return Ok(None) };
+        agent.gate.deliver(message.as_str());
         agent.gate.bind(Arc::clone(context));
         self.claimed(agent).await.map(Some)
     }
 
     /// A new one, which is told what was said before.
-    async fn new_agent(&self, context: &Arc<RunContext>) -> Result<Agent, SandboxError> {
+    async fn new_agent(&self, context: &Arc<RunContext>, message: &UserMessage) -> Result<Agent, SandboxError> {
         let parts = &self.runs.parts;
         let options = boot::options(parts, &self.app.manifest.id, self.writes, self.past().await?);
         let mut options = options.ok_or_else(|| SandboxError::Ended("its app is gone".to_owned()))?;
         if self.app.manifest.agent.isolate_prompt_cache {
             options.system_prompt = boot::prompt_of_its_own(&options.system_prompt, self.user);
         }
-        let agent = boot::start(parts, &options, |gate| gate.bind(Arc::clone(context))).await?;
+        let agent = boot::start(parts, &options, |gate| {
+            // Nothing is answered in the person's name before their message is known.
+            gate.deliver(message.as_str());
+            gate.bind(Arc::clone(context));
+        })
+        .await?;
         self.claimed(agent).await
     }
 
@@ -235,7 +242,6 @@ impl Conductor {
         self.feed.push(EventBody::State { state: "thinking" });
         // An agent that does not read holds up nobody but itself: saying is bounded like listening.
         let exchange = async {
-            agent.gate.deliver(message.as_str());
             if agent.claude.say(message.as_str()).await.is_err() {
                 return AgentEvent::Closed;
             }

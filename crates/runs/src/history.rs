@@ -1,6 +1,6 @@
 //! What is kept of a run: the text the model said and the tools it used, as the gateway saw them.
 
-use policy::{Clock, ConversationId, RunId};
+use policy::{Clock, ConversationId, DenialCode, RunId};
 use proxy::RunEvent;
 use serde_json::json;
 use std::collections::HashMap;
@@ -44,7 +44,9 @@ impl History {
             RunEvent::ToolResult { call_id, tool, ok, result, denial } => {
                 self.flush().await;
                 let denial = denial.as_ref().map(|denial| json!({"code": denial.code.as_str(), "message": denial.message()}));
-                let arguments = self.arguments.remove(call_id);
+                // A call that the model did not make has no arguments of the model's, even under the id of one that it made.
+                let forged = denial.as_ref().is_some_and(|denial| denial["code"] == DenialCode::ToolNotEmitted.as_str());
+                let arguments = if forged { None } else { self.arguments.remove(call_id) };
                 let content = json!({"call_id": call_id, "tool": tool, "arguments": arguments, "ok": ok, "result": result, "denial": denial});
                 self.append(Role::Tool, content.to_string()).await;
             }

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use jail::{Check, Checked, Usage};
 use policy::{Endpoint, SandboxId};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -91,6 +92,8 @@ pub struct Sandbox {
     pub downgrades: Vec<String>,
     /// How long the sandbox took to build, until its program was executed.
     pub setup_us: u64,
+    /// Where its program began to work, as it sees it.
+    pub cwd: PathBuf,
     /// Its first process, as the host counts.
     pub init_pid: u32,
     /// What keeps it alive.

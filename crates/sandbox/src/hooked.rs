@@ -52,6 +52,7 @@ pub(crate) fn start(
     let node = node.ok_or(SandboxError::NodeMissing(agent_name))?;
     let failed = SandboxError::io("sockets for direct mode");
     let (listeners, alive) = open(scratch.path(), rules).map_err(failed)?;
+    let cwd = scratch.path().to_owned();
     let (mut child, [stdin, stdout, stderr]) = spawn(&node, agent, &spec, scratch.path())?;
     let stdin = pipe::Sender::from_owned_fd(stdin).map_err(SandboxError::io("pipe"))?;
     let stdout = pipe::Receiver::from_owned_fd(stdout).map_err(SandboxError::io("pipe"))?;
@@ -89,6 +90,7 @@ pub(crate) fn start(
         stdout,
         downgrades: vec![told],
         setup_us: 0,
+        cwd,
         init_pid,
         life: Life { exit: exited, gone, kill, meter: Meter(meter), checker },
     })

@@ -139,6 +139,11 @@ impl JailedDriver {
         let scratch = self.scratch(&spec)?;
         let hooked = (self.mode == Mode::Direct).then(|| spec.clone());
         let asked = self.asked(spec, scratch.as_ref().map(Scratch::path))?;
+        // Only a plan for this machine works in a folder of it.
+        let cwd = match (&scratch, self.mode) {
+            (Some(scratch), Mode::Direct) => scratch.path().to_owned(),
+            _ => PathBuf::from(template::WORK_INSIDE),
+        };
         let pipe = || std::io::pipe().map_err(SandboxError::io("pipe"));
         let ((agent_in, stdin), (stdout, agent_out), (stderr, agent_err)) = (pipe()?, pipe()?, pipe()?);
         let stdio: Vec<OwnedFd> = vec![agent_in.into(), agent_out.into(), agent_err.into()];
@@ -176,6 +181,7 @@ impl JailedDriver {
             stdout,
             downgrades: ready.downgrades,
             setup_us: ready.setup_us,
+            cwd,
             init_pid: ready.init_pid,
             life: Life { exit: exited, gone, kill, meter: Meter(meter), checker },
         })

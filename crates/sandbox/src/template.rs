@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 const HOME_INSIDE: &str = "/agent";
 const CONFIG_INSIDE: &str = "/agent/.claude";
-const WORK_INSIDE: &str = "/work";
+pub(crate) const WORK_INSIDE: &str = "/work";
 const CA_INSIDE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Slots: the certificates to be trusted, and what was said before.

@@ -347,7 +347,7 @@ async fn planted_secrets_are_nowhere_to_be_found() {
 
     let report = fake.requests().into_iter().find_map(|exchange| {
         let body: Value = serde_json::from_slice(&exchange.body).ok()?;
-        let text = body["metadata"]["user_id"].as_str()?.strip_prefix("scan")?.to_owned();
+        let text = body["messages"][0]["content"].as_str()?.strip_prefix("scan")?.to_owned();
         serde_json::from_str::<Value>(&text).ok()
     });
     let report = report.expect("the probe's report");

@@ -4,7 +4,11 @@
 use serde_json::{Value, json};
 
 /// Characters as JavaScript counts them; the agent keeps up to 50,000 in the conversation.
-const CHARS_MAX: usize = 48_000;
+const CHARS_MAX: usize = 44_000;
+/// Blocks of one result.
+const BLOCKS_MAX: usize = 100;
+/// An image's bytes in base 64; the agent makes a larger one smaller.
+const IMAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Cuts the texts of a `CallToolResult` where they are too long together, and says so. Structured content that is too long is left
 /// out, because half of it means nothing; the texts beside it say the same.
@@ -14,6 +18,14 @@ pub(crate) fn capped(mut result: Value) -> Value {
         fields.remove("structuredContent");
     }
     let mut left = CHARS_MAX;
+    if let Some(blocks) = fields.get_mut("content").and_then(Value::as_array_mut) {
+        let more = blocks.len().saturating_sub(BLOCKS_MAX);
+        blocks.truncate(BLOCKS_MAX);
+        if more > 0 {
+            blocks.push(json!({"type": "text", "text": format!("[{more} parts more were left out. Ask for less at a time.]")}));
+        }
+        blocks.iter_mut().for_each(as_text);
+    }
     for block in fields.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten() {
         let place = match block.get("type").and_then(Value::as_str) {
             Some("text") => "/text",
@@ -32,6 +44,25 @@ pub(crate) fn capped(mut result: Value) -> Value {
         fields.insert("content".to_owned(), json!([]));
     }
     result
+}
+
+/// What the agent would turn into a file of its own, or into something else, is named instead.
+fn as_text(block: &mut Value) {
+    let kind = block.get("type").and_then(Value::as_str).unwrap_or_default();
+    let large = |at: &str| block.pointer(at).and_then(Value::as_str).is_some_and(|data| data.len() > IMAGE_BYTES_MAX);
+    let shown = match kind {
+        "text" | "resource_link" => true,
+        "image" => !large("/data"),
+        "resource" => block.pointer("/resource/text").is_some_and(Value::is_string),
+        _ => false,
+    };
+    if !shown {
+        *block = json!({"type": "text", "text": format!("[A part of the result can't be shown here: {}]", short(kind))});
+    }
+}
+
+fn short(kind: &str) -> String {
+    kind.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(32).collect()
 }
 
 fn units(text: &str) -> usize {
@@ -66,10 +97,25 @@ mod tests {
         let result = capped(json!({"content": [{"type": "text", "text": long}, {"type": "text", "text": "more"}]}));
         let text = |at: &str| result.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
         assert_eq!(units(&text("/content/0/text").replace(|c: char| c != '\u{1f600}', "")), CHARS_MAX);
-        assert!(text("/content/0/text").ends_with("[12000 characters more were left out. Ask for less at a time.]"));
+        assert!(text("/content/0/text").ends_with("[16000 characters more were left out. Ask for less at a time.]"));
         assert_eq!(text("/content/1/text"), "\n[4 characters more were left out. Ask for less at a time.]");
         let structured =
             capped(json!({"content": [{"type": "text", "text": "short"}], "structuredContent": {"a": "x".repeat(60_000)}}));
         assert_eq!(structured, json!({"content": [{"type": "text", "text": "short"}]}));
+        let many = capped(json!({"content": vec![json!({"type": "text", "text": "x"}); 150]}));
+        assert_eq!(many.pointer("/content/100/text"), Some(&json!("[50 parts more were left out. Ask for less at a time.]")));
+    }
+
+    #[test]
+    fn what_can_t_be_shown_is_named() {
+        let blob = json!({"type": "resource", "resource": {"uri": "a", "blob": "QUJD"}});
+        let large = json!({"type": "image", "data": "A".repeat(2 << 20), "mimeType": "image/png"});
+        let seen =
+            capped(json!({"content": [{"type": "audio", "data": "QUJD"}, blob, large, {"type": "image", "data": "QUJD"}]}));
+        for (at, kind) in [(0, "audio"), (1, "resource"), (2, "image")] {
+            let text = format!("[A part of the result can't be shown here: {kind}]");
+            assert_eq!(seen.pointer(&format!("/content/{at}/text")), Some(&json!(text)));
+        }
+        assert_eq!(seen.pointer("/content/3/type"), Some(&json!("image")), "a small one is");
     }
 }

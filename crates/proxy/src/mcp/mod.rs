@@ -8,6 +8,7 @@ pub mod front;
 mod host;
 mod mirror;
 pub mod parse;
+mod plain;
 mod sentinel;
 mod session;
 mod sse;
@@ -19,6 +20,7 @@ mod upstream_tests;
 mod wire;
 
 pub(crate) use capped::capped;
+pub(crate) use plain::plain;
 
 /// The revision without handshake and sessions.
 pub const MODERN: &str = "2026-07-28";

@@ -43,6 +43,15 @@ pub(super) async fn read(proxy: &Proxy, caller: &Caller, head: &Parts, body: Inc
     if content_type.split(';').next().is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json")) {
         return Err(invalid("content-type must be application/json."));
     }
+    // What is read here and what the provider reads must be the same bytes in the same characters.
+    let parameters = content_type.split(';').skip(1).map(|parameter| parameter.trim().to_ascii_lowercase());
+    let other_characters =
+        parameters.into_iter().any(|parameter| parameter.starts_with("charset") && parameter.replace('"', "") != "charset=utf-8");
+    let encoded =
+        head.headers.get_all(header::CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if other_characters || encoded {
+        return Err(invalid("The body must be UTF-8 without a content-encoding."));
+    }
     let (limit, rooms) = match caller {
         Caller::Run(run) => (RUN_BYTES_MAX, vec![run.bodies(), Arc::clone(&proxy.bodies)]),
         Caller::Service(_) => (BYTES_MAX, vec![Arc::clone(&proxy.bodies)]),

@@ -182,7 +182,7 @@ impl Exchange {
     /// Remembers and tells what the model said.
     async fn saw(&self, seen: Seen) {
         let Some(run) = self.call.as_ref().and_then(|call| call.caller.run()) else { return };
-        self.heard(&seen);
+        let heard = self.heard(&seen);
         let prefix = run.app.manifest.tool_prefix();
         let own = |name: &str| prefix.as_deref().and_then(|prefix| name.strip_prefix(prefix)).map(str::to_owned);
         let short = |name: &str| own(name).unwrap_or_else(|| name.to_owned());
@@ -192,7 +192,6 @@ impl Exchange {
             Seen::Tool { id, name, input } => {
                 let own = own(&name);
                 if let (Some(tool), Some(digest)) = (&own, canonical_digest(&input)) {
-                    let heard = self.call.as_ref().is_some_and(|call| call.heard.is_some());
                     run.emitted.remember(&id, tool, &input, digest, heard);
                 }
                 let inside = own.is_none();
@@ -202,9 +201,9 @@ impl Exchange {
         }
     }
 
-    /// Tells the conversation what the model said.
-    fn heard(&self, seen: &Seen) {
-        let Some(heard) = self.call.as_ref().and_then(|call| call.heard.as_ref()) else { return };
+    /// Tells the conversation what the model said. False where that is no part of one.
+    fn heard(&self, seen: &Seen) -> bool {
+        let Some(heard) = self.call.as_ref().and_then(|call| call.heard.as_ref()) else { return false };
         let digest = |text: &str| digest_bytes(text.as_bytes());
         heard.say(match seen {
             Seen::Said(text) => Spoken::Text { digest: digest(text), blank: text.trim().is_empty() },
@@ -213,9 +212,12 @@ impl Exchange {
                 Spoken::Call { id: id.as_str().into(), name: name.as_str().into(), arguments: canonical_digest(input) }
             }
             Seen::Malformed { id, name } => Spoken::Call { id: id.as_str().into(), name: name.as_str().into(), arguments: None },
-            Seen::Ended => return heard.end(),
-            Seen::Text(_) | Seen::ToolStarted { .. } | Seen::Error(_) => return,
-        });
+            Seen::Ended => {
+                heard.end();
+                return true;
+            }
+            Seen::Text(_) | Seen::ToolStarted { .. } | Seen::Error(_) => return true,
+        })
     }
 
     /// Reads on although nobody waits, to learn what it cost. What the model says now reaches nobody and is not remembered.

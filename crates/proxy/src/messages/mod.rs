@@ -32,7 +32,7 @@ use crate::context::{Entry, RunContext};
 use crate::{Proxy, RunEvent};
 use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
-use policy::{AuditEvent, Denial, DenialCode, Labels, ModelPath, ModelRequest, RunView, admit_model};
+use policy::{AuditEvent, Denial, DenialCode, Labels, ModelPath, ModelRequest, RunView, Timestamp, admit_model};
 use std::sync::Arc;
 use store::{CallNotes, OpenError, OpenModelCall, Purse};
 
@@ -120,7 +120,7 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
     let Some(entry) = caller.enter(proxy) else {
         return refuse(proxy, &caller, Denial::new(DenialCode::RunNone, path)).await;
     };
-    let heard = match honest(&caller, known, &body).await {
+    let heard = match honest(&caller, known, &body, proxy.clock.now()).await {
         Ok(heard) => heard,
         Err(denial) => return refuse(proxy, &caller, denial).await,
     };
@@ -141,18 +141,19 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
 
 /// Whether an agent's request is the conversation that it says it is. None where nothing is known of one: what the model says then
 /// has no authority.
-async fn honest(caller: &Caller, path: ModelPath, body: &body::Held) -> Result<Option<Arc<integrity::Heard>>, Denial> {
+async fn honest(
+    caller: &Caller,
+    path: ModelPath,
+    body: &body::Held,
+    now: Timestamp,
+) -> Result<Option<Arc<integrity::Heard>>, Denial> {
     let (Caller::Run(run), ModelPath::Messages) = (caller, path) else { return Ok(None) };
     let compared = match run.dialogue() {
-        Some(dialogue) => dialogue.hear(body.bytes.clone()).await.map_err(|why| why.to_string()),
+        Some(dialogue) => dialogue.hear(body.bytes.clone(), now).await.map_err(|why| why.to_string()),
         None => Err("a conversation that nobody follows".to_owned()),
     };
     match compared {
-        Ok((heard, shown)) => {
-            // What the model saw the result of is not done again.
-            shown.iter().for_each(|call| run.emitted.forget(call));
-            Ok(Some(Arc::new(heard)))
-        }
+        Ok(heard) => Ok(Some(Arc::new(heard))),
         Err(why) if run.app.manifest.uses_model_freely() => {
             tracing::debug!(run = %run.run, why, "a model call that is not the conversation");
             Ok(None)

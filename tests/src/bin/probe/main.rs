@@ -137,7 +137,7 @@ fn flood() -> Value {
 
 /// What an agent does: asks the model to go on. Returns status and content.
 fn ask(order: &Value) -> Value {
-    let answer = talk::ask(&if order["stream"] == true { json!([{"at": "/stream", "to": true}]) } else { json!([]) }, true);
+    let answer = talk::ask(&if order["stream"] == true { json!([{"at": "/stream", "to": true}]) } else { json!([]) });
     let parsed = &answer["read"];
     emitted(parsed);
     json!({"status": answer["status"], "content": parsed["content"], "error": parsed["error"]})
@@ -152,8 +152,12 @@ fn emitted(answer: &Value) {
 }
 
 fn model(body: &Value) -> Value {
+    at_model("/v1/messages", body)
+}
+
+fn at_model(path: &str, body: &Value) -> Value {
     network::http(&json!({
-        "to": "model.hexward.internal:80", "method": "POST", "path": "/v1/messages", "body": body.to_string(), "chars": 100_000,
+        "to": "model.hexward.internal:80", "method": "POST", "path": path, "body": body.to_string(), "chars": 100_000,
         "headers": [["content-type", "application/json"], ["anthropic-version", "2023-06-01"], ["x-api-key", "sk-ant-of-the-probe"]],
     }))
 }
@@ -179,10 +183,11 @@ fn rpc(method: &str, params: &Value) -> Value {
     serde_json::from_str(answer["body"].as_str().unwrap_or("")).unwrap_or(answer)
 }
 
-/// Hands the results over where the test looks for them: in what the provider was asked.
+/// Hands the results over where the test looks for them: in what the provider was asked to count, which nobody answers with words.
 fn report(name: &str, results: &[Value]) {
     let text = format!("{name}{}", Value::from(results));
-    let answer = talk::ask(&json!([{"at": "/max_tokens", "to": 16}, {"at": "/metadata", "to": {"user_id": text}}]), false);
+    let body = json!({"model": MODEL, "messages": [{"role": "user", "content": text}]});
+    let answer = at_model("/v1/messages/count_tokens", &body);
     if answer["status"] != 200 {
         eprintln!("the report was refused: {answer}");
     }

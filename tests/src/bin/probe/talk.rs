@@ -51,15 +51,34 @@ pub fn listed(tools: &Value) {
 
 /// A person wrote this.
 pub fn person(text: &str) {
-    let mut talk = TALK.lock().unwrap();
-    let answer = std::mem::take(&mut talk.answer);
-    let of_answer = |id: &str| answer.iter().any(|block| block["id"] == id);
-    let mut said: Vec<Value> = talk.results.iter().filter(|(id, _)| of_answer(id)).map(|(_, block)| block.clone()).collect();
-    said.push(json!({"type": "text", "text": text}));
-    if !answer.is_empty() {
-        talk.messages.push(json!({"role": "assistant", "content": answer}));
+    go_on();
+    TALK.lock().unwrap().messages.push(json!({"role": "user", "content": text}));
+}
+
+/// Puts the last answer and the results of its calls into the conversation. A call that was not made is called now: each has to
+/// have a result.
+fn go_on() {
+    let answer = std::mem::take(&mut TALK.lock().unwrap().answer);
+    if answer.is_empty() {
+        return;
     }
-    talk.messages.push(json!({"role": "user", "content": said}));
+    let calls = || answer.iter().filter(|block| block["type"] == "tool_use");
+    for call in calls() {
+        let (id, name) = (call["id"].as_str().unwrap(), call["name"].as_str().unwrap());
+        if !TALK.lock().unwrap().results.iter().any(|(known, _)| known == id) {
+            let name = name.strip_prefix(&prefix()).unwrap_or(name);
+            crate::tool(&json!({"name": name, "arguments": call["input"], "id": id}));
+        }
+    }
+    let mut talk = TALK.lock().unwrap();
+    let mut results = Vec::new();
+    for call in calls() {
+        results.extend(talk.results.iter().find(|(id, _)| call["id"] == **id).map(|(_, block)| block.clone()));
+    }
+    talk.messages.push(json!({"role": "assistant", "content": answer}));
+    if !results.is_empty() {
+        talk.messages.push(json!({"role": "user", "content": results}));
+    }
 }
 
 /// What the gateway said of a call.
@@ -86,7 +105,7 @@ fn request(changes: &Value) -> Value {
     let mut body = {
         let talk = TALK.lock().unwrap();
         let system = json!([{"type": "text", "text": argument("--system-prompt")}]);
-        json!({"model": MODEL, "max_tokens": 500, "system": system, "messages": talk.messages, "tools": talk.tools})
+        json!({"model": MODEL, "max_tokens": 4_000, "system": system, "messages": talk.messages, "tools": talk.tools})
     };
     for change in changes.as_array().into_iter().flatten() {
         let (place, name) = change["at"].as_str().unwrap().rsplit_once('/').unwrap();
@@ -108,11 +127,11 @@ fn send(body: &Value) -> Value {
     answer
 }
 
-/// Asks the model to go on. The first answer is the one that is kept, or the last that was asked for.
-pub fn ask(changes: &Value, keep: bool) -> Value {
+/// Asks the model to go on.
+pub fn ask(changes: &Value) -> Value {
+    go_on();
     let answer = send(&request(changes));
-    let first = TALK.lock().unwrap().answer.is_empty();
-    if let Some(content) = answer["read"]["content"].as_array().filter(|_| keep || first) {
+    if let Some(content) = answer["read"]["content"].as_array() {
         TALK.lock().unwrap().answer.clone_from(content);
     }
     answer

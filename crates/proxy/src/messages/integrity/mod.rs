@@ -3,7 +3,9 @@
 //! The gateway delivered every word of the person, streamed every word of the model and returned every result, so it knows the
 //! conversation better than the sandbox does. A request has to repeat it: the same prompt and tools, the same turns in the same
 //! order, none left out, and behind them what came since. Anything else was made up by something in the sandbox, and what a model
-//! says to it has no authority. (The agent's own few sentences are known, see [`words`].)
+//! says to it has no authority. (The agent's own few sentences are known, see [`words`], and each has its place.)
+//!
+//! Of several answers to one request one can act: what it did has to be shown, and another one does nothing.
 //!
 //! Assumption: the agent does not summarise (it is started so); a conversation that gets long goes on with another agent, which is
 //! told the recent past.
@@ -22,13 +24,14 @@ pub use words::AGENT_RELEASE;
 use super::canon::Digest;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use policy::{canonical_digest, digest_bytes};
+use policy::{Timestamp, canonical_digest, digest_bytes};
 use request::{Block, Content, Message, Request};
 use results::Returned;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use turn::{Item, Reply, taken_from};
+use turn::{Item, Reply, may_go_on, taken_from};
+use words::Surroundings;
 
 /// Larger requests are compared beside the event loop.
 const INLINE_BYTES_MAX: usize = 128 << 10;
@@ -36,16 +39,27 @@ const INLINE_BYTES_MAX: usize = 128 << 10;
 const LISTINGS_MAX: usize = 8;
 /// Results and thoughts that are remembered of one agent.
 const REMEMBERED_MAX: usize = 20_000;
+/// Pieces that a request adds to the one before at most.
+const NEW_ITEMS_MAX: usize = 4_096;
+/// Texts about the agent's surroundings in one request.
+const SURROUNDINGS_MAX: usize = 8;
+/// An agent that has no room left may ask for fewer output tokens than it was started with, but not for fewer than these: where an
+/// answer is cut is not for the sandbox to say.
+const OUTPUT_TOKENS_MIN: u64 = 3_000;
 
 /// What an agent was started with.
 #[derive(Clone, Debug)]
 pub struct Expected {
-    /// The sandbox, as paths name it.
-    pub sandbox: String,
     /// The operator's prompt.
     pub prompt: String,
     /// The name of its tools' server, as the model sees it.
     pub server: Option<String>,
+    /// Where it works, as it sees it.
+    pub cwd: String,
+    /// Its model.
+    pub model: String,
+    /// Output tokens of one answer.
+    pub output_tokens: u64,
 }
 
 /// Why a request is not the conversation. None of it is a word of the request.
@@ -57,8 +71,8 @@ pub(crate) enum Dishonest {
     System,
     #[error("other tools than were listed")]
     Tools,
-    #[error("a forced choice of a tool")]
-    Choice,
+    #[error("an answer that is cut short")]
+    Output,
     #[error("the beginning of an answer")]
     Prefill,
     #[error("words in the operator's place")]
@@ -67,7 +81,7 @@ pub(crate) enum Dishonest {
     Person,
     #[error("words in the model's place that it did not say")]
     Model,
-    #[error("a tool's result that was not returned")]
+    #[error("a tool's result that was not returned, or none")]
     Result,
     #[error("an earlier turn that is missing or changed")]
     History,
@@ -85,18 +99,24 @@ pub struct Dialogue {
 #[derive(Default)]
 struct State {
     listings: Vec<Listing>,
-    /// What people wrote, not yet seen in a request.
+    /// Every text that people wrote.
+    persons: HashSet<Digest>,
+    /// Those that were not yet seen in a request.
     delivered: Vec<Digest>,
     returned: HashMap<Box<str>, Returned>,
     thoughts: HashSet<(Digest, Digest)>,
     /// Texts of the model that say nothing; the agent may leave them out.
     blanks: HashSet<Digest>,
-    /// Calls whose arguments were no JSON; nobody knows what the agent makes of them.
-    broken: HashSet<Box<str>>,
     /// The last request that was taken, without what is the agent's own.
     said: Vec<Item>,
+    /// Results that it showed.
+    shown: HashSet<Box<str>>,
     /// Since that one.
     replies: Vec<Reply>,
+    /// The one whose calls were carried out.
+    acted: Option<usize>,
+    /// Its calls that were carried out.
+    done: Vec<Box<str>>,
     /// Counts requests that went on from the one before.
     turn: u64,
 }
@@ -115,9 +135,12 @@ impl Dialogue {
         Self { expected, state: Mutex::new(state) }
     }
 
-    /// A person's message goes to the agent now.
+    /// A person's message goes to the agent now. Invariant: called before anything is answered for it.
     pub fn deliver(&self, text: &str) {
-        self.state.lock().delivered.push(digest_bytes(text.as_bytes()));
+        let digest = digest_bytes(text.as_bytes());
+        let mut state = self.state.lock();
+        state.persons.insert(digest);
+        state.delivered.push(digest);
     }
 
     /// These tools are listed for the agent now, by their own names.
@@ -141,100 +164,109 @@ impl Dialogue {
         format!("mcp__{}__{tool}", self.expected.server.as_deref().unwrap_or_default())
     }
 
-    /// A tool's result goes back to the agent now.
-    pub(crate) fn returned(&self, call: &str, tool: &str, result: &Value) {
-        let server = self.expected.server.as_deref().unwrap_or_default();
-        self.remember_result(call, Returned::of(result, &self.name_of(tool), server));
+    /// A call is about to be carried out. False when it is none of the answer that acts, or the conversation went on without it.
+    /// Until something is returned, nothing can be shown as its result.
+    pub(crate) fn act(&self, call: &str) -> bool {
+        let mut state = self.state.lock();
+        let answer = state.replies.iter().position(|reply| reply.calls(call));
+        let acts = answer.is_some() && state.acted.is_none_or(|acted| Some(acted) == answer);
+        if acts {
+            state.acted = answer;
+            state.done.push(call.into());
+            state.returned.insert(call.into(), Returned::nothing());
+        }
+        acts
     }
 
-    /// A sentence of the gateway goes back to the agent now, in the place of a result.
+    /// The result of a call that was carried out goes back to the agent now.
+    pub(crate) fn returned(&self, call: &str, tool: &str, result: &Value) {
+        let server = self.expected.server.as_deref().unwrap_or_default();
+        let result = Returned::of(result, &self.name_of(tool), server);
+        self.state.lock().acted(call, result);
+    }
+
+    /// A sentence of the gateway goes back to the agent now, in the place of the result of a call that was to be carried out.
+    pub(crate) fn failed(&self, call: &str, sentence: &str) {
+        self.state.lock().acted(call, Returned::text(sentence, true));
+    }
+
+    /// The same for a call that is not carried out. It says nothing about another try, which may have been.
     pub(crate) fn refused(&self, call: &str, sentence: &str) {
         let mut state = self.state.lock();
-        // The result of a call that was made stays what it was, whatever is asked about it later.
         if !state.returned.contains_key(call) && state.returned.len() < REMEMBERED_MAX {
             state.returned.insert(call.into(), Returned::text(sentence, true));
         }
     }
 
-    fn remember_result(&self, call: &str, result: Returned) {
-        let mut state = self.state.lock();
-        if state.returned.len() < REMEMBERED_MAX {
-            state.returned.insert(call.into(), result);
-        }
-    }
-
-    /// Compares a request with the conversation. The answer to it is listened to; the calls that it shows results of are over.
-    pub(super) async fn hear(self: Arc<Self>, body: Bytes) -> Result<(Heard, Vec<Box<str>>), Dishonest> {
+    /// Compares a request with the conversation. The answer to it is listened to.
+    pub(super) async fn hear(self: Arc<Self>, body: Bytes, now: Timestamp) -> Result<Heard, Dishonest> {
         if body.len() <= INLINE_BYTES_MAX {
-            return self.compare(&body);
+            return self.compare(&body, now);
         }
-        let compared = tokio::task::spawn_blocking(move || self.compare(&body)).await;
+        let compared = tokio::task::spawn_blocking(move || self.compare(&body, now)).await;
         compared.unwrap_or(Err(Dishonest::Field))
     }
 
-    fn compare(self: Arc<Self>, body: &[u8]) -> Result<(Heard, Vec<Box<str>>), Dishonest> {
+    fn compare(self: Arc<Self>, body: &[u8], now: Timestamp) -> Result<Heard, Dishonest> {
+        // Everything that takes time is done before anybody has to wait for it.
         let request: Request<'_> = serde_json::from_slice(body).map_err(|_| Dishonest::Field)?;
+        if request.max_tokens < self.expected.output_tokens.min(OUTPUT_TOKENS_MIN) {
+            return Err(Dishonest::Output);
+        }
         self.check_system(request.system.as_ref())?;
-        self.check_tools(&request)?;
+        let tools = tools_of(&request)?;
         let speaking = request.messages.iter().rev().find(|message| message.role != "system");
         if speaking.is_none_or(|message| message.role != "user") {
             return Err(Dishonest::Prefill);
         }
+        self.check_operator(&request.messages, now)?;
         let mut state = self.state.lock();
-        let mut items = Vec::new();
-        for message in request.messages {
-            self.items(&state, message, &mut items)?;
+        // An agent that was told of no tools has none, and can't do anything either.
+        if !(state.listings.contains(&tools) || (tools.is_empty() && state.listings.is_empty())) {
+            return Err(Dishonest::Tools);
         }
-        let shown = state.take(items)?;
+        let items = state.items(&request.messages)?;
+        state.take(items)?;
         let (turn, reply) = (state.turn, state.replies.len());
         state.replies.push(Reply::default());
         drop(state);
-        Ok((Heard { dialogue: self, turn, reply }, shown))
+        Ok(Heard { dialogue: self, turn, reply })
     }
 
     fn check_system(&self, system: Option<&Content>) -> Result<(), Dishonest> {
-        let texts: Option<Vec<&str>> = system.map_or(Some(Vec::new()), |system| system.0.iter().map(text_alone).collect());
+        let texts: Option<Vec<&str>> = system
+            .map_or(Some(Vec::new()), |system| system.0.iter().map(|block| block.text_alone().map(|(text, _)| text)).collect());
         let texts = texts.ok_or(Dishonest::System)?;
-        let (prompt, before) = match texts.split_last() {
-            Some((last, before)) if *last == self.expected.prompt => (true, before),
-            Some(_) | None => (self.expected.prompt.is_empty(), texts.as_slice()),
+        let before = match texts.split_last() {
+            Some((last, before)) if *last == self.expected.prompt => Some(before),
+            Some(_) | None => Some(texts.as_slice()).filter(|_| self.expected.prompt.is_empty()),
         };
-        (prompt && before.len() <= 2 && before.iter().all(|text| words::is_preamble(text))).then_some(()).ok_or(Dishonest::System)
+        before.is_some_and(words::is_preamble).then_some(()).ok_or(Dishonest::System)
     }
 
-    fn check_tools(&self, request: &Request<'_>) -> Result<(), Dishonest> {
-        if request.tool_choice.as_ref().is_some_and(|choice| !matches!(choice.kind.as_str(), "auto" | "none")) {
-            return Err(Dishonest::Choice);
+    /// What stands in the operator's place is about the agent's surroundings.
+    fn check_operator(&self, messages: &[Message], now: Timestamp) -> Result<(), Dishonest> {
+        let here = Surroundings { cwd: &self.expected.cwd, model: &self.expected.model, today: now.0.div_euclid(86_400_000_000) };
+        let blocks = messages.iter().filter(|message| message.role == "system").flat_map(|message| &message.content.0);
+        let mut count = 0;
+        for block in blocks {
+            count += 1;
+            let good = block.text_alone().is_some_and(|(text, _)| here.are(text));
+            if !good || count > SURROUNDINGS_MAX {
+                return Err(Dishonest::Operator);
+            }
         }
-        let tools = request.tools.as_deref().unwrap_or_default();
-        let told: Option<Listing> = tools
-            .iter()
-            .map(|tool| Some((tool.name.clone(), (digest_bytes(tool.description.as_bytes()), tool.schema()?))))
-            .collect();
-        // An agent that was told of none has none, and can't do anything either.
-        let known = |told: &Listing| told.is_empty() || self.state.lock().listings.contains(told);
-        told.filter(|told| told.len() == tools.len() && known(told)).map(drop).ok_or(Dishonest::Tools)
+        let strange = messages.iter().any(|message| message.config.is_some() && message.role != "system");
+        if strange { Err(Dishonest::Field) } else { Ok(()) }
     }
+}
 
-    /// What a message says; what is the agent's own says nothing.
-    fn items(&self, state: &State, message: Message, items: &mut Vec<Item>) -> Result<(), Dishonest> {
-        if message.config.is_some() && message.role != "system" {
-            return Err(Dishonest::Field);
-        }
-        for block in &message.content.0 {
-            let item = match message.role.as_str() {
-                "user" => state.user_item(block, items)?,
-                "assistant" => state.assistant_item(block)?,
-                "system" => match text_alone(block) {
-                    Some(text) if words::is_surroundings(text, &self.expected.sandbox) => None,
-                    _ => return Err(Dishonest::Operator),
-                },
-                _ => return Err(Dishonest::Field),
-            };
-            items.extend(item);
-        }
-        Ok(())
-    }
+/// The tools that the model is told of.
+fn tools_of(request: &Request<'_>) -> Result<Listing, Dishonest> {
+    let tools = request.tools.as_deref().unwrap_or_default();
+    let told: Option<Listing> =
+        tools.iter().map(|tool| Some((tool.name.clone(), (digest_bytes(tool.description.as_bytes()), tool.schema()?)))).collect();
+    told.filter(|told| told.len() == tools.len()).ok_or(Dishonest::Tools)
 }
 
 impl State {
@@ -242,147 +274,164 @@ impl State {
     fn remember(&mut self, role: &str, content: Content) {
         for block in content.0 {
             match (role, block.kind.as_str()) {
-                ("user", "text") => self.said.extend(block.text.map(|text| Item::Person(digest_bytes(text.as_bytes())))),
+                ("user", "text") => {
+                    let digest = block.digest.unwrap_or_default();
+                    self.persons.insert(digest);
+                    self.said.push(Item::Person(digest));
+                }
                 ("user", "tool_result") => {
                     let id: Box<str> = block.tool_use_id.unwrap_or_default().into();
                     let text = block.content.unwrap_or_default().0.into_iter().find_map(|block| block.text).unwrap_or_default();
                     self.returned.insert(id.clone(), Returned::text(&text, block.is_error));
+                    self.shown.insert(id.clone());
                     self.said.push(Item::Result(id));
                 }
                 ("assistant", "text") => {
-                    let text = block.text.unwrap_or_default();
-                    let spoken = Spoken::Text { digest: digest_bytes(text.as_bytes()), blank: text.trim().is_empty() };
-                    let item = self.spoken(spoken);
+                    let blank = block.text.is_none_or(|text| text.trim().is_empty());
+                    let (item, _) = self.spoken(Spoken::Text { digest: block.digest.unwrap_or_default(), blank });
                     self.said.extend(item);
                 }
                 ("assistant", "tool_use") => {
                     let (id, name) = (block.id.unwrap_or_default().into(), block.name.unwrap_or_default().into());
-                    self.said.push(Item::Call { id, name, arguments: block.input });
+                    let (item, _) = self.spoken(Spoken::Call { id, name, arguments: block.input });
+                    self.said.extend(item);
                 }
                 _ => {}
             }
         }
     }
 
-    /// What the model said, if it has to be repeated.
-    fn spoken(&mut self, spoken: Spoken) -> Option<Item> {
-        let room = self.blanks.len().max(self.thoughts.len()).max(self.broken.len()) < REMEMBERED_MAX;
+    /// What the model said, if it has to be repeated, and whether it was a call that nobody can read.
+    fn spoken(&mut self, spoken: Spoken) -> (Option<Item>, bool) {
         match spoken {
-            Spoken::Text { digest, blank: false } => return Some(Item::Answer(digest)),
-            Spoken::Call { id, name, arguments: Some(arguments) } => {
-                return Some(Item::Call { id, name, arguments: Some(arguments) });
+            Spoken::Text { digest, blank: false } => return (Some(Item::Answer(digest)), false),
+            Spoken::Call { id, name, arguments: Some(arguments) } => return (Some(Item::Call { id, name, arguments }), false),
+            Spoken::Call { arguments: None, .. } => return (None, true),
+            Spoken::Text { digest, blank: true } if self.blanks.len() < REMEMBERED_MAX => drop(self.blanks.insert(digest)),
+            Spoken::Thought(digest, signature) if self.thoughts.len() < REMEMBERED_MAX => {
+                self.thoughts.insert((digest, signature));
             }
-            Spoken::Text { digest, blank: true } if room => drop(self.blanks.insert(digest)),
-            Spoken::Thought(digest, signature) if room => drop(self.thoughts.insert((digest, signature))),
-            Spoken::Call { id, name, arguments: None } if room => {
-                self.broken.insert(id.clone());
-                return Some(Item::Call { id, name, arguments: None });
-            }
-            Spoken::Text { .. } | Spoken::Thought(..) | Spoken::Call { .. } => {}
+            Spoken::Text { .. } | Spoken::Thought(..) => {}
         }
-        None
+        (None, false)
     }
 
-    /// Whether the model itself said this text.
-    fn has_said(&self, text: &Digest) -> bool {
-        let item = Item::Answer(*text);
-        self.said.contains(&item) || self.replies.iter().any(|reply| reply.says(&item))
+    /// What a call came to that was carried out.
+    fn acted(&mut self, call: &str, result: Returned) {
+        if let Some(pending) = self.returned.get_mut(call).filter(|pending| pending.is_nothing()) {
+            *pending = result;
+        }
     }
 
-    fn user_item(&self, block: &Block, before: &[Item]) -> Result<Option<Item>, Dishonest> {
-        if block.kind == "tool_result" {
-            return self.result_item(block, before).map(Some);
+    /// What the messages say, piece by piece; what says nothing is left out.
+    fn items(&self, messages: &[Message]) -> Result<Vec<Item>, Dishonest> {
+        let most = self.said.len().saturating_add(NEW_ITEMS_MAX);
+        let (mut items, mut calls) = (Vec::new(), HashMap::<&str, &str>::new());
+        let blocks = messages.iter().flat_map(|message| message.content.0.iter().map(|block| (message.role.as_str(), block)));
+        for (role, block) in blocks {
+            let item = match role {
+                "user" if block.kind == "tool_result" => Some(self.result_item(block, &calls)?),
+                "user" => Some(self.person_item(block)?),
+                "assistant" => self.model_item(block)?,
+                "system" => None,
+                _ => return Err(Dishonest::Field),
+            };
+            if let (Some(Item::Call { .. }), Some((id, name, _))) = (&item, block.call_alone()) {
+                calls.insert(id, name);
+            }
+            items.extend(item);
+            if items.len() > most {
+                return Err(Dishonest::History);
+            }
         }
-        let text = text_alone(block).ok_or(Dishonest::Person)?;
-        let digest = digest_bytes(text.as_bytes());
-        // Between two messages without an answer the agent puts a new line.
-        let trimmed = text.strip_suffix('\n').map(|text| Item::Person(digest_bytes(text.as_bytes())));
-        let item = Item::Person(digest);
-        let known = |item: &Item| self.said.contains(item) || self.delivered.iter().any(|text| *item == Item::Person(*text));
-        if known(&item) {
-            return Ok(Some(item));
+        Ok(items)
+    }
+
+    fn person_item(&self, block: &Block) -> Result<Item, Dishonest> {
+        let (_, digest) = block.text_alone().ok_or(Dishonest::Person)?;
+        if self.persons.contains(&digest) {
+            return Ok(Item::Person(digest));
         }
         if words::is_nudge(&digest) {
-            return Ok(None);
+            return Ok(Item::Nudge);
         }
-        trimmed.filter(known).map(Some).ok_or(Dishonest::Person)
+        // Between two messages without an answer the agent puts a new line.
+        block.trimmed.filter(|text| self.persons.contains(text)).map(Item::Person).ok_or(Dishonest::Person)
     }
 
-    fn result_item(&self, block: &Block, before: &[Item]) -> Result<Item, Dishonest> {
-        let only = block.text.is_none() && block.id.is_none() && block.name.is_none() && block.source.is_none();
-        let id = block.tool_use_id.as_deref().filter(|_| only).ok_or(Dishonest::Result)?;
-        let name = before.iter().rev().find_map(|item| match item {
-            Item::Call { id: call, name, .. } if **call == *id => Some(name.clone()),
-            Item::Call { .. } | Item::Person(_) | Item::Answer(_) | Item::Result(_) => None,
-        });
-        let name = name.ok_or(Dishonest::Result)?;
-        let returned = self.returned.get(id).is_some_and(|returned| returned.is(block.is_error, block.content.as_ref()));
-        // A tool that the agent does not know never came here.
-        let unknown = || {
-            let known = self.listings.iter().any(|listing| listing.contains_key(&*name));
-            !known && Returned::text(&words::no_such_tool(&name), true).is(block.is_error, block.content.as_ref())
+    fn result_item(&self, block: &Block, calls: &HashMap<&str, &str>) -> Result<Item, Dishonest> {
+        let (id, failed, content) = block.result_alone().ok_or(Dishonest::Result)?;
+        let name = *calls.get(id).ok_or(Dishonest::Result)?;
+        let good = match self.returned.get(id) {
+            Some(returned) => returned.is(failed, content),
+            // A tool that the agent does not know never came here.
+            None => {
+                let known = self.listings.iter().any(|listing| listing.contains_key(name));
+                !known && Returned::text(&words::no_such_tool(name), true).is(failed, content)
+            }
         };
-        (returned || unknown()).then(|| Item::Result(id.into())).ok_or(Dishonest::Result)
+        good.then(|| Item::Result(id.into())).ok_or(Dishonest::Result)
     }
 
-    fn assistant_item(&self, block: &Block) -> Result<Option<Item>, Dishonest> {
-        let digest = |text: &Option<String>| text.as_ref().map(|text| digest_bytes(text.as_bytes()));
-        match block.kind.as_str() {
-            "text" => {
-                let text = digest(&block.text).ok_or(Dishonest::Model)?;
-                let nothing = self.blanks.contains(&text) || (words::is_no_answer(&text) && !self.has_said(&text));
-                Ok((!nothing).then_some(Item::Answer(text)))
-            }
-            "thinking" | "redacted_thinking" => {
-                let said = digest(&block.thinking).or_else(|| digest(&block.data)).unwrap_or_default();
-                let signature = digest(&block.signature).unwrap_or_default();
-                self.thoughts.contains(&(said, signature)).then_some(None).ok_or(Dishonest::Model)
-            }
-            "tool_use" => {
-                let (id, name) = block.id.as_deref().zip(block.name.as_deref()).ok_or(Dishonest::Model)?;
-                let arguments = block.input.filter(|_| !self.broken.contains(id));
-                Ok(Some(Item::Call { id: id.into(), name: name.into(), arguments }))
-            }
-            _ => Err(Dishonest::Model),
+    fn model_item(&self, block: &Block) -> Result<Option<Item>, Dishonest> {
+        if let Some((_, text)) = block.text_alone() {
+            return Ok((!self.blanks.contains(&text)).then_some(Item::Answer(text)));
         }
+        if let Some((words, signature)) = block.thought_alone() {
+            let thought = (digest_bytes(words.as_bytes()), digest_bytes(signature.as_bytes()));
+            return self.thoughts.contains(&thought).then_some(None).ok_or(Dishonest::Model);
+        }
+        let (id, name, arguments) = block.call_alone().ok_or(Dishonest::Model)?;
+        Ok(Some(Item::Call { id: id.into(), name: name.into(), arguments }))
     }
 
-    /// Takes a request's items if they go on from what was said. Returns the calls whose results they show for the first time.
-    fn take(&mut self, items: Vec<Item>) -> Result<Vec<Box<str>>, Dishonest> {
+    /// Takes a request's items if they go on from what was said.
+    fn take(&mut self, items: Vec<Item>) -> Result<(), Dishonest> {
         let new = items.strip_prefix(self.said.as_slice()).ok_or(Dishonest::History)?;
-        let answered = taken_from(new, &self.replies)?;
-        let since = new.get(answered..).unwrap_or_default();
-        let (mut delivered, mut shown) = (self.delivered.iter(), Vec::<Box<str>>::new());
+        // Where the last message of the past has no answer, the agent says so.
+        let unanswered = self.turn == 0 && self.replies.is_empty() && matches!(self.said.last(), Some(Item::Person(_)));
+        let (placeholder, new) = match new.split_first() {
+            Some((Item::Answer(text), rest)) if unanswered && words::is_no_answer(text) => (true, rest),
+            _ => (false, new),
+        };
+        let answered = taken_from(new, &self.replies, self.acted)?;
+        let (answer, since) = new.split_at_checked(answered).unwrap_or_default();
+        let shown = self.since(answer, since)?;
+        if placeholder || !new.is_empty() {
+            self.shown.extend(shown);
+            self.delivered.clear();
+            self.replies.clear();
+            self.acted = None;
+            self.done.clear();
+            self.turn += 1;
+            self.said = items;
+        }
+        Ok(())
+    }
+
+    /// Whether this came since the model's answer: the results of its calls, and all that the person wrote. Returns the calls.
+    fn since(&self, answer: &[Item], since: &[Item]) -> Result<Vec<Box<str>>, Dishonest> {
+        let (mut delivered, mut shown, mut nudged) = (self.delivered.iter(), Vec::<Box<str>>::new(), !may_go_on(&self.replies));
         for item in since {
             match item {
                 Item::Person(text) if delivered.next() == Some(text) => {}
-                Item::Result(id) if !shown.contains(id) && !self.said.contains(item) => shown.push(id.clone()),
-                Item::Person(_) => return Err(Dishonest::Person),
+                Item::Nudge if !std::mem::replace(&mut nudged, true) => {}
+                Item::Result(id) if !shown.contains(id) && !self.shown.contains(id) => shown.push(id.clone()),
+                Item::Person(_) | Item::Nudge => return Err(Dishonest::Person),
                 Item::Result(_) => return Err(Dishonest::Result),
                 Item::Answer(_) | Item::Call { .. } => return Err(Dishonest::Model),
             }
         }
-        let shows = |id: &str| items.iter().any(|item| matches!(item, Item::Result(of) if **of == *id));
-        if !items.iter().all(|item| !matches!(item, Item::Call { id, .. } if !shows(id))) {
-            return Err(Dishonest::Result);
-        }
+        let calls: Vec<&Box<str>> =
+            answer.iter().filter_map(|item| if let Item::Call { id, .. } = item { Some(id) } else { None }).collect();
+        // Each call has its result, and what was carried out is not hidden.
+        let complete = calls.iter().all(|id| shown.contains(id)) && shown.iter().all(|id| calls.contains(&id));
+        let hidden = self.done.iter().any(|done| !calls.contains(&done));
         // What a person wrote is never left out.
-        if delivered.next().is_some() {
-            return Err(Dishonest::Person);
+        match (complete && !hidden, delivered.next()) {
+            (false, _) => Err(Dishonest::Result),
+            (true, Some(_)) => Err(Dishonest::Person),
+            (true, None) => Ok(shown),
         }
-        if !new.is_empty() {
-            self.delivered.clear();
-            self.replies.clear();
-            self.turn += 1;
-            self.said = items;
-        }
-        Ok(shown)
     }
-}
-
-/// The text of a block that is nothing but text.
-fn text_alone(block: &Block) -> Option<&str> {
-    let only = block.kind == "text" && block.id.is_none() && block.name.is_none() && block.input.is_none();
-    let more = block.tool_use_id.is_some() || block.content.is_some() || block.source.is_some() || block.thinking.is_some();
-    block.text.as_deref().filter(|_| only && !more)
 }

@@ -15,16 +15,15 @@ use std::fmt;
 #[expect(dead_code, reason = "fields that need only be known")]
 pub(super) struct Request<'a> {
     model: IgnoredAny,
-    max_tokens: IgnoredAny,
+    pub(super) max_tokens: u64,
     stream: Option<IgnoredAny>,
     metadata: Option<IgnoredAny>,
     thinking: Option<IgnoredAny>,
-    context_management: Option<IgnoredAny>,
+    context_management: Option<ContextManagement>,
     output_config: Option<OutputConfig>,
     pub(super) system: Option<Content>,
     #[serde(borrow)]
     pub(super) tools: Option<Vec<Tool<'a>>>,
-    pub(super) tool_choice: Option<ToolChoice>,
     pub(super) messages: Vec<Message>,
 }
 
@@ -36,14 +35,26 @@ pub(super) struct OutputConfig {
     effort: Option<IgnoredAny>,
 }
 
-/// Whether a tool has to be called. Only what leaves it to the model is known.
+/// What the provider leaves out of a conversation: nothing that anybody said or that a tool answered.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "a field that needs only be known")]
-pub(super) struct ToolChoice {
-    #[serde(rename = "type")]
-    pub(super) kind: String,
-    disable_parallel_tool_use: Option<IgnoredAny>,
+#[expect(dead_code, reason = "fields that need only be known")]
+struct ContextManagement {
+    edits: Option<Vec<Edit>>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(tag = "type", deny_unknown_fields)]
+#[expect(dead_code, reason = "fields that need only be known")]
+enum Edit {
+    #[serde(rename = "clear_thinking_20251015")]
+    ClearThinking { keep: Keep },
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Keep {
+    All,
 }
 
 /// A tool that the model is told of.
@@ -83,6 +94,10 @@ pub(super) struct Content(pub(super) Vec<Block>);
 pub(super) struct Block {
     pub(super) kind: String,
     pub(super) text: Option<String>,
+    /// Of the text, made before anybody waits for it.
+    pub(super) digest: Option<Digest>,
+    /// Of the text without its last new line.
+    pub(super) trimmed: Option<Digest>,
     pub(super) id: Option<String>,
     pub(super) name: Option<String>,
     pub(super) input: Option<Digest>,
@@ -131,6 +146,141 @@ struct Source {
     data: String,
 }
 
+impl Block {
+    pub(super) fn of_text(text: &str) -> Self {
+        let digest = |text: &str| digest_bytes(text.as_bytes());
+        Self {
+            kind: "text".to_owned(),
+            digest: Some(digest(text)),
+            trimmed: text.strip_suffix('\n').map(digest),
+            text: Some(text.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// The text and its digest, of a block that is nothing but text.
+    pub(super) fn text_alone(&self) -> Option<(&str, Digest)> {
+        let Self {
+            kind,
+            text,
+            digest,
+            trimmed: _,
+            id,
+            name,
+            input,
+            tool_use_id,
+            content,
+            is_error,
+            thinking,
+            signature,
+            data,
+            source,
+        } = self;
+        let nothing = id.is_none() && name.is_none() && input.is_none() && tool_use_id.is_none() && content.is_none();
+        let more = *is_error || thinking.is_some() || signature.is_some() || data.is_some() || source.is_some();
+        text.as_deref().zip(*digest).filter(|_| kind == "text" && nothing && !more)
+    }
+
+    /// Of a block that is nothing but an image.
+    pub(super) fn image_alone(&self) -> Option<Digest> {
+        let Self {
+            kind,
+            text,
+            digest: _,
+            trimmed: _,
+            id,
+            name,
+            input,
+            tool_use_id,
+            content,
+            is_error,
+            thinking,
+            signature,
+            data,
+            source,
+        } = self;
+        let nothing = id.is_none() && name.is_none() && input.is_none() && tool_use_id.is_none() && content.is_none();
+        let more = *is_error || text.is_some() || thinking.is_some() || signature.is_some() || data.is_some();
+        source.filter(|_| kind == "image" && nothing && !more)
+    }
+
+    /// Id, name and arguments of a block that is nothing but a call.
+    pub(super) fn call_alone(&self) -> Option<(&str, &str, Digest)> {
+        let Self {
+            kind,
+            text,
+            digest: _,
+            trimmed: _,
+            id,
+            name,
+            input,
+            tool_use_id,
+            content,
+            is_error,
+            thinking,
+            signature,
+            data,
+            source,
+        } = self;
+        let nothing = text.is_none() && tool_use_id.is_none() && content.is_none() && source.is_none();
+        let more = *is_error || thinking.is_some() || signature.is_some() || data.is_some();
+        let (id, name, input) = (id.as_deref()?, name.as_deref()?, (*input)?);
+        (kind == "tool_use" && nothing && !more).then_some((id, name, input))
+    }
+
+    /// Words (or data) and signature of a block that is nothing but a thought.
+    pub(super) fn thought_alone(&self) -> Option<(&str, &str)> {
+        let Self {
+            kind,
+            text,
+            digest: _,
+            trimmed: _,
+            id,
+            name,
+            input,
+            tool_use_id,
+            content,
+            is_error,
+            thinking,
+            signature,
+            data,
+            source,
+        } = self;
+        let nothing = text.is_none() && id.is_none() && name.is_none() && input.is_none() && tool_use_id.is_none();
+        if !nothing || content.is_some() || *is_error || source.is_some() {
+            return None;
+        }
+        match (kind.as_str(), thinking, signature, data) {
+            ("thinking", Some(words), Some(signature), None) => Some((words, signature)),
+            ("redacted_thinking", None, None, Some(data)) => Some((data, "")),
+            _ => None,
+        }
+    }
+
+    /// Call, failure and content of a block that is nothing but a result.
+    pub(super) fn result_alone(&self) -> Option<(&str, bool, Option<&Content>)> {
+        let Self {
+            kind,
+            text,
+            digest: _,
+            trimmed: _,
+            id,
+            name,
+            input,
+            tool_use_id,
+            content,
+            is_error,
+            thinking,
+            signature,
+            data,
+            source,
+        } = self;
+        let nothing = text.is_none() && id.is_none() && name.is_none() && input.is_none() && source.is_none();
+        let more = thinking.is_some() || signature.is_some() || data.is_some();
+        tool_use_id.as_deref().filter(|_| kind == "tool_result" && nothing && !more).map(|id| (id, *is_error, content.as_ref()))
+    }
+}
+
 /// Longer arguments are not compared: the gateway takes none as emitted that are.
 const ARGUMENTS_BYTES_MAX: usize = 1 << 20;
 
@@ -145,6 +295,7 @@ impl<'de> Deserialize<'de> for Block {
             let parsed = text.and_then(|text| strict::parse(text.as_bytes()).ok());
             parsed.as_ref().and_then(canonical_digest).ok_or_else(|| D::Error::custom("arguments"))
         };
+        let digest = |text: &str| digest_bytes(text.as_bytes());
         let source = match raw.source {
             Some(source) if source.kind == "base64" => Some(digest_bytes(source.data.as_bytes())),
             Some(_) => return Err(D::Error::custom("a source")),
@@ -152,6 +303,8 @@ impl<'de> Deserialize<'de> for Block {
         };
         Ok(Self {
             kind: raw.kind,
+            digest: raw.text.as_deref().map(digest),
+            trimmed: raw.text.as_deref().and_then(|text| text.strip_suffix('\n')).map(digest),
             text: raw.text,
             id: raw.id,
             name: raw.name,
@@ -179,7 +332,7 @@ impl<'de> Deserialize<'de> for Content {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Content, E> {
-                Ok(Content(vec![Block { kind: "text".to_owned(), text: Some(text.to_owned()), ..Block::default() }]))
+                Ok(Content(vec![Block::of_text(text)]))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Content, A::Error> {

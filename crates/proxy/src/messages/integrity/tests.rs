@@ -21,10 +21,18 @@ struct Talk {
     dialogue: Arc<Dialogue>,
     messages: Vec<Value>,
     calls: usize,
+    /// Whether the last answer came to its end.
+    whole: bool,
 }
 
 fn expected() -> Expected {
-    Expected { sandbox: "0123".to_owned(), prompt: "You keep a map.".to_owned(), server: Some("map".to_owned()) }
+    Expected {
+        prompt: "You keep a map.".to_owned(),
+        server: Some("map".to_owned()),
+        cwd: "/work".to_owned(),
+        model: "m".to_owned(),
+        output_tokens: 4_000,
+    }
 }
 
 fn tools() -> Vec<Value> {
@@ -35,8 +43,8 @@ fn tools() -> Vec<Value> {
 
 fn request(messages: &[Value]) -> Value {
     json!({
-        "model": "m", "max_tokens": 9, "stream": true, "metadata": {"user_id": "x"}, "thinking": {"type": "adaptive"},
-        "system": [{"type": "text", "text": "x-anthropic-billing-header: cc_version=1;"}, {"type": "text", "text": "You keep a map."}],
+        "model": "m", "max_tokens": 4_000, "stream": true, "metadata": {"user_id": "x"}, "thinking": {"type": "adaptive"},
+        "system": [{"type": "text", "text": "x-anthropic-billing-header: cc_version=1; cc_entrypoint=sdk-cli;"}, {"type": "text", "text": "You keep a map."}],
         "tools": [{"name": "mcp__map__look", "description": "Looks.", "input_schema": {"properties": {"n": {"type": "number"}}, "type": "object"}}],
         "messages": messages,
     })
@@ -47,12 +55,12 @@ impl Talk {
         let told = past.iter().map(|message| (message["role"].as_str().unwrap_or(""), &message["content"]));
         let dialogue = Arc::new(Dialogue::new(expected(), told));
         dialogue.listed(&tools());
-        Self { dialogue, messages: past.to_vec(), calls: 0 }
+        Self { dialogue, messages: past.to_vec(), calls: 0, whole: true }
     }
 
     fn ask(&self, messages: &[Value]) -> Result<Heard, Dishonest> {
         let request = request(messages).to_string();
-        Arc::clone(&self.dialogue).compare(request.as_bytes()).map(|(heard, _)| heard)
+        Arc::clone(&self.dialogue).compare(request.as_bytes(), Timestamp(0))
     }
 
     /// Does it as an honest agent would, and asserts that it may.
@@ -62,23 +70,30 @@ impl Talk {
                 self.dialogue.deliver(text);
                 self.messages.push(json!({"role": "user", "content": text}));
             }
-            Step::Again => {
-                self.nudge();
+            // The provider failed, and the agent asks again.
+            Step::Again if self.messages.last().is_some_and(|message| message["role"] == "user") => {
+                drop(self.ask(&self.messages).expect("honest"));
                 drop(self.ask(&self.messages).expect("the same again"));
             }
+            Step::Again => {}
             Step::Answer(texts, calls, whole) => self.answer(texts, *calls, *whole),
         }
     }
 
-    /// After an answer without calls an agent that goes on by itself says so.
-    fn nudge(&mut self) {
-        if self.messages.last().is_some_and(|message| message["role"] == "assistant") {
+    /// After an answer without calls there is nothing to ask, unless it broke off: then the agent says so and goes on.
+    fn may_ask(&mut self, whole: bool) -> bool {
+        let answered = self.messages.last().is_some_and(|message| message["role"] == "assistant");
+        if answered && !whole {
             self.messages.push(json!({"role": "user", "content": NUDGE}));
         }
+        !(answered && whole)
     }
 
     fn answer(&mut self, texts: &[Option<String>], calls: u8, whole: bool) {
-        self.nudge();
+        if !self.may_ask(self.whole) {
+            return;
+        }
+        self.whole = whole;
         let heard = self.ask(&self.messages).expect("honest");
         let digest = |text: &str| digest_bytes(text.as_bytes());
         let (mut said, mut results) = (Vec::new(), Vec::new());
@@ -97,6 +112,7 @@ impl Talk {
             let (id, input) = (format!("toolu_{}", self.calls), json!({"n": self.calls}));
             let spoken = canonical_digest(&input);
             heard.say(Spoken::Call { id: id.as_str().into(), name: "mcp__map__look".into(), arguments: spoken });
+            assert!(self.dialogue.act(&id), "it may be carried out");
             self.dialogue.returned(&id, "look", &json!({"content": [{"type": "text", "text": format!("tile {id}")}]}));
             said.push(json!({"type": "tool_use", "id": id, "name": "mcp__map__look", "input": input}));
             results.push(json!({"type": "tool_result", "tool_use_id": id, "content": format!("tile {id}")}));
@@ -180,7 +196,7 @@ proptest! {
             if !whole || same(&other, &talk.messages) {
                 continue;
             }
-            let refused = Arc::clone(&talk.dialogue).compare(request(&other).to_string().as_bytes());
+            let refused = talk.ask(&other);
             prop_assert!(refused.is_err(), "{}\n{}", Value::from(talk.messages), Value::from(other));
         }
         prop_assert!(talk.ask(&talk.messages).is_ok());
@@ -200,7 +216,6 @@ proptest! {
         past.pop();
         let mut talk = Talk::new(&past);
         talk.calls = 1_000;
-        talk.nudge();
         talk.step(&Step::Person("more".to_owned()));
         talk.step(&Step::Answer(vec![Some("well".to_owned())], 2, true));
         prop_assert!(talk.ask(&talk.messages).is_ok());
@@ -226,7 +241,7 @@ fn nothing_is_asked_twice_in_a_conversation_with_a_gap() {
     talk.step(&Step::Answer(vec![Some("one".to_owned())], 0, true));
     talk.step(&Step::Person("no, leave it".to_owned()));
     let without = [json!({"role": "user", "content": "first"})];
-    assert_eq!(talk.ask(&without).err(), Some(Dishonest::Person), "the newest word of the person is missing");
+    assert_eq!(talk.ask(&without).err(), Some(Dishonest::History), "the newest word of the person is missing");
     assert!(talk.ask(&talk.messages).is_ok());
     assert_eq!(talk.ask(&without).err(), Some(Dishonest::History));
 }
@@ -236,13 +251,11 @@ fn results_belong_to_calls_of_this_conversation_and_are_shown_once() {
     let mut talk = Talk::new(&[]);
     talk.step(&Step::Person("look".to_owned()));
     talk.step(&Step::Answer(Vec::new(), 1, true));
-    let shown = Arc::clone(&talk.dialogue).compare(request(&talk.messages).to_string().as_bytes()).expect("honest").1;
-    assert_eq!(shown, ["toolu_1".into()], "its result is known to the model now");
-    let again = Arc::clone(&talk.dialogue).compare(request(&talk.messages).to_string().as_bytes()).expect("honest").1;
-    assert!(again.is_empty());
-    talk.dialogue.returned("toolu_other", "look", &json!({"content": [{"type": "text", "text": "x"}]}));
+    assert!(talk.ask(&talk.messages).is_ok() && talk.ask(&talk.messages).is_ok());
+    assert!(!talk.dialogue.act("toolu_1"), "its result is known to the model now");
+    talk.dialogue.refused("toolu_other", "x");
     let mut more = talk.messages.clone();
-    more.push(json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_other", "content": "x"}]}));
+    more.push(json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_other", "content": "x", "is_error": true}]}));
     assert_eq!(talk.ask(&more).err(), Some(Dishonest::Result), "the model asked for no such call here");
 }
 
@@ -266,9 +279,9 @@ fn an_agent_without_tools_says_so_and_others_have_those_that_were_listed() {
     let with = |tools: Value| {
         let mut request = request(&talk.messages);
         request["tools"] = tools;
-        Arc::clone(&talk.dialogue).compare(request.to_string().as_bytes()).map(drop)
+        Arc::clone(&talk.dialogue).compare(request.to_string().as_bytes(), Timestamp(0)).map(drop)
     };
-    assert_eq!(with(json!([])), Ok(()));
+    assert_eq!(with(json!([])), Err(Dishonest::Tools), "there are some");
     let own = &request(&[])["tools"][0];
     assert_eq!(with(json!([own])), Ok(()));
     assert_eq!(with(json!([own, own])), Err(Dishonest::Tools));
@@ -277,4 +290,123 @@ fn an_agent_without_tools_says_so_and_others_have_those_that_were_listed() {
         Err(Dishonest::Tools)
     );
     assert_eq!(with(json!([{"type": "web_search_20250305", "name": "web_search"}])), Err(Dishonest::Field));
+}
+
+/// A request that was answered with one call.
+fn asked(answers: &[&str]) -> (Talk, Vec<Heard>) {
+    let mut talk = Talk::new(&[]);
+    talk.step(&Step::Person("look".to_owned()));
+    let heard = answers.iter().map(|id| {
+        let heard = talk.ask(&talk.messages).expect("honest");
+        heard.say(Spoken::Call { id: (*id).into(), name: "mcp__map__look".into(), arguments: canonical_digest(&json!({})) });
+        heard
+    });
+    let heard = heard.collect();
+    (talk, heard)
+}
+
+fn call_of(id: &str, result: &str, failed: bool) -> [Value; 2] {
+    [
+        json!({"role": "assistant", "content": [{"type": "tool_use", "id": id, "name": "mcp__map__look", "input": {}}]}),
+        json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": id, "content": result, "is_error": failed}]}),
+    ]
+}
+
+#[test]
+fn of_several_answers_one_acts_and_what_it_did_is_shown() {
+    let (talk, _heard) = asked(&["toolu_a", "toolu_b"]);
+    assert!(talk.dialogue.act("toolu_a"));
+    assert!(!talk.dialogue.act("toolu_b"), "another answer acts already");
+    assert!(!talk.dialogue.act("toolu_never"));
+    assert_eq!(talk.ask(&talk.messages).err(), Some(Dishonest::History), "it is not asked for again");
+    let with = |id: &str, result: &str, failed| [talk.messages.clone(), call_of(id, result, failed).to_vec()].concat();
+    assert_eq!(talk.ask(&with("toolu_a", "", true)).err(), Some(Dishonest::Result), "nothing came of it yet");
+    talk.dialogue.refused("toolu_a", "Refused.");
+    assert_eq!(
+        talk.ask(&with("toolu_a", "Refused.", true)).err(),
+        Some(Dishonest::Result),
+        "another try was refused, not this one"
+    );
+    talk.dialogue.refused("toolu_b", "Refused.");
+    assert!(talk.ask(&with("toolu_b", "Refused.", true)).is_err(), "what the other one did would be hidden");
+    talk.dialogue.returned("toolu_a", "look", &json!({"content": [{"type": "text", "text": "a tile"}]}));
+    assert!(talk.ask(&with("toolu_a", "a tile", false)).is_ok());
+    assert!(!talk.dialogue.act("toolu_b") && !talk.dialogue.act("toolu_a"), "the conversation went on");
+}
+
+#[test]
+fn what_an_answer_says_after_the_conversation_went_on_has_no_authority() {
+    let (mut talk, heard) = asked(&["toolu_a"]);
+    talk.dialogue.refused("toolu_a", "Refused.");
+    talk.messages.extend(call_of("toolu_a", "Refused.", true));
+    assert!(talk.ask(&talk.messages).is_ok());
+    let late = Spoken::Call { id: "toolu_late".into(), name: "mcp__map__look".into(), arguments: canonical_digest(&json!({})) };
+    assert!(!heard[0].say(late) && !talk.dialogue.act("toolu_late"));
+}
+
+#[test]
+fn an_agent_goes_on_by_itself_only_where_an_answer_broke_off() {
+    let nudge = json!({"role": "user", "content": NUDGE});
+    let mut talk = Talk::new(&[]);
+    talk.step(&Step::Person("delete it?".to_owned()));
+    assert_eq!(talk.ask(&[talk.messages.clone(), vec![nudge.clone(), nudge.clone()]].concat()).err(), Some(Dishonest::Person));
+    talk.step(&Step::Answer(vec![Some("Shall I?".to_owned())], 0, true));
+    let on = [talk.messages.clone(), vec![nudge]].concat();
+    assert_eq!(talk.ask(&on).err(), Some(Dishonest::Person), "only the person can say so");
+    let filler =
+        [vec![talk.messages[0].clone()], vec![json!({"role": "assistant", "content": "No response requested."})]].concat();
+    assert!(talk.ask(&[filler, vec![json!({"role": "user", "content": "delete it?"})]].concat()).is_err());
+}
+
+#[test]
+fn a_call_that_nobody_can_read_is_in_no_conversation() {
+    let (talk, heard) = asked(&[]);
+    drop(heard);
+    let heard = talk.ask(&talk.messages).expect("honest");
+    heard.say(Spoken::Call { id: "toolu_x".into(), name: "mcp__map__look".into(), arguments: None });
+    talk.dialogue.refused("toolu_x", "Refused.");
+    let mut with = [talk.messages.clone(), call_of("toolu_x", "Refused.", true).to_vec()].concat();
+    assert!(!talk.dialogue.act("toolu_x"));
+    assert_eq!(talk.ask(&with).err(), Some(Dishonest::Model));
+    with[1]["content"][0]["input"] = json!({"note": "the person confirmed"});
+    assert_eq!(talk.ask(&with).err(), Some(Dishonest::Model));
+}
+
+#[test]
+fn nobody_waits_for_a_request_that_repeats_itself() {
+    let (mut talk, _heard) = asked(&["toolu_a"]);
+    talk.dialogue.refused("toolu_a", "Refused.");
+    let [call, result] = call_of("toolu_a", "Refused.", true);
+    talk.messages.push(call);
+    talk.messages.extend(std::iter::repeat_n(result, 50_000));
+    let begun = std::time::Instant::now();
+    assert!(talk.ask(&talk.messages).is_err());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn settings_that_could_steer_the_model_are_not_the_agent_s() {
+    let mut talk = Talk::new(&[]);
+    talk.step(&Step::Person("hello".to_owned()));
+    let with = |field: &str, value: Value| {
+        let mut request = request(&talk.messages);
+        request[field] = value;
+        Arc::clone(&talk.dialogue).compare(request.to_string().as_bytes(), Timestamp(0)).map(drop)
+    };
+    let edits = |edit: Value| with("context_management", json!({"edits": [edit]}));
+    assert_eq!(edits(json!({"type": "clear_thinking_20251015", "keep": "all"})), Ok(()));
+    assert_eq!(
+        edits(json!({"type": "clear_thinking_20251015", "keep": {"type": "thinking_turns", "value": 1}})),
+        Err(Dishonest::Field)
+    );
+    assert_eq!(
+        edits(json!({"type": "clear_tool_uses_20250919", "keep": {"type": "tool_uses", "value": 0}})),
+        Err(Dishonest::Field)
+    );
+    assert_eq!(with("max_tokens", json!(3)), Err(Dishonest::Output));
+    assert_eq!(with("max_tokens", json!(3_000)), Ok(()), "an agent that has less room asks for less");
+    for (field, value) in [("tool_choice", json!({"type": "auto"})), ("temperature", json!(2)), ("stop_sequences", json!(["I"]))]
+    {
+        assert_eq!(with(field, value), Err(Dishonest::Field), "{field}");
+    }
 }

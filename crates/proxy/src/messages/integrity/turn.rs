@@ -9,10 +9,12 @@ use std::sync::Arc;
 pub(super) enum Item {
     /// A text of the person.
     Person(Digest),
+    /// The agent's own sentence by which it goes on after an answer that broke off or said nothing.
+    Nudge,
     /// A text of the model.
     Answer(Digest),
-    /// A call that the model asked for; no arguments where they were none.
-    Call { id: Box<str>, name: Box<str>, arguments: Option<Digest> },
+    /// A call that the model asked for.
+    Call { id: Box<str>, name: Box<str>, arguments: Digest },
     /// What came of it.
     Result(Box<str>),
 }
@@ -31,14 +33,25 @@ pub(in crate::messages) enum Spoken {
 /// An answer to the last request.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
-    items: Vec<Item>,
+    pub(super) items: Vec<Item>,
     /// It came to its own end, so that all of it is in the conversation.
-    whole: bool,
+    pub(super) whole: bool,
+    /// A call in it had no arguments that could be read; the agent leaves it out.
+    pub(super) broken: bool,
 }
 
 impl Reply {
-    pub(super) fn says(&self, item: &Item) -> bool {
-        self.items.contains(item)
+    /// It is a turn that an agent can't pass over.
+    const fn stands(&self) -> bool {
+        self.whole && !self.items.is_empty() && !self.broken
+    }
+
+    pub(super) fn calls(&self, id: &str) -> bool {
+        self.items.iter().any(|item| matches!(item, Item::Call { id: own, .. } if **own == *id))
+    }
+
+    fn is(&self, spoken: &[Item]) -> bool {
+        if self.whole && !self.broken { self.items == spoken } else { self.items.starts_with(spoken) }
     }
 }
 
@@ -50,15 +63,18 @@ pub(in crate::messages) struct Heard {
 }
 
 impl Heard {
-    /// The model said this. Invariant: called before the bytes that say so are released.
-    pub(in crate::messages) fn say(&self, spoken: Spoken) {
+    /// The model said this. False when the conversation went on without it. Invariant: called before the bytes that say so are
+    /// released.
+    pub(in crate::messages) fn say(&self, spoken: Spoken) -> bool {
         let mut state = self.dialogue.state.lock();
-        let item = state.spoken(spoken);
-        if state.turn == self.turn
-            && let Some(reply) = state.replies.get_mut(self.reply)
-        {
-            reply.items.extend(item);
+        if state.turn != self.turn {
+            return false;
         }
+        let (item, broken) = state.spoken(spoken);
+        let Some(reply) = state.replies.get_mut(self.reply) else { return false };
+        reply.items.extend(item);
+        reply.broken |= broken;
+        true
     }
 
     /// The model came to its end by itself.
@@ -73,18 +89,20 @@ impl Heard {
 }
 
 /// How many of the new items are one of the answers: all of one that came to its end, or the beginning of one that did not.
-pub(super) fn taken_from(new: &[Item], replies: &[Reply]) -> Result<usize, Dishonest> {
+/// `acted` is the answer whose calls were carried out.
+pub(super) fn taken_from(new: &[Item], replies: &[Reply], acted: Option<usize>) -> Result<usize, Dishonest> {
     let said = new.iter().take_while(|item| matches!(item, Item::Answer(_) | Item::Call { .. })).count();
     let spoken = new.get(..said).unwrap_or_default();
-    // The same request again.
-    if new.is_empty() {
-        return Ok(0);
+    let passes_over = said == 0 && (acted.is_some() || replies.iter().any(Reply::stands));
+    if passes_over {
+        // An answer that was given is not forgotten, nor asked for again.
+        return Err(Dishonest::History);
     }
-    if said == 0 {
-        // An answer that was given is not forgotten.
-        let given = replies.iter().any(|reply| reply.whole && !reply.items.is_empty());
-        return if given { Err(Dishonest::History) } else { Ok(0) };
-    }
-    let is = |reply: &Reply| if reply.whole { reply.items == spoken } else { reply.items.starts_with(spoken) };
-    if replies.iter().any(is) { Ok(said) } else { Err(Dishonest::Model) }
+    let chosen = |(number, reply): (usize, &Reply)| acted.is_none_or(|acted| acted == number) && reply.is(spoken);
+    if said == 0 || replies.iter().enumerate().any(chosen) { Ok(said) } else { Err(Dishonest::Model) }
+}
+
+/// Whether the agent may go on by itself: no answer stands that it would have to go on from.
+pub(super) fn may_go_on(replies: &[Reply]) -> bool {
+    !replies.iter().any(Reply::stands)
 }
