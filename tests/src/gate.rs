@@ -120,6 +120,7 @@ pub struct TestGate {
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
     must_finish: MustFinish,
+    above_ceilings: usize,
 }
 
 /// A stopped program. Goes on when dropped.
@@ -208,7 +209,21 @@ impl TestGate {
         let database = Database(gateway.store.clone());
         let seen = Arc::default();
         let must_finish = MustFinish(false);
-        Self { address, caller_secret, fake, gateway, database, folder, secrets, seen, started, stop, serving, must_finish }
+        Self {
+            address,
+            caller_secret,
+            fake,
+            gateway,
+            database,
+            folder,
+            secrets,
+            seen,
+            started,
+            stop,
+            serving,
+            must_finish,
+            above_ceilings: 0,
+        }
     }
 
     /// Somebody with a session of their own. Everything they are ever sent is searched for secrets in the end.
@@ -228,6 +243,12 @@ impl TestGate {
     /// Another secret that must stand nowhere in the end.
     pub fn keep_secret(&mut self, name: &'static str, secret: &str) {
         self.secrets.push((name, secret.to_owned()));
+    }
+
+    /// So many calls cost more than was set aside for them, because the test's provider says what no provider would. Without this
+    /// one such call is a fault.
+    pub fn expect_above_ceilings(&mut self, calls: usize) {
+        self.above_ceilings = calls;
     }
 
     /// The requests for answers that the provider got, the oldest first.
@@ -303,20 +324,25 @@ impl TestGate {
     /// # Panics
     /// When something is left, or a secret got out.
     pub async fn finish(self) {
-        let Self { gateway, database, folder, secrets, seen, started, stop, serving, mut must_finish, .. } = self;
+        let Self { gateway, database, folder, secrets, seen, started, stop, serving, mut must_finish, above_ceilings, .. } = self;
         must_finish.0 = true;
         stop.cancel();
         gateway.shutdown().await;
         serving.await.unwrap().unwrap();
         let mut faults = database.unfinished().await;
         faults.extend(left_of(&started.lock()));
+        let above = database.above_ceilings().await;
+        if above.len() != above_ceilings {
+            faults
+                .push(format!("{above:?} (reserved, cost) are above their ceilings, and {above_ceilings} such calls were meant"));
+        }
         let kept = database.texts().await;
         for (name, secret) in &secrets {
             let places = [
                 ("in the log", logs::contain(secret)),
                 ("in what people were sent", logs::has(&seen.lock(), secret)),
                 ("in the messages or the audit log", logs::has(&kept, secret)),
-                ("in the gateway's folder", files_hold(folder.path(), secret)),
+                ("in the gateway's folder", logs::files_hold(folder.path(), secret)),
             ];
             faults.extend(
                 places
@@ -369,17 +395,4 @@ fn password_of(url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let (credentials, _) = rest.split_once('@')?;
     credentials.split_once(':').map(|(_, password)| password.to_owned())
-}
-
-/// Whether a secret stands in any file below a folder: the database, its log, what the gateway keeps for itself.
-fn files_hold(folder: &std::path::Path, secret: &str) -> bool {
-    let mut left = vec![folder.to_owned()];
-    while let Some(path) = left.pop() {
-        if path.is_dir() {
-            left.extend(std::fs::read_dir(&path).unwrap().flatten().map(|entry| entry.path()));
-        } else if std::fs::read(&path).is_ok_and(|bytes| logs::has(&bytes, secret)) {
-            return true;
-        }
-    }
-    false
 }

@@ -4,6 +4,7 @@
 
 mod agent;
 mod callers;
+mod ceilings;
 mod chat;
 mod clients;
 mod clients_agents;

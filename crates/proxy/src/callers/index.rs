@@ -1,5 +1,6 @@
 //! Who shows what: every live key in memory. The hot path is one digest, one look-up and one comparison in constant time.
 
+use crate::messages::prefixes::Prefixes;
 use http::{HeaderMap, header};
 use parking_lot::Mutex;
 use policy::{BudgetLine, KeyFault, KeyId, KeyScope, KeyUse, Microusd, RunId, Timestamp, UserId, judge_key, key_digest};
@@ -20,6 +21,8 @@ const MICROS_PER_HOUR: i64 = 3_600_000_000;
 pub(super) struct Principal {
     /// Stands for its calls in the ledger, where an agent's run would.
     pub(super) window: RunId,
+    /// What was measured of its conversations.
+    pub(super) prefixes: Arc<Prefixes>,
     /// The hour (low 32 bits of its number) and the requests in it.
     requests: AtomicU64,
     purse: OnceLock<Purse>,
@@ -29,7 +32,13 @@ pub(super) struct Principal {
 
 impl Principal {
     fn new() -> Self {
-        Self { window: RunId::random(), requests: AtomicU64::new(0), purse: OnceLock::new(), budgets: Mutex::new(None) }
+        Self {
+            window: RunId::random(),
+            prefixes: Arc::default(),
+            requests: AtomicU64::new(0),
+            purse: OnceLock::new(),
+            budgets: Mutex::new(None),
+        }
     }
 
     /// What it holds of the budgets above it.

@@ -140,7 +140,8 @@ impl Callers {
             );
         }
         let purse = known.principal.purse(&self.proxy.ledger, known.user);
-        let caller = Caller::Service(Arc::new(Service { view: self.view(&known), purse, notes: known.notes.clone() }));
+        let (view, prefixes) = (self.view(&known), Arc::clone(&known.principal.prefixes));
+        let caller = Caller::Service(Arc::new(Service { view, purse, notes: known.notes.clone(), prefixes }));
         if !known.scope.allows_path(path) {
             let denial = Denial::new(DenialCode::KeyScope, path);
             return match self.overreaches.count(self.proxy.clock.now()) {

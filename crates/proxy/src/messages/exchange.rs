@@ -60,6 +60,7 @@ impl Exchange {
             // What a remote caller's model says is nobody's business; only what it costs is.
             Caller::Service(_) => Meter::for_usage_only(call.model()),
         };
+        let meter = meter.allowing(call.cache_writes());
         Self {
             call: Some(call),
             body: Some(body.into_data_stream()),

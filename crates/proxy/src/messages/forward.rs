@@ -9,6 +9,7 @@ use super::exchange::{Exchange, SILENCE_MAX};
 use super::integrity::Heard;
 use super::less::open_fitting;
 use super::ongoing::{End, Ongoing};
+use super::prefixes::Beginnings;
 use super::providers::{Outcome, chance};
 use super::shape::Shape;
 use super::{Caller, Notes, headers, refuse};
@@ -17,11 +18,11 @@ use crate::callers::labels;
 use crate::context::Entry;
 use crate::{Proxy, RunEvent};
 use bytes::Bytes;
-use http::{Response, header, request::Parts};
+use http::{HeaderMap, Response, header, request::Parts};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
-use policy::{Denial, DenialCode, ModelRequest};
+use policy::{Denial, DenialCode, ModelRequest, Prompt};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,11 +42,16 @@ pub(super) struct Asked {
     pub(super) max_tokens_at: Option<Range<usize>>,
     pub(super) thinking_tokens: Option<u64>,
     pub(super) bytes: Bytes,
+    /// The prompt by its bytes, and what of it may have been measured before.
+    pub(super) whole: Prompt,
+    pub(super) beginnings: Beginnings,
 }
 
 impl Asked {
-    pub(super) fn new(request: ModelRequest, shape: &Shape, bytes: Bytes) -> Self {
-        Self { request, max_tokens_at: shape.max_tokens_at.clone(), thinking_tokens: shape.thinking_budget(), bytes }
+    pub(super) fn new(request: ModelRequest, shape: &Shape, headers: &HeaderMap, bytes: Bytes) -> Self {
+        let (whole, beginnings) = (request.prompt, Beginnings::of(shape.said.as_ref(), shape.edits_context, headers));
+        let (max_tokens_at, thinking_tokens) = (shape.max_tokens_at.clone(), shape.thinking_budget());
+        Self { request, max_tokens_at, thinking_tokens, bytes, whole, beginnings }
     }
 }
 
@@ -91,7 +97,8 @@ impl Call {
                 },
             };
             caller.tell(RunEvent::ModelCallBegan).await;
-            let mut call = Ongoing::new(Arc::clone(&proxy), caller.clone(), open, attempt, (entry.clone(), Arc::clone(&place)));
+            let held = (entry.clone(), Arc::clone(&place));
+            let mut call = Ongoing::new(Arc::clone(&proxy), caller.clone(), open, attempt, held).measuring(asked.beginnings.whole());
             call.heard.clone_from(&heard);
             let more = attempts.has_next(proxy.clock.now());
             match exchange(call, &head, asked.bytes.clone(), more).await {
@@ -233,7 +240,7 @@ fn body_of(receiver: mpsc::Receiver<Piece>) -> Body {
     BodyExt::boxed_unsync(StreamBody::new(frames))
 }
 
-fn is_event_stream(headers: &http::HeaderMap) -> bool {
+fn is_event_stream(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
 }

@@ -12,7 +12,7 @@ mod tools;
 use super::canon::{Canon, Digest};
 use super::shape::{Detail, Message, Said, Shape, Thinking, Tool, ToolChoice};
 use bytes::Bytes;
-use policy::{ModelPath, ModelRequest};
+use policy::{CacheWrites, ModelPath, ModelRequest, Prompt};
 use reader::{Reader, next_field, note_cache, once, pass};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
@@ -54,13 +54,15 @@ pub(super) fn request(path: ModelPath, body: &[u8], detail: Detail) -> Result<(M
         (ModelPath::Messages, Some(max_tokens)) => max_tokens,
         (ModelPath::Messages, None) => return Err("max_tokens is required.".to_owned()),
     };
+    let prompt = top.prompt(body.len());
     let asked = ModelRequest {
         digest: policy::digest_bytes(body),
         path,
         model: top.model,
         max_tokens,
         body_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
-        extra_tokens_max: top.extra_tokens_max,
+        prompt,
+        cache_writes: top.cache_writes,
         forbidden_feature: top.forbidden,
     };
     Ok((asked, Shape { max_tokens_at: top.max_tokens.and_then(|raw| place_of(body, raw)), ..top.shape }))
@@ -126,7 +128,17 @@ struct Seen<'de> {
     max_tokens: Option<&'de RawValue>,
     forbidden: Option<String>,
     extra_tokens_max: u64,
+    image_bytes: u64,
+    cache_writes: CacheWrites,
     shape: Shape,
+}
+
+impl Seen<'_> {
+    /// All of it, by its bytes. What the provider wraps around messages, blocks and tools is shorter than what JSON does.
+    fn prompt(&self, body_bytes: usize) -> Prompt {
+        let bytes = u64::try_from(body_bytes).unwrap_or(u64::MAX).saturating_sub(self.image_bytes);
+        Prompt { new_bytes: bytes, new_extra_tokens: self.extra_tokens_max, ..Prompt::default() }
+    }
 }
 
 /// Fields that were seen, each at most once.
@@ -226,7 +238,6 @@ impl<'de> Fields<'de> {
             stream: self.stream.flatten().unwrap_or(false),
             thinking: kind_of(self.thinking)?.map_or(Thinking::Off, |kind| thinking_of(&kind)),
             tool_choice: kind_of(self.tool_choice)?.map_or(ToolChoice::Absent, |kind| tool_choice_of(&kind.kind)),
-            caching: reader.caching,
             edits_context,
             said: None,
         };
@@ -235,11 +246,14 @@ impl<'de> Fields<'de> {
                 settings.text(raw.map_or("", RawValue::get));
             }
             settings.text(&model);
+            let spelling = settings.take_spelling();
+            settings.digest(&spelling);
             let settings: Digest = settings.take().0;
             shape.said = Some(Said { settings, system: self.system.flatten(), tools: self.tools.unwrap_or_default(), messages });
         }
         let max_tokens = self.max_tokens.flatten();
-        Ok(Seen { model, max_tokens, forbidden: reader.forbidden, extra_tokens_max: reader.extra_tokens_max, shape })
+        let Reader { forbidden, extra_tokens_max, image_bytes, cache_writes, .. } = reader;
+        Ok(Seen { model, max_tokens, forbidden, extra_tokens_max, image_bytes, cache_writes, shape })
     }
 }
 
@@ -309,12 +323,22 @@ fn edits<E: Error>(raw: Option<&RawValue>, reader: &mut Reader) -> Result<bool, 
 mod tests {
     use super::block::{IMAGE_TOKENS_MAX, PDF_TOKENS_MAX};
     use super::*;
-    use crate::messages::shape::{Block, BlockKind, Caching};
+    use crate::messages::shape::{Block, BlockKind};
 
     fn model_request(path: ModelPath, body: &[u8]) -> Result<ModelRequest, String> {
         let facts = request(path, body, Detail::Facts).map(|(asked, _)| asked);
-        let conversation = request(path, body, Detail::Conversation).map(|(asked, _)| asked);
-        assert_eq!(facts.is_ok(), conversation.is_ok(), "{facts:?} {conversation:?}");
+        for detail in [Detail::Digests, Detail::Conversation] {
+            let other = request(path, body, detail).map(|(asked, _)| asked);
+            let same = |one: &ModelRequest, other: &ModelRequest| format!("{one:?}") == format!("{other:?}");
+            assert!(
+                facts
+                    .as_ref()
+                    .ok()
+                    .zip(other.as_ref().ok())
+                    .map_or(facts.is_err() && other.is_err(), |(one, other)| same(one, other)),
+                "{facts:?} {other:?}"
+            );
+        }
         facts
     }
 
@@ -417,7 +441,8 @@ mod tests {
 
     #[test]
     fn what_has_more_tokens_than_bytes_is_counted() {
-        let extra = |content: &str| with(&format!(r#""messages":[{{"role":"user","content":{content}}}]"#)).extra_tokens_max;
+        let extra =
+            |content: &str| with(&format!(r#""messages":[{{"role":"user","content":{content}}}]"#)).prompt.new_extra_tokens;
         let image = r#"{"type":"image","source":{"type":"base64","data":"x"}}"#;
         assert_eq!(extra(&format!("[{image},{image}]")), 2 * IMAGE_TOKENS_MAX);
         assert_eq!(extra(r#"[{"type":"document","source":{"type":"base64","data":"x"}}]"#), PDF_TOKENS_MAX);
@@ -438,7 +463,15 @@ mod tests {
         );
         let arrays = r#"{"model":"m","max_tokens":1,"messages":[{"content":[["text"]]}]}"#;
         assert!(model_request(ModelPath::Messages, arrays.as_bytes()).is_err(), "only an object is a block");
-        assert!(model_request(ModelPath::Messages, wide.as_bytes()).is_ok());
+        for detail in [Detail::Facts, Detail::Digests] {
+            assert!(request(ModelPath::Messages, wide.as_bytes(), detail).is_ok(), "{detail:?}");
+        }
+        let kept = request(ModelPath::Messages, wide.as_bytes(), Detail::Conversation).map(|_| ());
+        assert!(kept.as_ref().is_err_and(|text| text.contains("more than 100000")), "what is kept of it has an end: {kept:?}");
+        let many = format!(r#"{{"model":"m","max_tokens":1,"messages":[{}]}}"#, vec!["{}"; 100_001].join(","));
+        for (detail, taken) in [(Detail::Facts, true), (Detail::Digests, false), (Detail::Conversation, false)] {
+            assert_eq!(request(ModelPath::Messages, many.as_bytes(), detail).is_ok(), taken, "{detail:?}");
+        }
     }
 
     fn shape(body: &str) -> Shape {
@@ -496,10 +529,13 @@ mod tests {
 
     #[test]
     fn the_dearest_cache_is_seen_wherever_it_may_stand() {
-        let of = |body: &str| shape(&format!(r#"{{"model":"m","max_tokens":9,{body}}}"#)).caching;
+        let of = |body: &str| {
+            let body = format!(r#"{{"model":"m","max_tokens":9,{body}}}"#);
+            model_request(ModelPath::Messages, body.as_bytes()).expect("a request").cache_writes
+        };
         let (five, hour) = (r#""cache_control":{"type":"ephemeral"}"#, r#""cache_control":{"type":"ephemeral","ttl":"1h"}"#);
-        assert_eq!(of(r#""messages":[],"cache_control":null"#), Caching::Nothing);
-        for (control, caching) in [(five, Caching::FiveMinutes), (hour, Caching::OneHour)] {
+        assert_eq!(of(r#""messages":[],"cache_control":null"#), CacheWrites::None);
+        for (control, caching) in [(five, CacheWrites::FiveMinutes), (hour, CacheWrites::OneHour)] {
             for body in [
                 format!(r#""messages":[],{control}"#),
                 format!(r#""messages":[],"system":[{{"type":"text","text":"t",{control}}}]"#),
@@ -512,7 +548,7 @@ mod tests {
                 assert_eq!(of(&body), caching, "{body}");
             }
         }
-        assert_eq!(of(&format!(r#""messages":[],{five},"tools":[{{"name":"t",{hour}}}]"#)), Caching::OneHour);
+        assert_eq!(of(&format!(r#""messages":[],{five},"tools":[{{"name":"t",{hour}}}]"#)), CacheWrites::OneHour);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::ops::Range;
 pub(crate) enum Detail {
     /// What admission needs.
     Facts,
+    /// Also which messages there are, by their digests.
+    Digests,
     /// Also what was said, message by message.
     Conversation,
 }
@@ -18,13 +20,13 @@ pub(crate) struct Shape {
     /// Where the number of `max_tokens` stands in the body: the only bytes of it that anybody ever replaces.
     pub(crate) max_tokens_at: Option<Range<usize>>,
     /// Whether a stream is asked for.
+    #[allow(dead_code, reason = "read by whoever compares conversations")]
     pub(crate) stream: bool,
     /// How the model may think.
     pub(crate) thinking: Thinking,
     /// Whether the model has to call a tool.
+    #[allow(dead_code, reason = "read by whoever compares conversations")]
     pub(crate) tool_choice: ToolChoice,
-    /// The dearest cache that the request writes to.
-    pub(crate) caching: Caching,
     /// The provider is asked to leave out parts of what was said, so that what it counts may be less than what is there.
     pub(crate) edits_context: bool,
     /// What was said, where it was asked for.
@@ -73,18 +75,6 @@ pub(crate) enum ToolChoice {
     Other,
 }
 
-/// What is written to the provider's cache, by what it costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Caching {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// For five minutes.
-    FiveMinutes,
-    /// For an hour, or for a time that is not known here.
-    OneHour,
-}
-
 /// What was said.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Said {
@@ -115,6 +105,7 @@ pub(crate) enum Role {
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
     /// Who speaks.
+    #[allow(dead_code, reason = "read by whoever compares conversations")]
     pub(crate) role: Role,
     /// Of role and blocks, without `cache_control`, which moves from call to call. A text alone and a block with it are equal.
     pub(crate) digest: Digest,
@@ -124,9 +115,15 @@ pub(crate) struct Message {
     pub(crate) extra_tokens: u64,
     /// How much of `weight` is thinking, which the provider counts in some calls and leaves out in others.
     pub(crate) thinking_weight: u64,
-    /// Its blocks.
+    /// How it was written, as far as equal messages may still differ in tokens: kinds of numbers, bytes of arguments.
+    pub(crate) spelling: Digest,
+    /// Blocks, those inside others included.
+    pub(crate) block_count: u64,
+    /// Its blocks, unless only digests were asked for.
+    #[allow(dead_code, reason = "read by whoever compares conversations")]
     pub(crate) blocks: Vec<Block>,
     /// It has fields beside role and content.
+    #[allow(dead_code, reason = "read by whoever compares conversations")]
     pub(crate) more_fields: bool,
 }
 
@@ -194,8 +191,8 @@ pub(crate) struct Tool {
     pub(crate) description: Digest,
     /// Of the arguments' schema, by its canonical bytes.
     pub(crate) schema: Digest,
-    /// Bytes of all that is said of it.
-    pub(crate) weight: u64,
+    /// How it was written, as in a message.
+    pub(crate) spelling: Digest,
     /// It says more than name, description and schema.
     pub(crate) more_fields: bool,
 }

@@ -115,6 +115,9 @@ impl<'de> Visitor<'de> for One<'_> {
         if reader.digests() {
             fields.end(reader, inside);
         }
+        if reader.keeps() {
+            reader.keep::<A::Error>()?;
+        }
         Ok(())
     }
 }
@@ -150,7 +153,12 @@ impl Fields {
         if self.kind() == "image" {
             reader.extra(IMAGE_TOKENS_MAX);
         }
-        let Some(Source::Of(from, _)) = &self.source else { return };
+        let Some(Source::Of { from, bytes, .. }) = &self.source else { return };
+        if self.kind() == "image" && from.as_ref() == "base64" {
+            reader.image(*bytes);
+        } else if reader.digests() {
+            reader.canon.weigh(usize::try_from(*bytes).unwrap_or(usize::MAX));
+        }
         if !INLINE_SOURCES.contains(&from.as_ref()) {
             reader.forbid(&format!("source.{from}"));
         }
@@ -173,6 +181,7 @@ impl Fields {
             Field::Input => {
                 let raw: &RawValue = map.next_value()?;
                 reader.canon.weigh(raw.get().len());
+                reader.canon.spell(&digest_bytes(raw.get().as_bytes()));
                 once(&mut self.input, "input", arguments_of(raw))
             }
             // Read before anybody asks for details.
@@ -195,8 +204,7 @@ impl Fields {
         canon.tag(if is_error { b't' } else { b'f' });
         let thinking = [&self.thinking, &self.signature, &self.data].into_iter().flatten();
         reader.thinking_weight = thinking.fold(reader.thinking_weight, |sum, text| sum.saturating_add(text.weight));
-        let block = self.block(is_error, inside);
-        reader.blocks.push(block);
+        reader.block(|| self.block(is_error, inside));
     }
 
     /// Invariant: a field that the kind doesn't have counts as one more.
@@ -226,7 +234,7 @@ impl Fields {
             "redacted_thinking" => (3, BlockKind::Thinking { digest: digest(self.data), signature: [0; 32] }),
             "image" | "document" => {
                 let data = match self.source {
-                    Some(Source::Of(_, data)) => data,
+                    Some(Source::Of { data, .. }) => data,
                     Some(Source::Named) | None => [0; 32],
                 };
                 (4, BlockKind::Other { kind, data })
@@ -262,13 +270,9 @@ impl Text {
     fn of(reader: &mut Reader, text: &str) -> Self {
         reader.canon.weigh(text.len());
         let weight = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        Self { digest: digest_bytes(text.as_bytes()), text: text.into(), weight }
+        let kept = if reader.keeps() { text.into() } else { Box::default() };
+        Self { digest: digest_bytes(text.as_bytes()), text: kept, weight }
     }
-}
-
-fn digest_of(reader: &mut Reader, text: &str) -> Digest {
-    reader.canon.weigh(text.len());
-    digest_bytes(text.as_bytes())
 }
 
 struct TextSeed<'a>(&'a mut Reader);
@@ -283,7 +287,12 @@ impl<'de> DeserializeSeed<'de> for TextSeed<'_> {
 
 /// Where a block's content comes from: an object with a kind, or (of search results) a text that only names it.
 enum Source {
-    Of(Box<str>, Digest),
+    Of {
+        from: Box<str>,
+        data: Digest,
+        /// How long the data is.
+        bytes: u64,
+    },
     Named,
 }
 
@@ -328,25 +337,28 @@ impl<'de> Visitor<'de> for SourceSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Source, A::Error> {
-        let (mut kind, mut content, mut data) = (None::<Box<str>>, None, None::<Digest>);
+        let (mut kind, mut content, mut data) = (None::<Box<str>>, None, None::<(Digest, u64)>);
         while let Some(known) = next_field(&mut fields, self.0, source_field)? {
             match known {
                 Some(SourceField::Kind) => once(&mut kind, "type", fields.next_value_seed(Key(boxed))?)?,
                 Some(SourceField::Content) => once(&mut content, "content", fields.next_value_seed(Content(&mut *self.0))?)?,
-                Some(SourceField::Data) if self.0.digests() => {
-                    let text = fields.next_value_seed(Key(|text: &str| digest_of(self.0, text)))?;
+                Some(SourceField::Data) => {
+                    let digests = self.0.digests();
+                    let text = fields.next_value_seed(Key(|text: &str| {
+                        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+                        (if digests { digest_bytes(text.as_bytes()) } else { [0; 32] }, bytes)
+                    }))?;
                     once(&mut data, "data", text)?;
                 }
-                Some(SourceField::Data) => drop(fields.next_value::<IgnoredAny>()?),
                 None => pass(&mut fields, self.0)?,
             }
         }
-        let (kind, data) = (kind.unwrap_or_default(), data.unwrap_or_default());
+        let (kind, (data, bytes)) = (kind.unwrap_or_default(), data.unwrap_or_default());
         if self.0.digests() {
             self.0.canon.text(&kind);
             self.0.canon.digest(&data);
             self.0.canon.tag(b'>');
         }
-        Ok(Source::Of(kind, data))
+        Ok(Source::Of { from: kind, data, bytes })
     }
 }

@@ -77,7 +77,11 @@ impl<'de> Visitor<'de> for OneMessage<'_> {
                 }
             }
         }
-        Ok(self.0.digests().then(|| self.0.message(role.unwrap_or(Role::Other), more_fields)))
+        if !self.0.digests() {
+            return Ok(None);
+        }
+        self.0.keep::<A::Error>()?;
+        Ok(Some(self.0.message(role.unwrap_or(Role::Other), more_fields)))
     }
 }
 
