@@ -27,6 +27,8 @@ const PORTS: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'p
 const RUN: Statement = Statement("SELECT state, code FROM runs WHERE id = ?1");
 const TOOLS: Statement = Statement("SELECT tool, state FROM tool_calls ORDER BY opened_at, id");
 
+const TOO_MANY: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'rate.refused' ORDER BY id");
+
 /// A model call as the ledger has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -148,6 +150,16 @@ impl Database {
             detail["fault"].as_str().unwrap().to_owned()
         };
         self.rows(CALLERS_REFUSED, None).await.iter().map(fault).collect()
+    }
+
+    /// Which of a key's limits were reached, and how often that was not written down before.
+    pub async fn rate_refusals(&self) -> Vec<(String, u64)> {
+        let told = |row: &Row| {
+            let detail: serde_json::Value = serde_json::from_str(&row.text(0).unwrap()).unwrap();
+            assert!(detail["key"].as_str().is_some_and(|key| !key.is_empty()), "{detail}");
+            (detail["code"].as_str().unwrap().to_owned(), detail["unwritten"].as_u64().unwrap())
+        };
+        self.rows(TOO_MANY, None).await.iter().map(told).collect()
     }
 
     /// The sandboxes that were handed to runs, in order.

@@ -54,6 +54,8 @@ pub struct Setup {
     pub day_limit: Microusd,
     /// The limits of runs.
     pub runs: RunSettings,
+    /// Model calls at the same time.
+    pub calls_max: usize,
     /// What sandboxes may reach beside the model and their tools.
     pub egress: Egress,
     /// Apps beside the map.
@@ -93,6 +95,7 @@ impl Default for Setup {
                 limits: AgentLimits::default(),
                 danger_accept_downgrades: true,
             },
+            calls_max: proxy::CALLS_MAX,
             egress: Egress::default(),
             apps: Vec::new(),
             runtime: PathBuf::new(),
@@ -189,7 +192,7 @@ impl TestGate {
             api_key: SecretString::from(api_key),
             providers: setup.providers,
             prices: policy::Prices::default(),
-            calls_max: proxy::CALLS_MAX,
+            calls_max: setup.calls_max,
             budgets: policy::Budgets { run: setup.runs.run_budget, day: setup.day_limit, ..policy::Budgets::default() },
             auth_secret: SecretString::from(auth_secret.clone()),
             database_url: SecretString::from(database_url),
@@ -206,9 +209,8 @@ impl TestGate {
         let watching = Watching::new(Arc::new(driver(&config).unwrap()), Arc::clone(&started));
         let gateway = Gateway::start_with(config, Arc::new(watching)).await.unwrap();
         let (address, stop, serving) = open_door(&gateway, setup.mode, auth_secret).await;
-        let database = Database(gateway.store.clone());
-        let seen = Arc::default();
-        let must_finish = MustFinish(false);
+        let (database, seen) = (Database(gateway.store.clone()), Arc::default());
+        let (must_finish, above_ceilings) = (MustFinish(false), 0);
         Self {
             address,
             caller_secret,
@@ -222,7 +224,7 @@ impl TestGate {
             stop,
             serving,
             must_finish,
-            above_ceilings: 0,
+            above_ceilings,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a provider can do wrong on its connection and in its stream: what of it the caller sees, and what is charged.
 
-use gate_tests::{Answer, Setup, TestGate, eventually, exchange, probe, request};
+use gate_tests::{Answer, Setup, TestGate, eventually, exchange, logged, probe, request};
 use policy::Microusd;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -93,6 +93,19 @@ async fn a_connection_that_fails_is_seen_as_it_failed() {
         check(&gate, ("bench-1k", false, All, true, "measured")).await;
         gate.finish().await;
     }
+}
+
+/// The gateway asks for answers as they are; one that is compressed nevertheless passes, and nothing in it is taken for a measure.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_can_meter_costs_its_ceiling_and_is_told() {
+    let gate = gate().await;
+    for stream in [true, false] {
+        check(&gate, ("gzip", stream, All, true, "unknown")).await;
+        let saw = gate.provider_saw().pop().unwrap();
+        assert!(saw.headers["accept-encoding"] == "identity" && saw.response_headers["content-encoding"] == "gzip");
+    }
+    assert!(logged("the provider compressed its answer although it was asked not to"), "the operator is told");
+    gate.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

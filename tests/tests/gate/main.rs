@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod agent;
+mod bodies;
 mod callers;
 mod ceilings;
 mod chat;
@@ -12,6 +13,7 @@ mod code;
 mod doors;
 mod egress;
 mod failures;
+mod fairness;
 mod faults;
 mod harness;
 mod hooked;

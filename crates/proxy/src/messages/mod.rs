@@ -19,6 +19,7 @@ pub(crate) mod pace;
 mod parse;
 pub(crate) mod prefixes;
 mod providers;
+pub(crate) mod rooms;
 mod shape;
 mod sse;
 mod upstream;
@@ -34,6 +35,7 @@ use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
 use policy::{AuditEvent, Denial, DenialCode, Labels, ModelPath, ModelRequest, RunView, admit_model};
 use prefixes::Prefixes;
+use rooms::Share;
 use shape::Detail;
 use std::sync::Arc;
 use store::{CallNotes, OpenError, OpenModelCall, Purse};
@@ -58,6 +60,8 @@ pub(crate) struct Service {
     pub(crate) notes: CallNotes,
     /// What was measured of its principal's conversations.
     pub(crate) prefixes: Arc<Prefixes>,
+    /// How much its principal's calls may take up.
+    pub(crate) share: Arc<Share>,
 }
 
 impl Caller {
@@ -79,6 +83,13 @@ impl Caller {
         match self {
             Self::Run(run) => (run.purse(), CallNotes { app: run.app.manifest.id.as_str().into(), ..CallNotes::default() }),
             Self::Service(service) => (&service.purse, service.notes.clone()),
+        }
+    }
+
+    fn share(&self) -> Option<&Share> {
+        match self {
+            Self::Run(_) => None,
+            Self::Service(service) => Some(&service.share),
         }
     }
 

@@ -7,13 +7,13 @@ use super::Caller;
 use super::canon::Digest;
 use super::integrity::Heard;
 use super::providers::{Attempt, Outcome, chance};
+use super::rooms::Place;
 use crate::context::Entry;
 use crate::{Proxy, RunEvent};
 use policy::{CacheWrites, ModelPath, Timestamp, Usage};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{CallEnd, OpenModelCall, Settlement};
-use tokio::sync::OwnedSemaphorePermit;
 
 pub(super) const CLIENT_LEFT: &str = "the client went away";
 
@@ -37,7 +37,7 @@ impl End {
 }
 
 /// What a call holds as long as it goes on.
-pub(super) type Held = (Entry, Arc<OwnedSemaphorePermit>);
+pub(super) type Held = (Entry, Arc<Place>);
 
 pub(super) struct Ongoing {
     pub(super) proxy: Arc<Proxy>,
@@ -112,6 +112,13 @@ impl Ongoing {
     /// The provider's first byte is here.
     pub(super) fn begins(&mut self) {
         self.first_byte.get_or_insert_with(|| self.began.elapsed());
+    }
+
+    /// The first piece of a good answer is here.
+    pub(super) fn answers(&self) {
+        if let Some(attempt) = &self.attempt {
+            attempt.begins();
+        }
     }
 
     /// Charges what is known, or what was reserved, and tells of it.
