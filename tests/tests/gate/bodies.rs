@@ -2,7 +2,7 @@
 
 use gate_tests::{Answer, Probe, Setup, TestGate, exchange, probe, request};
 use policy::Microusd;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -178,20 +178,16 @@ async fn who_sends_slowly_is_not_waited_for() {
 /// A run that finds the day's budget used up is told when the next day begins.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_told_when_the_day_s_budget_begins_anew() {
-    let gate = TestGate::start(Setup { day_limit: Microusd(9_500), ..setup() }).await;
-    let body =
-        json!({"model": "claude-sonnet-5-5", "max_tokens": 500, "messages": [{"role": "user", "content": "x".repeat(1_500)}]});
-    let order = json!({"do": "http", "to": "model.hexward.internal:80", "method": "POST", "path": "/v1/messages",
-        "headers": [["content-type", "application/json"], ["anthropic-version", "2023-06-01"], ["x-api-key", "none"]],
-        "body": body.to_string()});
-    let seen = Probe::new(gate.person().await).await.tell(&gate, json!([order])).await;
+    let gate = TestGate::start(Setup { day_limit: Microusd(45_000), ..setup() }).await;
+    // As much as may be said, and none of it may be left out: $0.044 for it alone.
+    let changes =
+        json!([{"at": "/max_tokens", "to": 4000}, {"at": "/thinking", "to": {"type": "enabled", "budget_tokens": 3999}}]);
+    let seen = Probe::new(gate.person().await).await.tell(&gate, json!([{"do": "say", "changes": changes}])).await;
     let refused = &seen[0];
-    assert_eq!((&refused["status"], &refused["headers"]["x-hexward-denial"]), (&json!(429), &json!("budget.day")), "{refused}");
-    assert_eq!(refused["headers"]["x-should-retry"], "false");
-    let told: i64 = refused["headers"]["retry-after"].as_str().unwrap().parse().unwrap();
+    assert_eq!((&refused["status"], &refused["denial"]), (&json!(429), &json!("budget.day")), "{refused}");
+    assert_eq!((&refused["should_retry"], &refused["error"]), (&json!("false"), &json!("billing_error")));
+    let told: i64 = refused["retry_after"].as_str().unwrap().parse().unwrap();
     let left = gate.gateway.clock.now().secs_to_next_day();
     assert!((left..left + 60).contains(&told), "{told} and not {left}");
-    let said: Value = serde_json::from_str(refused["body"].as_str().unwrap()).unwrap();
-    assert_eq!(said["error"]["type"], "billing_error");
     gate.finish().await;
 }

@@ -96,7 +96,8 @@ impl Call {
             };
             caller.tell(RunEvent::ModelCallBegan).await;
             let held = (entry.clone(), Arc::clone(&place));
-            let mut call = Ongoing::new(Arc::clone(&proxy), caller.clone(), open, attempt, held).measuring(asked.beginnings.whole());
+            let mut call =
+                Ongoing::new(Arc::clone(&proxy), caller.clone(), open, attempt, held).measuring(asked.beginnings.whole());
             call.heard.clone_from(&heard);
             let more = attempts.has_next(proxy.clock.now());
             match exchange(call, &head, asked.bytes.clone(), more).await {

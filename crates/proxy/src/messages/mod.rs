@@ -100,10 +100,10 @@ impl Caller {
         }
     }
 
-    /// How much of a body is read: what a run says is always compared.
+    /// How much of a body is read: a run says all of it again and again.
     fn detail(&self, body: &[u8]) -> Detail {
         match self {
-            Self::Run(_) => Detail::Conversation,
+            Self::Run(_) => Detail::Digests,
             Self::Service(_) if prefixes::may_help(body) => Detail::Digests,
             Self::Service(_) => Detail::Facts,
         }

@@ -10,7 +10,7 @@ mod reader;
 mod tools;
 
 use super::canon::{Canon, Digest};
-use super::shape::{Detail, Message, Said, Shape, Thinking, Tool, ToolChoice};
+use super::shape::{Detail, Message, Said, Shape, Thinking, Tool};
 use bytes::Bytes;
 use policy::{CacheWrites, ModelPath, ModelRequest, Prompt};
 use reader::{Reader, next_field, note_cache, once, pass};
@@ -235,9 +235,7 @@ impl<'de> Fields<'de> {
         let edits_context = edits(self.context_management, &mut reader)?;
         let mut shape = Shape {
             max_tokens_at: None,
-            stream: self.stream.flatten().unwrap_or(false),
             thinking: kind_of(self.thinking)?.map_or(Thinking::Off, |kind| thinking_of(&kind)),
-            tool_choice: kind_of(self.tool_choice)?.map_or(ToolChoice::Absent, |kind| tool_choice_of(&kind.kind)),
             edits_context,
             said: None,
         };
@@ -283,16 +281,6 @@ fn thinking_of(kind: &Kind) -> Thinking {
     }
 }
 
-fn tool_choice_of(kind: &str) -> ToolChoice {
-    match kind {
-        "auto" => ToolChoice::Auto,
-        "any" => ToolChoice::Any,
-        "tool" => ToolChoice::Tool,
-        "none" => ToolChoice::None,
-        _ => ToolChoice::Other,
-    }
-}
-
 #[derive(Deserialize)]
 struct ContextManagement {
     edits: Option<Vec<Edit>>,
@@ -323,22 +311,11 @@ fn edits<E: Error>(raw: Option<&RawValue>, reader: &mut Reader) -> Result<bool, 
 mod tests {
     use super::block::{IMAGE_TOKENS_MAX, PDF_TOKENS_MAX};
     use super::*;
-    use crate::messages::shape::{Block, BlockKind};
 
     fn model_request(path: ModelPath, body: &[u8]) -> Result<ModelRequest, String> {
         let facts = request(path, body, Detail::Facts).map(|(asked, _)| asked);
-        for detail in [Detail::Digests, Detail::Conversation] {
-            let other = request(path, body, detail).map(|(asked, _)| asked);
-            let same = |one: &ModelRequest, other: &ModelRequest| format!("{one:?}") == format!("{other:?}");
-            assert!(
-                facts
-                    .as_ref()
-                    .ok()
-                    .zip(other.as_ref().ok())
-                    .map_or(facts.is_err() && other.is_err(), |(one, other)| same(one, other)),
-                "{facts:?} {other:?}"
-            );
-        }
+        let digests = request(path, body, Detail::Digests).map(|(asked, _)| asked);
+        assert_eq!(format!("{facts:?}"), format!("{digests:?}"), "whether or not anybody wants digests");
         facts
     }
 
@@ -466,16 +443,14 @@ mod tests {
         for detail in [Detail::Facts, Detail::Digests] {
             assert!(request(ModelPath::Messages, wide.as_bytes(), detail).is_ok(), "{detail:?}");
         }
-        let kept = request(ModelPath::Messages, wide.as_bytes(), Detail::Conversation).map(|_| ());
-        assert!(kept.as_ref().is_err_and(|text| text.contains("more than 100000")), "what is kept of it has an end: {kept:?}");
         let many = format!(r#"{{"model":"m","max_tokens":1,"messages":[{}]}}"#, vec!["{}"; 100_001].join(","));
-        for (detail, taken) in [(Detail::Facts, true), (Detail::Digests, false), (Detail::Conversation, false)] {
+        for (detail, taken) in [(Detail::Facts, true), (Detail::Digests, false)] {
             assert_eq!(request(ModelPath::Messages, many.as_bytes(), detail).is_ok(), taken, "{detail:?}");
         }
     }
 
     fn shape(body: &str) -> Shape {
-        request(ModelPath::Messages, body.as_bytes(), Detail::Conversation).expect("a request").1
+        request(ModelPath::Messages, body.as_bytes(), Detail::Digests).expect("a request").1
     }
 
     fn said(body: &str) -> Said {
@@ -501,8 +476,7 @@ mod tests {
     #[test]
     fn what_the_caller_wants_of_the_model_is_seen() {
         let of = |more: &str| shape(&format!(r#"{{"model":"m","max_tokens":9,"messages":[],{more}}}"#));
-        let plain = of(r#""x":1"#);
-        assert_eq!((plain.stream, plain.thinking, plain.tool_choice), (false, Thinking::Off, ToolChoice::Absent));
+        assert_eq!(of(r#""x":1"#).thinking, Thinking::Off);
         assert_eq!(of(r#""thinking":{"type":"enabled","budget_tokens":1024},"stream":true"#).thinking_budget(), Some(1024));
         for (more, thinking) in [
             (r#""thinking":null"#, Thinking::Off),
@@ -512,15 +486,6 @@ mod tests {
             (r#""thinking":{"type":"new"}"#, Thinking::Other),
         ] {
             assert_eq!(of(more).thinking, thinking, "{more}");
-        }
-        for (more, choice) in [
-            (r#""tool_choice":{"type":"auto"}"#, ToolChoice::Auto),
-            (r#""tool_choice":{"type":"any","disable_parallel_tool_use":true}"#, ToolChoice::Any),
-            (r#""tool_choice":{"type":"tool","name":"t"}"#, ToolChoice::Tool),
-            (r#""tool_choice":{"type":"none"}"#, ToolChoice::None),
-            (r#""tool_choice":{"type":"new"}"#, ToolChoice::Other),
-        ] {
-            assert_eq!(of(more).tool_choice, choice, "{more}");
         }
         for (more, edits) in [("clear_thinking_20251015", false), ("clear_tool_uses_20250919", true)] {
             assert_eq!(of(&format!(r#""context_management":{{"edits":[{{"type":"{more}"}}]}}"#)).edits_context, edits);
@@ -585,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_say_what_they_are() {
+    fn a_message_has_the_weight_of_all_that_it_says() {
         let messages = said(
             r#"{"model":"m","max_tokens":9,"messages":[{"role":"assistant","content":[
             {"type":"thinking","thinking":"hm","signature":"s"},{"type":"text","text":"ok"},
@@ -594,26 +559,11 @@ mod tests {
             {"type":"image","source":{"type":"base64","media_type":"image/png","data":"eA=="}}]},{"type":"text","text":"go","x":1}]}]}"#,
         )
         .messages;
-        let text = |text: &str, kept: &str| BlockKind::Text { digest: policy::digest_bytes(text.as_bytes()), text: kept.into() };
-        let whole = |kind| Block { kind, more_fields: false };
-        let arguments = policy::canonical_digest(&serde_json::json!({"a": [], "b": 1}));
-        let digest = |text: &str| policy::digest_bytes(text.as_bytes());
-        assert_eq!(
-            messages[0].blocks,
-            [
-                whole(BlockKind::Thinking { digest: digest("hm"), signature: digest("s") }),
-                whole(text("ok", "")),
-                whole(BlockKind::ToolUse { id: "t1".into(), name: "n".into(), arguments }),
-            ],
-            "and the model's own text is not kept"
-        );
-        let image = whole(BlockKind::Other { kind: "image".into(), data: digest("eA==") });
-        let content = vec![whole(text("no", "no")), image];
-        let result = whole(BlockKind::ToolResult { tool_use_id: "t1".into(), is_error: true, content });
-        assert_eq!(messages[1].blocks, [result, Block { kind: text("go", "go"), more_fields: true }]);
-        assert_eq!((messages[0].extra_tokens, messages[1].extra_tokens), (0, IMAGE_TOKENS_MAX));
-        assert_eq!((messages[0].thinking_weight, messages[1].thinking_weight), (3, 0));
-        assert!(messages[0].weight >= 3 + 2 + 16 && messages[1].weight >= 8);
+        let (assistant, user) = (&messages[0], &messages[1]);
+        assert_eq!((assistant.extra_tokens, user.extra_tokens), (0, IMAGE_TOKENS_MAX));
+        assert_eq!((assistant.thinking_weight, user.thinking_weight), (3, 0));
+        assert_eq!((assistant.block_count, user.block_count), (3, 4), "those inside others, too");
+        assert!(assistant.weight >= 3 + 2 + 16 && user.weight >= 8);
     }
 
     #[test]
@@ -623,7 +573,6 @@ mod tests {
         let one = of(tool);
         let cached = tool.replace("\"n\",", "\"n\",\"cache_control\":{\"type\":\"ephemeral\"},");
         assert_eq!(of(&cached).tools, one.tools);
-        assert_eq!(one.tools[0].description, policy::digest_bytes(b"d"));
         for (from, to) in
             [("\"n\"", "\"o\""), ("\"d\"", "\"e\""), ("object", "array"), ("{\"name", "{\"type\":\"bash_20250124\",\"name")]
         {

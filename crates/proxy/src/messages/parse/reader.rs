@@ -1,7 +1,7 @@
 //! What was found so far of a request, and how its objects are walked.
 
 use crate::messages::canon::{self, Canon, Key};
-use crate::messages::shape::{Block, BlockKind, Detail, Message, Role};
+use crate::messages::shape::{Detail, Message, Role};
 use policy::CacheWrites;
 use serde::Deserialize;
 use serde::de::{Error, IgnoredAny, MapAccess};
@@ -20,8 +20,7 @@ pub(super) struct Reader {
     pub(super) extra_tokens_max: u64,
     /// Bytes of the body that are images, which have tokens by their size only.
     pub(super) image_bytes: u64,
-    /// Blocks since the last message ended, and what belongs to them.
-    pub(super) blocks: Vec<Block>,
+    /// Since the last message ended.
     pub(super) thinking_weight: u64,
     extra_tokens: u64,
     block_count: u64,
@@ -39,7 +38,6 @@ impl Reader {
             image_bytes: 0,
             block_count: 0,
             kept: 0,
-            blocks: Vec::new(),
             thinking_weight: 0,
             extra_tokens: 0,
         }
@@ -50,28 +48,19 @@ impl Reader {
         self.detail != Detail::Facts
     }
 
-    /// Whether anybody wants to know what they say.
-    pub(super) fn keeps(&self) -> bool {
-        self.detail == Detail::Conversation
-    }
-
-    /// One more message, tool or block that is kept. What is kept of a body takes more room than the smallest ones in it, so there
+    /// One more message or tool that is kept. What is kept of a body takes more room than the smallest ones in it, so there
     /// is an end.
     pub(super) fn keep<E: Error>(&mut self) -> Result<(), E> {
         self.kept += 1;
         if self.kept > KEPT_MAX {
-            return Err(E::custom(format_args!("it has more than {KEPT_MAX} messages, tools and blocks")));
+            return Err(E::custom(format_args!("it has more than {KEPT_MAX} messages and tools")));
         }
         Ok(())
     }
 
     /// A block has ended.
-    pub(super) fn block(&mut self, block: impl FnOnce() -> Block) {
-        self.block_count += 1;
-        if self.keeps() {
-            let block = block();
-            self.blocks.push(block);
-        }
+    pub(super) const fn block(&mut self) {
+        self.block_count = self.block_count.saturating_add(1);
     }
 
     /// So many bytes are an image. Only the provider's size counts, which is among the extra tokens.
@@ -90,7 +79,7 @@ impl Reader {
     }
 
     /// Ends a message: everything since the one before belongs to it.
-    pub(super) fn message(&mut self, role: Role, more_fields: bool) -> Message {
+    pub(super) fn message(&mut self, role: Role) -> Message {
         self.canon.tag(match role {
             Role::User => b'u',
             Role::Assistant => b'a',
@@ -98,27 +87,14 @@ impl Reader {
             Role::Other => b'o',
         });
         let (digest, weight) = self.canon.take();
-        let mut blocks = std::mem::take(&mut self.blocks);
-        if role == Role::Assistant {
-            blocks.iter_mut().for_each(forget_text);
-        }
         Message {
-            role,
             digest,
+            spelling: self.canon.take_spelling(),
             weight,
             extra_tokens: std::mem::take(&mut self.extra_tokens),
             thinking_weight: std::mem::take(&mut self.thinking_weight),
-            spelling: self.canon.take_spelling(),
             block_count: std::mem::take(&mut self.block_count),
-            blocks,
-            more_fields,
         }
-    }
-}
-
-fn forget_text(block: &mut Block) {
-    if let BlockKind::Text { text, .. } = &mut block.kind {
-        *text = Box::default();
     }
 }
 

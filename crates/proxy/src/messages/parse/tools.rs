@@ -81,7 +81,6 @@ impl<'de> Visitor<'de> for OneTool<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
         let reader = self.0;
         let (mut kind, mut name, mut description, mut schema) = (None::<Option<Box<str>>>, None::<Box<str>>, None, None);
-        let mut more_fields = false;
         while let Some(known) = next_field(&mut fields, reader, field)? {
             match known {
                 Some(Field::Kind) => once(&mut kind, "type", fields.next_value()?)?,
@@ -93,10 +92,7 @@ impl<'de> Visitor<'de> for OneTool<'_> {
                 }
                 Some(Field::Schema) if reader.digests() => once(&mut schema, "input_schema", schema_of(&mut fields, reader)?)?,
                 Some(Field::Name | Field::Description | Field::Schema) => drop(fields.next_value::<IgnoredAny>()?),
-                None => {
-                    more_fields = true;
-                    pass(&mut fields, reader)?;
-                }
+                None => pass(&mut fields, reader)?,
             }
         }
         let kind = kind.flatten();
@@ -118,7 +114,7 @@ impl<'de> Visitor<'de> for OneTool<'_> {
         canon.digest(&description);
         canon.digest(&schema);
         let (digest, spelling) = (canon.take().0, canon.take_spelling());
-        Ok(Some(Tool { name, digest, description, schema, spelling, more_fields: more_fields || !custom }))
+        Ok(Some(Tool { digest, spelling }))
     }
 }
 
