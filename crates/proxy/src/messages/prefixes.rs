@@ -105,6 +105,9 @@ impl Prefixes {
     /// What a request may have in tokens at this provider: as much as its longest known beginning had and what is new, unless
     /// `whole`, which is all by its bytes, is less.
     pub(super) fn prompt_of(&self, beginnings: &Beginnings, provider: &str, whole: Prompt) -> Prompt {
+        if beginnings.0.is_empty() {
+            return whole;
+        }
         let remembered = self.0.lock();
         let known = beginnings.0.iter().rev().find_map(|beginning| {
             let measured = remembered.measured.get(&beginning.digest)?;
