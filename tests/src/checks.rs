@@ -15,6 +15,10 @@ const CALLS: Statement = Statement(
     "SELECT outcome, reserved_microusd, CAST(COALESCE(cost_microusd, -1) AS BIGINT), path, provider FROM model_calls ORDER BY opened_at, id",
 );
 const ALERTS: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'budget.alert' ORDER BY id");
+const ABOVE: Statement = Statement(
+    "SELECT reserved_microusd, CAST(cost_microusd AS BIGINT) FROM model_calls WHERE cost_microusd > reserved_microusd ORDER BY opened_at, id",
+);
+const TOLD_ABOVE: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'model_call.above_ceiling' ORDER BY id");
 const TEXTS: Statement = Statement("SELECT content FROM messages UNION ALL SELECT detail FROM audit_log");
 const DENIED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'denied' ORDER BY id");
 const CALLERS_REFUSED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'caller.refused' ORDER BY id");
@@ -22,6 +26,8 @@ const CLAIMED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 
 const PORTS: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'ports.refused' ORDER BY id");
 const RUN: Statement = Statement("SELECT state, code FROM runs WHERE id = ?1");
 const TOOLS: Statement = Statement("SELECT tool, state FROM tool_calls ORDER BY opened_at, id");
+
+const TOO_MANY: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'rate.refused' ORDER BY id");
 
 /// A model call as the ledger has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +79,22 @@ impl Database {
             provider: row.text(4).unwrap(),
         };
         self.rows(CALLS, None).await.iter().map(call).collect()
+    }
+
+    /// Calls that cost more than was set aside for them: (reserved, cost). The audit log tells of each.
+    pub async fn above_ceilings(&self) -> Vec<(i64, i64)> {
+        let told = |row: &Row| {
+            let detail: serde_json::Value = serde_json::from_str(&row.text(0).unwrap()).unwrap();
+            (detail["reserved_microusd"].as_i64().unwrap(), detail["cost_microusd"].as_i64().unwrap())
+        };
+        let told: Vec<_> = self.rows(TOLD_ABOVE, None).await.iter().map(told).collect();
+        let there = self.rows(ABOVE, None).await;
+        let mut there: Vec<_> = there.iter().map(|row| (row.int(0).unwrap(), row.int(1).unwrap())).collect();
+        let mut sorted = told.clone();
+        sorted.sort_unstable();
+        there.sort_unstable();
+        assert_eq!(sorted, there, "what is above its ceiling is told, and nothing else");
+        told
     }
 
     /// Every tool call: (tool, state).
@@ -128,6 +150,16 @@ impl Database {
             detail["fault"].as_str().unwrap().to_owned()
         };
         self.rows(CALLERS_REFUSED, None).await.iter().map(fault).collect()
+    }
+
+    /// Which of a key's limits were reached, and how often that was not written down before.
+    pub async fn rate_refusals(&self) -> Vec<(String, u64)> {
+        let told = |row: &Row| {
+            let detail: serde_json::Value = serde_json::from_str(&row.text(0).unwrap()).unwrap();
+            assert!(detail["key"].as_str().is_some_and(|key| !key.is_empty()), "{detail}");
+            (detail["code"].as_str().unwrap().to_owned(), detail["unwritten"].as_u64().unwrap())
+        };
+        self.rows(TOO_MANY, None).await.iter().map(told).collect()
     }
 
     /// The sandboxes that were handed to runs, in order.

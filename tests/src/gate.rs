@@ -54,6 +54,8 @@ pub struct Setup {
     pub day_limit: Microusd,
     /// The limits of runs.
     pub runs: RunSettings,
+    /// Model calls at the same time.
+    pub calls_max: usize,
     /// What sandboxes may reach beside the model and their tools.
     pub egress: Egress,
     /// Apps beside the map.
@@ -93,6 +95,7 @@ impl Default for Setup {
                 limits: AgentLimits::default(),
                 danger_accept_downgrades: true,
             },
+            calls_max: proxy::CALLS_MAX,
             egress: Egress::default(),
             apps: Vec::new(),
             runtime: PathBuf::new(),
@@ -120,6 +123,7 @@ pub struct TestGate {
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
     must_finish: MustFinish,
+    above_ceilings: usize,
 }
 
 /// A stopped program. Goes on when dropped.
@@ -188,7 +192,7 @@ impl TestGate {
             api_key: SecretString::from(api_key),
             providers: setup.providers,
             prices: policy::Prices::default(),
-            calls_max: proxy::CALLS_MAX,
+            calls_max: setup.calls_max,
             budgets: policy::Budgets { run: setup.runs.run_budget, day: setup.day_limit, ..policy::Budgets::default() },
             auth_secret: SecretString::from(auth_secret.clone()),
             database_url: SecretString::from(database_url),
@@ -205,10 +209,23 @@ impl TestGate {
         let watching = Watching::new(Arc::new(driver(&config).unwrap()), Arc::clone(&started));
         let gateway = Gateway::start_with(config, Arc::new(watching)).await.unwrap();
         let (address, stop, serving) = open_door(&gateway, setup.mode, auth_secret).await;
-        let database = Database(gateway.store.clone());
-        let seen = Arc::default();
-        let must_finish = MustFinish(false);
-        Self { address, caller_secret, fake, gateway, database, folder, secrets, seen, started, stop, serving, must_finish }
+        let (database, seen) = (Database(gateway.store.clone()), Arc::default());
+        let (must_finish, above_ceilings) = (MustFinish(false), 0);
+        Self {
+            address,
+            caller_secret,
+            fake,
+            gateway,
+            database,
+            folder,
+            secrets,
+            seen,
+            started,
+            stop,
+            serving,
+            must_finish,
+            above_ceilings,
+        }
     }
 
     /// Somebody with a session of their own. Everything they are ever sent is searched for secrets in the end.
@@ -228,6 +245,12 @@ impl TestGate {
     /// Another secret that must stand nowhere in the end.
     pub fn keep_secret(&mut self, name: &'static str, secret: &str) {
         self.secrets.push((name, secret.to_owned()));
+    }
+
+    /// So many calls cost more than was set aside for them, because the test's provider says what no provider would. Without this
+    /// one such call is a fault.
+    pub fn expect_above_ceilings(&mut self, calls: usize) {
+        self.above_ceilings = calls;
     }
 
     /// The requests for answers that the provider got, the oldest first.
@@ -303,20 +326,25 @@ impl TestGate {
     /// # Panics
     /// When something is left, or a secret got out.
     pub async fn finish(self) {
-        let Self { gateway, database, folder, secrets, seen, started, stop, serving, mut must_finish, .. } = self;
+        let Self { gateway, database, folder, secrets, seen, started, stop, serving, mut must_finish, above_ceilings, .. } = self;
         must_finish.0 = true;
         stop.cancel();
         gateway.shutdown().await;
         serving.await.unwrap().unwrap();
         let mut faults = database.unfinished().await;
         faults.extend(left_of(&started.lock()));
+        let above = database.above_ceilings().await;
+        if above.len() != above_ceilings {
+            faults
+                .push(format!("{above:?} (reserved, cost) are above their ceilings, and {above_ceilings} such calls were meant"));
+        }
         let kept = database.texts().await;
         for (name, secret) in &secrets {
             let places = [
                 ("in the log", logs::contain(secret)),
                 ("in what people were sent", logs::has(&seen.lock(), secret)),
                 ("in the messages or the audit log", logs::has(&kept, secret)),
-                ("in the gateway's folder", files_hold(folder.path(), secret)),
+                ("in the gateway's folder", logs::files_hold(folder.path(), secret)),
             ];
             faults.extend(
                 places
@@ -369,17 +397,4 @@ fn password_of(url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let (credentials, _) = rest.split_once('@')?;
     credentials.split_once(':').map(|(_, password)| password.to_owned())
-}
-
-/// Whether a secret stands in any file below a folder: the database, its log, what the gateway keeps for itself.
-fn files_hold(folder: &std::path::Path, secret: &str) -> bool {
-    let mut left = vec![folder.to_owned()];
-    while let Some(path) = left.pop() {
-        if path.is_dir() {
-            left.extend(std::fs::read_dir(&path).unwrap().flatten().map(|entry| entry.path()));
-        } else if std::fs::read(&path).is_ok_and(|bytes| logs::has(&bytes, secret)) {
-            return true;
-        }
-    }
-    false
 }

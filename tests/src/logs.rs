@@ -64,3 +64,16 @@ pub fn lines_about(needle: &str) -> String {
 pub fn has(bytes: &[u8], needle: &str) -> bool {
     !needle.is_empty() && bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
 }
+
+/// Whether a secret stands in any file below a folder: the database, its log, what the gateway keeps for itself.
+pub(crate) fn files_hold(folder: &std::path::Path, secret: &str) -> bool {
+    let mut left = vec![folder.to_owned()];
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().flatten().map(|entry| entry.path()));
+        } else if std::fs::read(&path).is_ok_and(|bytes| has(&bytes, secret)) {
+            return true;
+        }
+    }
+    false
+}

@@ -12,7 +12,7 @@ use policy::{Microusd, Timestamp, Usage, price_of};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use store::{CORE, Store};
+use store::{CORE, Statement, Store};
 use tokio::task::JoinSet;
 
 /// How many calls the budget fits when nothing is reserved beside them.
@@ -20,6 +20,8 @@ const FITTING: i64 = 200;
 const CONNECTIONS: usize = 32;
 /// Asked for in all.
 const CALLS: i64 = 4 * FITTING;
+const ABOVE: Statement =
+    Statement("SELECT CAST(cost_microusd AS BIGINT) FROM model_calls WHERE cost_microusd > reserved_microusd");
 const ALL_WAIT: Duration = Duration::from_secs(60);
 
 fn cost() -> Result<Microusd> {
@@ -74,6 +76,10 @@ pub async fn judge(places: &Places, name: &str, (answered, refused): (u64, u64),
     let (settled, reserved) = store.account("global", now()?.utc_day()).await?;
     if settled.0 < paid {
         bail!("the provider is owed {paid} micro-dollars and the ledger says {}", settled.0);
+    }
+    let above = store.read(|tx| tx.query(ABOVE, &[])).await?;
+    if let [row, ..] = above.as_slice() {
+        bail!("{} calls cost more than was set aside for them, one of them {} micro-dollars", above.len(), row.int(0)?);
     }
     let over = paid.max(settled.0 + reserved.0).saturating_sub(limit).max(0);
     let note = format!(

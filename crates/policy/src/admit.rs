@@ -3,9 +3,7 @@
 //! Invariant: a permit has no public constructor and no public fields; it is bound to the digest of the request it was given
 //! for, and the rooms above use it up by value.
 
-use crate::{
-    Denial, DenialCode, KeyUse, Manifest, Microusd, PROMPT_OVERHEAD_TOKENS, Prices, RunId, Timestamp, ToolEffect, UserId,
-};
+use crate::{CacheWrites, Denial, DenialCode, KeyUse, Manifest, Microusd, Prices, Prompt, RunId, Timestamp, ToolEffect, UserId};
 use std::sync::Arc;
 
 /// Which part of the model API.
@@ -58,10 +56,12 @@ pub struct ModelRequest {
     pub model: String,
     /// The output limit asked for; none for count_tokens.
     pub max_tokens: u64,
-    /// Bytes of the body: no text has more tokens than bytes.
+    /// Bytes of the body.
     pub body_bytes: u64,
-    /// What images and documents may have in tokens beyond the bytes they take up.
-    pub extra_tokens_max: u64,
+    /// What it may have in tokens.
+    pub prompt: Prompt,
+    /// What it lets the provider write into its cache.
+    pub cache_writes: CacheWrites,
     /// The first feature in it by which the provider would fetch or send for the caller, if any.
     pub forbidden_feature: Option<String>,
 }
@@ -117,15 +117,6 @@ pub struct BudgetLine {
     pub limit: Microusd,
     /// What to say when it is used up.
     pub exhausted: DenialCode,
-}
-
-/// The budgets above one run: its own, and everybody's for the day.
-#[must_use]
-pub fn budgets(run: RunId, run_limit: Microusd, day_limit: Microusd, now: Timestamp) -> Vec<BudgetLine> {
-    vec![
-        BudgetLine { scope: format!("run:{run}"), period: 0, limit: run_limit, exhausted: DenialCode::BudgetRun },
-        BudgetLine { scope: "global".to_owned(), period: now.utc_day(), limit: day_limit, exhausted: DenialCode::BudgetDay },
-    ]
 }
 
 /// Permission to make one model call, used up by `Purse::open` of `store`.
@@ -239,8 +230,8 @@ pub fn admit_model(request: ModelRequest, view: &RunView, prices: &Prices, now: 
 /// The most a model call can cost that may answer with so many tokens.
 #[must_use]
 pub fn ceiling_of(request: &ModelRequest, output_tokens: u64, view: &RunView, prices: &Prices, now: Timestamp) -> Microusd {
-    let prompt_tokens_max = request.body_bytes.saturating_add(request.extra_tokens_max).saturating_add(PROMPT_OVERHEAD_TOKENS);
-    prices.ceiling(&request.model, now, view.deadline, prompt_tokens_max, output_tokens)
+    let prompt_tokens_max = request.prompt.tokens_max();
+    prices.ceiling_of(&request.model, now, view.deadline, prompt_tokens_max, request.cache_writes, output_tokens)
 }
 
 /// Decides about a tool call: the operator's manifest, the user's switch, and the model's own word.
@@ -284,7 +275,7 @@ mod tests {
             context_tokens_max: Some(1_000),
             deadline: Timestamp(100),
             writes: false,
-            budgets: budgets(run, Microusd::dollars(1), Microusd::dollars(5), Timestamp(0)).into(),
+            budgets: Arc::new([]),
         }
     }
 
@@ -295,7 +286,8 @@ mod tests {
             model: "claude-sonnet-5-5".to_owned(),
             max_tokens: 4000,
             body_bytes: 2000,
-            extra_tokens_max: 0,
+            prompt: Prompt { new_bytes: 2000, ..Prompt::default() },
+            cache_writes: CacheWrites::OneHour,
             forbidden_feature: None,
         }
     }
@@ -310,6 +302,17 @@ mod tests {
             code(request(), &view(), now),
             Ok(Microusd(61_600)),
             "4,000 prompt tokens at $4 and 4,000 output tokens at $10, and a tenth for inference in the United States"
+        );
+        assert_eq!(
+            code(ModelRequest { cache_writes: CacheWrites::None, ..request() }, &view(), now),
+            Ok(Microusd(52_800)),
+            "and at $2 where nothing is written"
+        );
+        let known = Prompt { settled: Some(100), new_bytes: 10, ..Prompt::default() };
+        assert_eq!(
+            code(ModelRequest { prompt: known, body_bytes: 4_000, ..request() }, &view(), now),
+            Ok(Microusd(53_284)),
+            "2,110 tokens, as long as the body may be"
         );
         assert_eq!(code(request(), &view(), Timestamp(100)), Err(DenialCode::RunDeadline));
         assert_eq!(

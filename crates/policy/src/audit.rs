@@ -1,6 +1,8 @@
 //! What is written down for later: one closed list of events.
 
-use crate::{CallId, ConversationId, Denial, KeyFault, KeyId, Microusd, RunId, SandboxId, SliceId, Timestamp, UserId};
+use crate::{
+    CallId, ConversationId, Denial, DenialCode, KeyFault, KeyId, Microusd, RunId, SandboxId, SliceId, Timestamp, UserId,
+};
 use serde_json::{Value, json};
 
 /// Something that happened and must be provable. No prompt text, no tool content, no secret.
@@ -109,6 +111,15 @@ pub enum AuditEvent {
         /// How many refusals before this one were not written down, because there were too many.
         unwritten: u64,
     },
+    /// A key's calls came too often.
+    RateRefused {
+        /// The key.
+        key: KeyId,
+        /// Which limit was reached.
+        code: DenialCode,
+        /// How many such refusals before this one were not written down.
+        unwritten: u64,
+    },
     /// A sandbox ended that had tried ports which nobody listens on. They refuse by themselves, so only their number is known.
     PortsRefused {
         /// The sandbox.
@@ -149,6 +160,7 @@ impl AuditEvent {
             Self::KeyCreated { .. } => "key.created",
             Self::KeyRevoked { .. } => "key.revoked",
             Self::CallerRefused { .. } => "caller.refused",
+            Self::RateRefused { .. } => "rate.refused",
             Self::PortsRefused { .. } => "ports.refused",
             Self::BudgetAlert { .. } => "budget.alert",
         }
@@ -169,6 +181,7 @@ impl AuditEvent {
             Self::KeyCreated { .. }
             | Self::KeyRevoked { .. }
             | Self::CallerRefused { .. }
+            | Self::RateRefused { .. }
             | Self::PortsRefused { .. }
             | Self::BudgetAlert { .. } => None,
         }
@@ -198,6 +211,9 @@ impl AuditEvent {
             Self::KeyRevoked { key, at } => json!({"key": key, "at": at}),
             Self::CallerRefused { fault, key, peer, unwritten } => {
                 json!({"fault": fault.as_str(), "key": key, "peer": peer, "unwritten": unwritten})
+            }
+            Self::RateRefused { key, code, unwritten } => {
+                json!({"key": key, "code": code.as_str(), "unwritten": unwritten})
             }
             Self::PortsRefused { sandbox, tcp, udp } => json!({"sandbox": sandbox, "tcp": tcp, "udp": udp}),
             Self::BudgetAlert { scope, period, percent, limit, spent } => {

@@ -40,6 +40,8 @@ impl Default for BreakerRules {
     }
 }
 
+/// Calls that may be probes too for each probe whose answer has begun.
+const PROBES_MORE: u32 = 2;
 /// Outcomes that are remembered at most.
 const REMEMBERED_MAX: usize = 256;
 
@@ -50,8 +52,8 @@ enum State {
     Closed,
     /// None passes before `until`.
     Open { until: Timestamp, trips: u32 },
-    /// One probe is on its way since then.
-    HalfOpen { since: Timestamp, trips: u32 },
+    /// A probe is on its way since then; so many more calls may be probes too.
+    HalfOpen { since: Timestamp, trips: u32, more: u32 },
 }
 
 /// What a call that was let through must give back with its outcome.
@@ -87,13 +89,17 @@ impl Breaker {
         let trips = match self.state {
             State::Closed => return Ok(Passage::Usual),
             State::Open { until, .. } if now < until => return Err(until),
+            State::HalfOpen { since, trips, more } if more > 0 => {
+                self.state = State::HalfOpen { since, trips, more: more - 1 };
+                return Ok(Passage::Probe(since));
+            }
             State::HalfOpen { since, .. } if now < since.plus_secs(self.rules.probe_secs_max) => {
                 // The probe may be answered any moment.
                 return Err(now.plus_secs(1).min(since.plus_secs(self.rules.probe_secs_max)));
             }
             State::Open { trips, .. } | State::HalfOpen { trips, .. } => trips,
         };
-        self.state = State::HalfOpen { since: now, trips };
+        self.state = State::HalfOpen { since: now, trips, more: 0 };
         Ok(Passage::Probe(now))
     }
 
@@ -112,22 +118,34 @@ impl Breaker {
     /// Takes in how a call went that was let through.
     pub fn report(&mut self, passage: Passage, outcome: CallOutcome, now: Timestamp) {
         match (passage, self.state) {
-            (Passage::Probe(mine), State::HalfOpen { since, trips }) if mine == since => self.probed(outcome, trips, now),
+            (Passage::Probe(mine), State::HalfOpen { since, trips, more }) if mine == since => {
+                self.probed(outcome, (since, trips, more), now);
+            }
             // A probe that was given up, or a call from before the breaker opened: too old to say anything.
             (Passage::Probe(_), _) | (Passage::Usual, State::Open { .. } | State::HalfOpen { .. }) => {}
             (Passage::Usual, State::Closed) => self.count(outcome, now),
         }
     }
 
-    fn probed(&mut self, outcome: CallOutcome, trips: u32, now: Timestamp) {
+    /// The answer to a probe has begun, which is half an answer: more calls pass, each a probe as well, until one of them was answered
+    /// to its end or failed. The more have begun, the more pass; a long stream keeps nobody waiting.
+    pub fn begun(&mut self, passage: Passage) {
+        if let (Passage::Probe(mine), State::HalfOpen { since, trips, more }) = (passage, self.state)
+            && mine == since
+        {
+            self.state = State::HalfOpen { since, trips, more: more.saturating_add(PROBES_MORE) };
+        }
+    }
+
+    fn probed(&mut self, outcome: CallOutcome, (since, trips, more): (Timestamp, u32, u32), now: Timestamp) {
         match outcome {
             CallOutcome::Served => {
                 self.state = State::Closed;
                 self.recent.clear();
             }
             CallOutcome::Failed | CallOutcome::FailedLate => self.open(trips.saturating_add(1), now),
-            // Nothing was learnt: the next call is the probe.
-            CallOutcome::Neither => self.state = State::Open { until: now, trips },
+            // Nothing was learnt: the next call is a probe in its place.
+            CallOutcome::Neither => self.state = State::HalfOpen { since, trips, more: more.saturating_add(1) },
         }
     }
 

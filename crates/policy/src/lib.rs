@@ -27,8 +27,7 @@ mod time;
 mod usage;
 
 pub use admit::{
-    BudgetLine, ModelPath, ModelPermit, ModelRequest, RunView, ToolPermit, ToolRequest, admit_model, admit_tool, budgets,
-    ceiling_of,
+    BudgetLine, ModelPath, ModelPermit, ModelRequest, RunView, ToolPermit, ToolRequest, admit_model, admit_tool, ceiling_of,
 };
 pub use audit::AuditEvent;
 pub use breaker::{Breaker, BreakerRules, CallOutcome, PACE_SECS_MAX, Pace, Passage};

@@ -52,6 +52,10 @@ pub struct AgentManifest {
     /// nothing through the app's tools. Always so where code runs.
     #[serde(default)]
     pub free_model_use: bool,
+    /// Whether what the model says outside of the conversation may change things all the same (where people switched changes on).
+    /// Whoever gets code to run in the sandbox, by a text that the agent reads for example, can then change what the person can.
+    #[serde(default)]
+    pub danger_induced_writes: bool,
     /// Whether each person's prompts begin differently, so that what one has asked can't be found out from the provider's prompt
     /// cache by another.
     #[serde(default)]

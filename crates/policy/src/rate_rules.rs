@@ -1,7 +1,7 @@
 //! Which limits apply to whom: a message of a person, a model call of a caller elsewhere.
 
 use crate::rate::{RateCheck, RateLimit, UNIT_MILLIS};
-use crate::{DenialCode, ModelPath, Standing, UserId};
+use crate::{DenialCode, ModelPath, Standing, Throttle, UserId};
 use core::net::IpAddr;
 
 /// Tokens of a prompt that add one unit to a model call.
@@ -122,12 +122,14 @@ impl RateRules {
         checks
     }
 
-    /// What a model call of a caller elsewhere is checked against. `per_hour` is the key's own limit, if it has one.
+    /// What a model call of a caller elsewhere is checked against. `per_hour` is the key's own limit, if it has one. Near the end
+    /// of a budget a call weighs more for its key, and no more for everybody.
     #[must_use]
-    pub fn of_call(&self, key: &str, per_hour: Option<u64>, weight_millis: u64) -> Vec<RateCheck> {
+    pub fn of_call(&self, key: &str, per_hour: Option<u64>, weight_millis: u64, throttle: Throttle) -> Vec<RateCheck> {
         let own = RateLimit::per_hour(per_hour.unwrap_or(self.key_per_hour));
+        let own_weight = weight_millis.saturating_mul(u64::from(throttle.weight()));
         vec![
-            RateCheck { name: format!("key:{key}"), limit: own, weight_millis, code: DenialCode::RateKey },
+            RateCheck { name: format!("key:{key}"), limit: own, weight_millis: own_weight, code: DenialCode::RateKey },
             RateCheck {
                 name: "calls".to_owned(),
                 limit: RateLimit::per_minute(self.calls_per_minute),
@@ -222,7 +224,13 @@ mod tests {
         assert_eq!(messages(None), 6000, "who does not say is taken to send a MiB");
         assert_eq!(call_weight_millis(Some(ModelPath::CountTokens), Some(32 << 20)), 100);
         assert_eq!(call_weight_millis(None, Some(u64::MAX)), messages(Some(u64::MAX)));
-        let own = RateRules::default().of_call("k1", Some(7), 1000);
+        let weights = |throttle| {
+            let checks = RateRules::default().of_call("k1", None, 1100, throttle);
+            checks.into_iter().map(|check| (check.code, check.weight_millis)).collect::<Vec<_>>()
+        };
+        assert_eq!(weights(Throttle::Open), [(DenialCode::RateKey, 1100), (DenialCode::RateGlobal, 1100)]);
+        assert_eq!(weights(Throttle::Near), [(DenialCode::RateKey, 4400), (DenialCode::RateGlobal, 1100)], "others don't pay");
+        let own = RateRules::default().of_call("k1", Some(7), 1000, Throttle::Open);
         assert_eq!(own.iter().map(|check| check.limit.burst).collect::<Vec<_>>(), [7, 3000]);
     }
 }

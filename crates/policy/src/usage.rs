@@ -13,7 +13,7 @@ pub struct Usage {
     pub cache_read: u64,
     /// Prompt tokens written to the five-minute cache.
     pub cache_write_5m: u64,
-    /// Prompt tokens written to the one-hour cache, and written ones whose kind was not said (the dearer rate).
+    /// Prompt tokens written to the one-hour cache. Written ones of a kind that was not said are of the dearest that was allowed.
     pub cache_write_1h: u64,
     /// What makes a call dearer than its tokens.
     #[serde(default, skip_serializing_if = "Extras::is_none")]

@@ -4,6 +4,7 @@ use crate::emissions::Emissions;
 use crate::events::RunEvent;
 use crate::mcp::upstream::McpUpstream;
 use crate::messages::integrity::Dialogue;
+use crate::messages::prefixes::Prefixes;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use policy::{BudgetLine, Manifest, RunId, RunView, Timestamp, UserId};
@@ -63,6 +64,7 @@ pub struct RunContext {
     pub writes: bool,
     limits: RunLimits,
     purse: Purse,
+    prefixes: Prefixes,
     turns: AtomicU32,
     counts: AtomicU32,
     denials: AtomicU32,
@@ -97,6 +99,7 @@ impl RunContext {
             writes,
             limits,
             purse,
+            prefixes: Prefixes::default(),
             turns: AtomicU32::new(0),
             counts: AtomicU32::new(0),
             denials: AtomicU32::new(0),
@@ -178,6 +181,11 @@ impl RunContext {
     /// What it holds of the budgets above it.
     pub(crate) const fn purse(&self) -> &Purse {
         &self.purse
+    }
+
+    /// What was measured of its conversation.
+    pub(crate) const fn prefixes(&self) -> &Prefixes {
+        &self.prefixes
     }
 
     /// Cancelled when the run is closed.

@@ -36,6 +36,7 @@ pub(crate) use serve::accept;
 use egress::Hosts;
 use messages::ModelUpstream;
 use messages::pace::Pacing;
+use messages::rooms::Rooms;
 use parking_lot::Mutex;
 use policy::{
     AuditEvent, BudgetLine, Budgets, Clock, Denial, DenialCode, Microusd, Payer, Prices, RateRules, RunId, TierLimits, Timestamp,
@@ -57,13 +58,12 @@ pub struct Proxy {
     prices: Prices,
     budgets: Budgets,
     hosts: Arc<Hosts>,
-    bodies: Arc<Semaphore>,
     /// Answers read on although their clients left.
     drains: Arc<Semaphore>,
     /// Budgets that were told to be used up.
     used_up: Mutex<HashSet<(String, i64)>>,
-    /// Places for calls at the same time.
-    calls: Arc<Semaphore>,
+    /// Room for calls at the same time, and for bodies in memory.
+    rooms: Rooms,
     /// None where nobody calls from elsewhere.
     rates: Option<Pacing>,
     work: TaskTracker,
@@ -102,10 +102,9 @@ impl Proxy {
             prices: Prices::default(),
             budgets: Budgets::default(),
             hosts: Arc::new(hosts),
-            bodies: Arc::new(Semaphore::new(BODY_UNITS_MAX)),
             drains: Arc::new(Semaphore::new(DRAINS_MAX)),
             used_up: Mutex::default(),
-            calls: Arc::new(Semaphore::new(CALLS_MAX)),
+            rooms: Rooms::new(CALLS_MAX, BODY_UNITS_MAX),
             rates: None,
             work: TaskTracker::new(),
         }
@@ -153,7 +152,7 @@ impl Proxy {
     /// With another number of model calls at the same time.
     #[must_use]
     pub fn with_calls_max(mut self, calls_max: usize) -> Self {
-        self.calls = Arc::new(Semaphore::new(calls_max));
+        self.rooms = Rooms::new(calls_max, BODY_UNITS_MAX);
         self
     }
 

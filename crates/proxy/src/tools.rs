@@ -154,7 +154,13 @@ impl RunTools {
         };
         let emitted = run.emitted.use_up(tool_use_id, &call.name, &digest);
         let honest = emitted.as_ref().is_some_and(|(_, honest)| *honest);
-        let request = ToolRequest { tool: call.name.clone(), arguments_digest: digest, emitted: emitted.is_some(), honest };
+        let danger = run.app.manifest.agent.danger_induced_writes;
+        let request = ToolRequest {
+            tool: call.name.clone(),
+            arguments_digest: digest,
+            emitted: emitted.is_some(),
+            honest: honest || danger,
+        };
         let now = self.proxy.clock.now();
         let permit = admit_tool(request, &run.app.manifest, &run.view(), now).map_err(OpenError::Denied)?;
         // Of several answers to one request one acts, and only as long as the conversation has not gone on.

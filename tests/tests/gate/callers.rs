@@ -218,7 +218,7 @@ async fn a_caller_that_leaves_in_the_middle_pays_what_was_reserved() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_day_s_budget_ends_it() {
-    let gate = gate(Microusd(10_000)).await;
+    let gate = gate(Microusd(7_000)).await;
     let secret = gate.caller_secret.clone();
     let too_much = ask(&gate, ROUTE, &[("x-api-key", &secret)], body("Hello", true, 2_000)).await;
     assert_eq!((too_much.status, too_much.header("x-should-retry")), (429, "false"));

@@ -293,7 +293,9 @@ async fn a_script_uses_its_app_s_tools_as_any_agent_does() {
     let tools = format!(
         "[mcp]\nname = 'tiles'\nserver = '{url}'\n[tools.getCurrentUser]\neffect = 'read'\n[tools.getItemsForRootItem]\neffect = 'read'\n[tools.addItem]\neffect = 'write'\n"
     );
-    std::fs::write(&manifest, std::fs::read_to_string(&manifest).unwrap() + &tools).unwrap();
+    let with_tools =
+        std::fs::read_to_string(&manifest).unwrap().replace("[agent]", "[agent]\ndanger_induced_writes = true") + &tools;
+    std::fs::write(&manifest, with_tools).unwrap();
     let mut folder = app.read();
     folder.credential = Some(SecretString::from("0123456789abcdef".repeat(4)));
     let mut setup = Setup { apps: vec![folder], runtime: code_runtime(), ..Setup::default() };

@@ -1,6 +1,6 @@
 //! What a provider can do wrong on its connection and in its stream: what of it the caller sees, and what is charged.
 
-use gate_tests::{Answer, Setup, TestGate, eventually, exchange, probe, request};
+use gate_tests::{Answer, Setup, TestGate, eventually, exchange, logged, probe, request};
 use policy::Microusd;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -95,6 +95,19 @@ async fn a_connection_that_fails_is_seen_as_it_failed() {
     }
 }
 
+/// The gateway asks for answers as they are; one that is compressed nevertheless passes, and nothing in it is taken for a measure.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_can_meter_costs_its_ceiling_and_is_told() {
+    let gate = gate().await;
+    for stream in [true, false] {
+        check(&gate, ("gzip", stream, All, true, "unknown")).await;
+        let saw = gate.provider_saw().pop().unwrap();
+        assert!(saw.headers["accept-encoding"] == "identity" && saw.response_headers["content-encoding"] == "gzip");
+    }
+    assert!(logged("the provider compressed its answer although it was asked not to"), "the operator is told");
+    gate.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_streams_pass_unchanged_and_are_measured() {
     let gate = gate().await;
@@ -108,7 +121,9 @@ async fn odd_streams_pass_unchanged_and_are_measured() {
 /// Sonnet 5.5: 2 micro-dollars a token of input, 10 a token of output; 10,000 a search.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_cost_what_they_cost_and_lies_cost_the_ceiling() {
-    let gate = gate().await;
+    let mut gate = gate().await;
+    // Nobody may ask for a search, so none is reserved for.
+    gate.expect_above_ceilings(1);
     for (scenario, cost) in [
         ("usage-two-deltas", Some(12 * 2 + 7 * 10)),
         ("usage-null-cache", Some(9 * 2 + 7 * 10)),

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod agent;
+mod bodies;
 mod callers;
+mod ceilings;
 mod chat;
 mod clients;
 mod clients_agents;
@@ -11,6 +13,7 @@ mod code;
 mod doors;
 mod egress;
 mod failures;
+mod fairness;
 mod faults;
 mod harness;
 mod hooked;

@@ -48,8 +48,8 @@ fn max_tokens(exchange: &Exchange) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_remainder_stays_usable() {
-    const DAY: i64 = 30_000;
-    // 2,000 tokens beside the body's bytes at $4.40 a million, and $11 for a million of output.
+    const DAY: i64 = 25_000;
+    // 2,000 tokens beside the body's bytes at $2.20 a million, and $11 for a million of output.
     const OUTPUT_TOKEN: i64 = 11;
     let gate = TestGate::start(Setup { day_limit: Microusd(DAY), ..setup() }).await;
     let thinking = json!({"model": MODEL, "max_tokens": 4000, "thinking": {"type": "enabled", "budget_tokens": 2048},
@@ -97,11 +97,19 @@ about = "A thousand tokens of output: $0.01 of Sonnet 5.5."
 usage = { start = '{"input_tokens":100,"output_tokens":1}', deltas = ['{"output_tokens":1000}'] }
 steps = [{ text = "Something." }]
 "#;
+/// As much as fits into the smallest answer that is asked for.
+const BRIEF: &str = r#"
+name = "brief"
+about = "256 tokens of output."
+[[reply]]
+usage = { start = '{"input_tokens":100,"output_tokens":1}', deltas = ['{"output_tokens":256}'] }
+steps = [{ text = "Little." }]
+"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn near_its_end_a_budget_makes_calls_smaller_and_tells_once() {
     const DAY: i64 = 400_000;
-    let scenarios = vec![("dear", DEAR.to_owned()), ("middling", MIDDLING.to_owned())];
+    let scenarios = vec![("dear", DEAR.to_owned()), ("middling", MIDDLING.to_owned()), ("brief", BRIEF.to_owned())];
     let internal = KeyScope { output_tokens_max: Some(4000), ..KeyScope::default() };
     let gate = TestGate::start(Setup { day_limit: Microusd(DAY), scenarios, internal, ..setup() }).await;
     let now = gate.gateway.clock.now();
@@ -118,9 +126,9 @@ async fn near_its_end_a_budget_makes_calls_smaller_and_tells_once() {
     let little = ask(&gate, body("Hello", 300)).await;
     assert_eq!((little.status, max_tokens(&gate.provider_saw().pop().unwrap())), (200, 300), "who wants little gets it");
     let (mut refused, mut smaller) = (Vec::new(), Vec::new());
-    for _ in 0..12 {
+    for _ in 0..16 {
         let before = gate.provider_saw().len();
-        let answer = ask(&gate, body("[[scenario:middling]] Hello", 4000)).await;
+        let answer = ask(&gate, body("[[scenario:brief]] Hello", 4000)).await;
         let saw = gate.provider_saw();
         match answer.status {
             200 => {

@@ -1,7 +1,7 @@
 //! How many messages and calls may come: exact, told, and not forgotten.
 
 use gate_tests::{Answer, Person, Postgres, ProgramSetup, Setup, TestGate, eventually, exchange, probe, request};
-use policy::{RateRules, TierRules};
+use policy::{KeyPath, KeyScope, Microusd, RateRules, TierRules};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -162,7 +162,59 @@ async fn a_caller_is_told_its_own_rate_and_refused_in_the_provider_s_shape() {
     let stranger = exchange(gate.callers(), request("POST", ROUTE, &[("x-api-key", "no")], "{}")).await;
     assert_eq!((stranger.status, stranger.header("anthropic-ratelimit-requests-limit")), (401, ""));
     assert_eq!(gate.provider_saw().len(), before, "nothing that was refused reached the provider");
+    let written = async || gate.database.rate_refusals().await == [("rate.key".to_owned(), 0)];
+    eventually("the first refusal is in the audit log, and it alone", Duration::from_secs(5), written).await;
     let settled = async || gate.database.0.open_model_calls().await.unwrap() == 0;
+    eventually("every call is settled", Duration::from_secs(5), settled).await;
+    gate.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_key_is_not_for_says_how_its_rate_stands() {
+    let mut setup = setup(RateRules { key_per_hour: 3, ..RateRules::unreachable() });
+    setup.internal = KeyScope { paths: Some(vec![KeyPath::CountTokens]), ..KeyScope::default() };
+    let gate = TestGate::start(setup).await;
+    let remaining = |answer: &Answer| answer.header("anthropic-ratelimit-requests-remaining").to_owned();
+    for expected in ["3", "3", "2", "2"] {
+        if expected == "2" {
+            assert_eq!(call(&gate, &format!("{ROUTE}/count_tokens")).await.status, 200);
+        }
+        let refused = call(&gate, ROUTE).await;
+        assert_eq!((refused.status, refused.header("x-hexward-denial")), (403, "key.scope"), "{}", refused.text());
+        assert_eq!(remaining(&refused), expected, "and it takes nothing of it");
+    }
+    let stranger = exchange(gate.callers(), request("POST", ROUTE, &[("x-api-key", "no")], "{}")).await;
+    assert_eq!((stranger.status, remaining(&stranger).as_str()), (401, ""), "who is not known is told nothing");
+    gate.finish().await;
+}
+
+const DEAR: &str = r#"
+name = "dear"
+about = "Sixty thousand tokens of output: $0.60 of Sonnet 5.5."
+[[reply]]
+usage = { start = '{"input_tokens":100,"output_tokens":1}', deltas = ['{"output_tokens":60000}'] }
+steps = [{ text = "Much." }]
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn near_the_end_of_a_budget_a_call_counts_four_times() {
+    let mut setup = setup(RateRules { key_per_hour: 100, ..RateRules::unreachable() });
+    (setup.day_limit, setup.scenarios) = (Microusd(666_000), vec![("dear", DEAR.to_owned())]);
+    let gate = TestGate::start(setup).await;
+    let body = json!({"model": "claude-sonnet-5-5", "max_tokens": 60_000, "stream": true,
+        "messages": [{"role": "user", "content": "[[scenario:dear]] Hello"}]});
+    let headers =
+        [("content-type", "application/json"), ("anthropic-version", "2023-06-01"), ("x-api-key", &*gate.caller_secret)];
+    let remaining = |answer: &Answer| answer.header("anthropic-ratelimit-requests-remaining").to_owned();
+    assert_eq!(remaining(&call(&gate, ROUTE).await), "99");
+    let dear = exchange(gate.callers(), request("POST", ROUTE, &headers, body.to_string())).await;
+    assert_eq!((dear.status, remaining(&dear).as_str()), (200, "98"), "{}", dear.text());
+    let settled = async || {
+        gate.gateway.settle_up().await.unwrap();
+        gate.database.0.open_model_calls().await.unwrap() == 0
+    };
+    eventually("every call is settled", Duration::from_secs(5), settled).await;
+    assert_eq!(remaining(&call(&gate, ROUTE).await), "94", "nine tenths are spent");
     eventually("every call is settled", Duration::from_secs(5), settled).await;
     gate.finish().await;
 }

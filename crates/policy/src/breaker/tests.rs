@@ -59,6 +59,37 @@ fn one_probe_finds_out_whether_it_can_close() {
 }
 
 #[test]
+fn a_probe_whose_answer_has_begun_lets_others_pass() {
+    let begun = || {
+        let mut breaker = after(&[Failed; 5]);
+        let probe = breaker.enter(at(9)).expect("the time has come");
+        breaker.begun(Passage::Usual);
+        assert!(breaker.enter(at(10)).is_err(), "another call's answer says nothing");
+        breaker.begun(probe);
+        (breaker, probe)
+    };
+    let (mut breaker, probe) = begun();
+    assert_eq!((breaker.enter(at(10)), breaker.enter(at(11))), (Ok(probe), Ok(probe)), "two more, and they are probes");
+    assert!(breaker.enter(at(12)).is_err(), "no third one before another has begun");
+    breaker.begun(probe);
+    assert!(breaker.look(at(12)).is_ok() && breaker.look(at(12)).is_ok(), "looking takes nothing");
+    assert_eq!((breaker.enter(at(12)), breaker.enter(at(12))), (Ok(probe), Ok(probe)));
+    breaker.report(probe, Neither, at(13));
+    assert!(breaker.enter(at(13)).is_ok() && breaker.enter(at(13)).is_err(), "in the place of one that said nothing");
+    breaker.report(probe, Served, at(14));
+    assert_eq!(breaker.enter(at(14)), Ok(Passage::Usual));
+    breaker.report(probe, FailedLate, at(14));
+    assert!(breaker.look(at(14)).is_ok(), "a probe from before it closed says nothing any more");
+
+    let (mut breaker, probe) = begun();
+    breaker.enter(at(10)).expect("another one");
+    breaker.report(probe, FailedLate, at(11));
+    assert_eq!(breaker.enter(at(11)), Err(at(21)), "what began well and failed is a failure: twice as long");
+    breaker.report(probe, Served, at(12));
+    assert!(breaker.enter(at(12)).is_err(), "and the other one comes too late");
+}
+
+#[test]
 fn a_probe_that_never_reports_is_given_up() {
     let mut breaker = after(&[Failed; 5]);
     let lost = breaker.enter(at(10)).expect("a probe");

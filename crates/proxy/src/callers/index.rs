@@ -1,5 +1,7 @@
 //! Who shows what: every live key in memory. The hot path is one digest, one look-up and one comparison in constant time.
 
+use crate::messages::prefixes::Prefixes;
+use crate::messages::rooms::{Rooms, Share};
 use http::{HeaderMap, header};
 use parking_lot::Mutex;
 use policy::{BudgetLine, KeyFault, KeyId, KeyScope, KeyUse, Microusd, RunId, Timestamp, UserId, judge_key, key_digest};
@@ -20,6 +22,9 @@ const MICROS_PER_HOUR: i64 = 3_600_000_000;
 pub(super) struct Principal {
     /// Stands for its calls in the ledger, where an agent's run would.
     pub(super) window: RunId,
+    /// What was measured of its conversations.
+    pub(super) prefixes: Arc<Prefixes>,
+    share: OnceLock<Arc<Share>>,
     /// The hour (low 32 bits of its number) and the requests in it.
     requests: AtomicU64,
     purse: OnceLock<Purse>,
@@ -29,12 +34,24 @@ pub(super) struct Principal {
 
 impl Principal {
     fn new() -> Self {
-        Self { window: RunId::random(), requests: AtomicU64::new(0), purse: OnceLock::new(), budgets: Mutex::new(None) }
+        Self {
+            window: RunId::random(),
+            prefixes: Arc::default(),
+            share: OnceLock::new(),
+            requests: AtomicU64::new(0),
+            purse: OnceLock::new(),
+            budgets: Mutex::new(None),
+        }
     }
 
     /// What it holds of the budgets above it.
     pub(super) fn purse(&self, ledger: &Ledger, user: UserId) -> Purse {
         self.purse.get_or_init(|| ledger.purse(self.window, user)).clone()
+    }
+
+    /// How much of everybody's room it may take up.
+    pub(super) fn share(&self, rooms: &Rooms) -> Arc<Share> {
+        Arc::clone(self.share.get_or_init(|| Arc::new(rooms.share())))
     }
 
     /// The budgets of this UTC day, made when the first call of the day comes or a limit has changed.

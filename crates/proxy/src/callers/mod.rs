@@ -10,14 +10,15 @@ pub use secret::{CallerSecret, SecretError};
 use crate::Proxy;
 use crate::answer::{self, Body};
 use crate::lanes;
+use crate::messages::pace::TooMany;
 use crate::messages::{Caller, Service, handle, headers, pace, refuse};
 use crate::serve::{Peer, serve_http};
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use index::{Known, Local, Refused};
 use keeper::Keeper;
-use policy::{AuditEvent, BudgetLine, Denial, DenialCode, KeyScope, Labels, Microusd, RunView};
-use refusals::Refusals;
+use policy::{AuditEvent, BudgetLine, Denial, DenialCode, KeyId, KeyScope, Labels, Microusd, RunView, Throttle};
+use refusals::{ByKey, Refusals};
 use std::net::IpAddr;
 use std::sync::Arc;
 use store::{KeySource, NewKey, StoreError};
@@ -57,6 +58,8 @@ pub struct Callers {
     refusals: Refusals,
     /// Right keys used for paths they are not for.
     overreaches: Refusals,
+    /// Calls that came too often.
+    too_many: ByKey,
 }
 
 impl Callers {
@@ -82,7 +85,14 @@ impl Callers {
         }
         let local = Local { environment: settings.secret.map(|secret| secret.digest()), internal: settings.internal };
         let (keeper, version) = Keeper::start(proxy.store.clone(), Arc::clone(&proxy.clock), local).await?;
-        Ok(Self { proxy, keeper, version, refusals: Refusals::default(), overreaches: Refusals::default() })
+        Ok(Self {
+            proxy,
+            keeper,
+            version,
+            refusals: Refusals::default(),
+            overreaches: Refusals::default(),
+            too_many: ByKey::default(),
+        })
     }
 
     /// Serves the callers' listener until `stop`.
@@ -140,26 +150,50 @@ impl Callers {
             );
         }
         let purse = known.principal.purse(&self.proxy.ledger, known.user);
-        let caller = Caller::Service(Arc::new(Service { view: self.view(&known), purse, notes: known.notes.clone() }));
-        if !known.scope.allows_path(path) {
-            let denial = Denial::new(DenialCode::KeyScope, path);
-            return match self.overreaches.count(self.proxy.clock.now()) {
-                Some(_) => refuse(&self.proxy, &caller, denial).await,
-                None => answer::denied(&denial),
-            };
-        }
-        let max = known.scope.requests_per_hour;
-        if max.is_some_and(|max| !known.principal.take_request(max, self.proxy.clock.now())) {
+        let (view, notes, now) = (self.view(&known), known.notes.clone(), self.proxy.clock.now());
+        let allowed = known.scope.allows_path(path);
+        if allowed && known.scope.requests_per_hour.is_some_and(|max| !known.principal.take_request(max, now)) {
+            self.note_too_many(known.id, DenialCode::KeyRequests);
             return answer::denied(&Denial::new(DenialCode::KeyRequests, path));
         }
-        let weight_millis = pace::weight_millis(request.method().as_str(), path, request.body());
-        let pace = match pace::admit(&self.proxy, &known.id.to_string(), max.map(u64::from), weight_millis).await {
+        // What the key is not for is told how its rate stands and takes nothing of it.
+        let weight_millis = if allowed { pace::weight_millis(request.method().as_str(), path, request.body()) } else { 0 };
+        let (max, throttle) = (known.scope.requests_per_hour.map(u64::from), self.throttle(&view));
+        let pace = match pace::admit(&self.proxy, &known.id.to_string(), max, weight_millis, throttle).await {
             Ok(pace) => pace,
-            Err(refusal) => return refusal,
+            Err(TooMany { code, answer }) => {
+                code.into_iter().for_each(|code| self.note_too_many(known.id, code));
+                return answer;
+            }
         };
-        let mut response = handle(&self.proxy, caller, path, request).await;
+        let (prefixes, share) = (Arc::clone(&known.principal.prefixes), known.principal.share(&self.proxy.rooms));
+        let caller = Caller::Service(Arc::new(Service { view, purse, notes, prefixes, share }));
+        let mut response =
+            if allowed { handle(&self.proxy, caller, path, request).await } else { self.overreached(&caller, path).await };
         pace.mark(&mut response);
         response
+    }
+
+    /// The refusal of what a key is not for; a flood of them is not written down.
+    async fn overreached(&self, caller: &Caller, path: &str) -> Response<Body> {
+        let denial = Denial::new(DenialCode::KeyScope, path);
+        match self.overreaches.count(self.proxy.clock.now()) {
+            Some(_) => refuse(&self.proxy, caller, denial).await,
+            None => answer::denied(&denial),
+        }
+    }
+
+    /// Whoever is near the end of a budget is not only answered with less, but may also ask less often.
+    fn throttle(&self, view: &RunView) -> Throttle {
+        if self.proxy.ledger.is_near(&view.budgets) { Throttle::Near } else { Throttle::Open }
+    }
+
+    /// Once in a minute for each key, with how many there were since the last time.
+    fn note_too_many(&self, key: KeyId, code: DenialCode) {
+        let Some(unwritten) = self.too_many.count(key, self.proxy.clock.now()) else { return };
+        let proxy = Arc::clone(&self.proxy);
+        let event = AuditEvent::RateRefused { key, code, unwritten };
+        self.proxy.work.spawn(async move { proxy.record(event).await });
     }
 
     /// Beside the answer, which must not wait for it: its time would tell what was found.

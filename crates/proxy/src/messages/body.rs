@@ -1,6 +1,6 @@
 //! The body of a model request: read whole, within bounds of size, time and memory.
 
-use super::Caller;
+use super::{Caller, rooms};
 use crate::Proxy;
 use crate::answer::{self, Body};
 use crate::context::BODY_UNIT_BYTES;
@@ -53,8 +53,8 @@ pub(super) async fn read(proxy: &Proxy, caller: &Caller, head: &Parts, body: Inc
         return Err(invalid("The body must be UTF-8 without a content-encoding."));
     }
     let (limit, rooms) = match caller {
-        Caller::Run(run) => (RUN_BYTES_MAX, vec![run.bodies(), Arc::clone(&proxy.bodies)]),
-        Caller::Service(_) => (BYTES_MAX, vec![Arc::clone(&proxy.bodies)]),
+        Caller::Run(run) => (RUN_BYTES_MAX, [vec![run.bodies()], proxy.rooms.of_body(None)].concat()),
+        Caller::Service(service) => (BYTES_MAX, proxy.rooms.of_body(Some(&service.share))),
     };
     let told = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if told.is_some_and(|bytes| bytes > limit) {
@@ -75,13 +75,7 @@ pub(super) async fn read(proxy: &Proxy, caller: &Caller, head: &Parts, body: Inc
 }
 
 async fn take_room(rooms: Vec<Arc<Semaphore>>, bytes: usize) -> Vec<OwnedSemaphorePermit> {
-    let units = u32::try_from(bytes.div_ceil(BODY_UNIT_BYTES).max(1)).unwrap_or(u32::MAX);
-    let mut taken = Vec::new();
-    for room in rooms {
-        // These semaphores are never closed.
-        taken.extend(room.acquire_many_owned(units).await);
-    }
-    taken
+    rooms::take(rooms, u32::try_from(bytes.div_ceil(BODY_UNIT_BYTES).max(1)).unwrap_or(u32::MAX)).await
 }
 
 fn too_large(limit: usize) -> Response<Body> {

@@ -22,6 +22,8 @@ pub(crate) struct Canon {
     bytes: Vec<u8>,
     /// Bytes of all that was written, as text: no less than it has tokens.
     weight: u64,
+    /// How what is equal here was written where a reader may tell it apart.
+    spelling: Vec<u8>,
 }
 
 impl Canon {
@@ -50,6 +52,23 @@ impl Canon {
     pub(crate) fn weigh(&mut self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.weight = self.weight.saturating_add(bytes).saturating_add(PUNCTUATION);
+    }
+
+    /// What is said here was written like this.
+    pub(crate) fn spell(&mut self, written: &[u8]) {
+        self.spelling.extend_from_slice(written);
+    }
+
+    /// A part that was digested by itself was written like this.
+    pub(crate) fn spell_as(&mut self, part: &mut Self) {
+        self.spelling.append(&mut part.spelling);
+    }
+
+    /// The digest of how all since the last time was written.
+    pub(crate) fn take_spelling(&mut self) -> Digest {
+        let digest = digest_bytes(&self.spelling);
+        self.spelling.clear();
+        digest
     }
 
     fn number(&mut self, tag: u8, bits: [u8; 8]) {
@@ -98,7 +117,10 @@ impl<'de> Visitor<'de> for Into<'_> {
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
         match exact(value) {
-            Some(float) => self.visit_f64(float),
+            Some(float) => {
+                self.0.spell(b"i");
+                self.visit_f64(float)
+            }
             None => {
                 self.0.number(b'u', value.to_le_bytes());
                 Ok(())
@@ -108,7 +130,10 @@ impl<'de> Visitor<'de> for Into<'_> {
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
         match exact(value.unsigned_abs()) {
-            Some(float) => self.visit_f64(if value < 0 { -float } else { float }),
+            Some(float) => {
+                self.0.spell(b"i");
+                self.visit_f64(if value < 0 { -float } else { float })
+            }
             None => {
                 self.0.number(b'i', value.to_le_bytes());
                 Ok(())
@@ -117,6 +142,7 @@ impl<'de> Visitor<'de> for Into<'_> {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        self.0.spell(b"n");
         self.0.number(b'd', value.to_bits().to_le_bytes());
         Ok(())
     }

@@ -32,6 +32,7 @@ const ERROR_TEXT_CHARS_MAX: usize = 300;
 const DRAIN_WAIT: Duration = Duration::from_secs(3);
 /// The end of a run waits for it, and somebody waits for that.
 const RUN_DRAIN_WAIT: Duration = Duration::from_secs(1);
+const COMPRESSED: &str = "the provider compressed its answer although it was asked not to, so it can't be metered";
 const BROKEN: &str = "the provider broke the connection";
 
 pub(super) struct Exchange {
@@ -43,6 +44,8 @@ pub(super) struct Exchange {
     retry_after_secs: Option<u64>,
     /// What the provider reported in the middle of its stream.
     error: Option<String>,
+    /// Its first piece was here.
+    began: bool,
 }
 
 /// The next piece of the provider's answer.
@@ -60,6 +63,12 @@ impl Exchange {
             // What a remote caller's model says is nobody's business; only what it costs is.
             Caller::Service(_) => Meter::for_usage_only(call.model()),
         };
+        let mut meter = meter.allowing(call.cache_writes());
+        let error = (status.is_success() && headers::is_compressed(&head.headers)).then(|| {
+            tracing::warn!(COMPRESSED);
+            meter.distrust();
+            COMPRESSED.to_owned()
+        });
         Self {
             call: Some(call),
             body: Some(body.into_data_stream()),
@@ -67,7 +76,8 @@ impl Exchange {
             meter,
             status,
             retry_after_secs,
-            error: None,
+            error,
+            began: false,
         }
     }
 
@@ -137,7 +147,7 @@ impl Exchange {
                 self.saw(seen).await;
             }
         }
-        let error = (!self.status.is_success()).then(|| provider_error(self.status, &bytes));
+        let error = (!self.status.is_success()).then(|| provider_error(self.status, &bytes)).or_else(|| self.error.take());
         self.finish(error).await;
         crate::answer::full(bytes)
     }
@@ -149,7 +159,12 @@ impl Exchange {
         }
         let chunk = tokio::time::timeout(call.left().min(SILENCE_MAX), body.next()).await;
         match chunk {
-            Ok(Some(Ok(chunk))) => Next::Chunk(chunk),
+            Ok(Some(Ok(chunk))) => {
+                if !std::mem::replace(&mut self.began, true) && self.status.is_success() {
+                    call.answers();
+                }
+                Next::Chunk(chunk)
+            }
             Ok(None) => {
                 self.body = None;
                 if let Some(lease) = self.lease.take() {
@@ -255,7 +270,8 @@ impl Drop for Exchange {
         }
         let meter = std::mem::replace(&mut self.meter, Meter::new(""));
         let (lease, status) = (self.lease.take(), self.status);
-        let rest = Self { call: Some(call), body: Some(body), lease, meter, status, retry_after_secs: None, error: None };
+        let rest =
+            Self { call: Some(call), body: Some(body), lease, meter, status, retry_after_secs: None, error: None, began: true };
         runtime.spawn(async move {
             rest.drain().await;
             drop(place);

@@ -9,6 +9,7 @@ use super::exchange::{Exchange, SILENCE_MAX};
 use super::integrity::Heard;
 use super::less::open_fitting;
 use super::ongoing::{End, Ongoing};
+use super::prefixes::Beginnings;
 use super::providers::{Outcome, chance};
 use super::shape::Shape;
 use super::{Caller, Notes, headers, refuse};
@@ -17,21 +18,19 @@ use crate::callers::labels;
 use crate::context::Entry;
 use crate::{Proxy, RunEvent};
 use bytes::Bytes;
-use http::{Response, header, request::Parts};
+use http::{HeaderMap, Response, header, request::Parts};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
-use policy::{Denial, DenialCode, ModelRequest};
+use policy::{Denial, DenialCode, ModelRequest, Prompt};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use store::OpenError;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 /// Chunks between the provider and an agent that reads slowly.
 const CHUNKS_QUEUED_MAX: usize = 16;
-/// For a place among the calls at the same time.
-const PLACE_WAIT: Duration = Duration::from_secs(10);
 const UNREACHABLE: &str = "The model provider can't be reached. Nothing was charged; try again in a moment.";
 const LOST: &str = "The model provider's answer was lost, and may have been charged. Try again in a moment.";
 
@@ -41,11 +40,16 @@ pub(super) struct Asked {
     pub(super) max_tokens_at: Option<Range<usize>>,
     pub(super) thinking_tokens: Option<u64>,
     pub(super) bytes: Bytes,
+    /// The prompt by its bytes, and what of it may have been measured before.
+    pub(super) whole: Prompt,
+    pub(super) beginnings: Beginnings,
 }
 
 impl Asked {
-    pub(super) fn new(request: ModelRequest, shape: &Shape, bytes: Bytes) -> Self {
-        Self { request, max_tokens_at: shape.max_tokens_at.clone(), thinking_tokens: shape.thinking_budget(), bytes }
+    pub(super) fn new(request: ModelRequest, shape: &Shape, headers: &HeaderMap, bytes: Bytes) -> Self {
+        let (whole, beginnings) = (request.prompt, Beginnings::of(shape.said.as_ref(), shape.edits_context, headers));
+        let (max_tokens_at, thinking_tokens) = (shape.max_tokens_at.clone(), shape.thinking_budget());
+        Self { request, max_tokens_at, thinking_tokens, bytes, whole, beginnings }
     }
 }
 
@@ -73,7 +77,7 @@ impl Call {
     /// the next one is tried, with a reservation of its own.
     pub(super) async fn make(self) -> Response<Body> {
         let Self { proxy, caller, mut asked, head, body: _room, entry, heard } = self;
-        let Some(place) = place(&proxy).await else {
+        let Some(place) = proxy.rooms.place(caller.share()).await.map(Arc::new) else {
             let denial = Denial::new(DenialCode::ModelBusy, &asked.request.model);
             caller.tell(RunEvent::Denied { denial }).await;
             return answer::busy();
@@ -91,7 +95,9 @@ impl Call {
                 },
             };
             caller.tell(RunEvent::ModelCallBegan).await;
-            let mut call = Ongoing::new(Arc::clone(&proxy), caller.clone(), open, attempt, (entry.clone(), Arc::clone(&place)));
+            let held = (entry.clone(), Arc::clone(&place));
+            let mut call =
+                Ongoing::new(Arc::clone(&proxy), caller.clone(), open, attempt, held).measuring(asked.beginnings.whole());
             call.heard.clone_from(&heard);
             let more = attempts.has_next(proxy.clock.now());
             match exchange(call, &head, asked.bytes.clone(), more).await {
@@ -127,16 +133,6 @@ impl Call {
         });
         told.await.unwrap_or_else(|_| answer::unavailable(LOST))
     }
-}
-
-/// A place among the calls at the same time. Who waits is served in turn; who waits for long is told to come back.
-async fn place(proxy: &Proxy) -> Option<Arc<OwnedSemaphorePermit>> {
-    let places = Arc::clone(&proxy.calls);
-    let place = match Arc::clone(&places).try_acquire_owned() {
-        Ok(place) => place,
-        Err(_) => tokio::time::timeout(PLACE_WAIT, places.acquire_owned()).await.ok()?.ok()?,
-    };
-    Some(Arc::new(place))
 }
 
 async fn not_opened(proxy: &Proxy, caller: &Caller, error: OpenError) -> Response<Body> {
@@ -233,7 +229,54 @@ fn body_of(receiver: mpsc::Receiver<Piece>) -> Body {
     BodyExt::boxed_unsync(StreamBody::new(frames))
 }
 
-fn is_event_stream(headers: &http::HeaderMap) -> bool {
+fn is_event_stream(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tells when it is dropped.
+    struct Reading(Option<oneshot::Sender<()>>);
+
+    impl Drop for Reading {
+        fn drop(&mut self) {
+            let _ = self.0.take().map(|tell| tell.send(()));
+        }
+    }
+
+    /// An answer without end, and when nobody reads it any more.
+    fn endless() -> (Response<Body>, oneshot::Receiver<()>) {
+        let (tell, told) = oneshot::channel();
+        let frames = futures_util::stream::unfold(Reading(Some(tell)), |reading| async move {
+            Some((Ok(Frame::data(Bytes::from_static(b"more"))), reading))
+        });
+        (Response::new(BodyExt::boxed_unsync(StreamBody::new(frames))), told)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_can_t_hold_a_call_open() {
+        let (answer, told) = endless();
+        let answer = watched(answer, Duration::from_millis(200));
+        assert!(tokio::time::timeout(Duration::from_secs(10), told).await.is_ok_and(|told| told.is_ok()), "it is let go");
+        let mut body = answer.into_body();
+        let mut pieces = 0;
+        let cut = loop {
+            match body.frame().await {
+                Some(Ok(_)) => pieces += 1,
+                Some(Err(_)) => break true,
+                None => break false,
+            }
+        };
+        assert!(cut && pieces <= CHUNKS_QUEUED_MAX, "what was queued, and then a break: {pieces}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_away_is_noticed_at_once() {
+        let (answer, told) = endless();
+        drop(watched(answer, Duration::from_secs(60)));
+        assert!(tokio::time::timeout(Duration::from_secs(10), told).await.is_ok_and(|told| told.is_ok()));
+    }
 }

@@ -55,6 +55,14 @@ pub(super) fn retry_after_secs(provider: &HeaderMap) -> Option<u64> {
     provider.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
 }
 
+/// Whether an answer is anything but its own bytes.
+pub(super) fn is_compressed(provider: &HeaderMap) -> bool {
+    let encodings = provider.get_all(header::CONTENT_ENCODING).iter();
+    encodings
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .any(|one| !one.trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
 fn pass(from: &HeaderMap, without: &[&str], without_beginning: &[&str]) -> HeaderMap {
     let named = connection_names(from);
     let passes = |name: &str| {

@@ -6,7 +6,7 @@ use super::forward::Asked;
 use super::{Caller, open};
 use crate::Proxy;
 use bytes::{Bytes, BytesMut};
-use policy::{BudgetLine, ModelPath, ModelRequest, OUTPUT_TOKENS_MIN, Throttle, affordable_output, ceiling_of, throttle};
+use policy::{BudgetLine, ModelPath, ModelRequest, OUTPUT_TOKENS_MIN, Prompt, Throttle, affordable_output, ceiling_of, throttle};
 use store::{OpenError, OpenModelCall, StoreError};
 
 /// Opens a call; if a budget is short, a smaller one that fits.
@@ -17,6 +17,7 @@ pub(super) async fn open_fitting(
     said: &Notes<'_>,
 ) -> Result<OpenModelCall, OpenError> {
     let view = caller.view();
+    asked.request.prompt = caller.prefixes().prompt_of(&asked.beginnings, said.provider, asked.whole);
     if proxy.ledger.is_near(&view.budgets) {
         let most = Throttle::Near.output_tokens_max(view.output_tokens_max);
         asked.shorten(most);
@@ -34,7 +35,7 @@ pub(super) async fn open_fitting(
         return open(proxy, caller, asked.request.clone(), &Notes { first: false, ..*said }).await;
     }
     // A call that is too large says nothing of the budget; one that has no room for the smallest useful call is used up.
-    let least = ModelRequest { body_bytes: 0, extra_tokens_max: 0, ..asked.request.clone() };
+    let least = ModelRequest { prompt: Prompt::default(), ..asked.request.clone() };
     if room < ceiling_of(&least, OUTPUT_TOKENS_MIN, &view, &proxy.prices, now) {
         used_up(proxy, view.budgets.iter().find(|line| line.scope == denial.wanted)).await;
     }
@@ -98,7 +99,7 @@ mod tests {
     fn asked(body: &str) -> Asked {
         let bytes = Bytes::copy_from_slice(body.as_bytes());
         let (request, shape) = parse::request(ModelPath::Messages, &bytes, Detail::Facts).expect("a request");
-        Asked::new(request, &shape, bytes)
+        Asked::new(request, &shape, &http::HeaderMap::new(), bytes)
     }
 
     #[test]

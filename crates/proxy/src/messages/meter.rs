@@ -3,7 +3,7 @@
 use super::events::{Block, Delta, Event, Measured, Message, Text};
 use super::sse::SseScanner;
 use super::used::{UsageFields, Used};
-use policy::Usage;
+use policy::{CacheWrites, Usage};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -111,7 +111,7 @@ impl Meter {
         Self {
             model: model.to_owned(),
             scanner: SseScanner::default(),
-            used: Used::new(model),
+            used: Used::new(model, CacheWrites::OneHour),
             complete: false,
             failed: false,
             said: false,
@@ -126,6 +126,18 @@ impl Meter {
     #[must_use]
     pub fn for_usage_only(model: &str) -> Self {
         Self { usage_only: true, ..Self::new(model) }
+    }
+
+    /// For an answer to a request that lets the provider write such caches; the dearest, unless this is said.
+    #[must_use]
+    pub fn allowing(mut self, writes: CacheWrites) -> Self {
+        self.used = Used::new(&self.model, writes);
+        self
+    }
+
+    /// Nothing that it says of usage is taken: what comes is not what the client will read.
+    pub const fn distrust(&mut self) {
+        self.failed = true;
     }
 
     /// Reads the next chunk of a stream.

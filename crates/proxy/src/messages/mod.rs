@@ -17,8 +17,9 @@ mod models;
 mod ongoing;
 pub(crate) mod pace;
 mod parse;
+pub(crate) mod prefixes;
 mod providers;
-#[allow(dead_code, reason = "read by whoever reserves, clamps and compares")]
+pub(crate) mod rooms;
 mod shape;
 mod sse;
 mod upstream;
@@ -33,6 +34,9 @@ use crate::{Proxy, RunEvent};
 use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
 use policy::{AuditEvent, Denial, DenialCode, Labels, ModelPath, ModelRequest, RunView, Timestamp, admit_model};
+use prefixes::Prefixes;
+use rooms::Share;
+use shape::Detail;
 use std::sync::Arc;
 use store::{CallNotes, OpenError, OpenModelCall, Purse};
 
@@ -54,6 +58,10 @@ pub(crate) struct Service {
     pub(crate) purse: Purse,
     /// Who it is, for the log of calls.
     pub(crate) notes: CallNotes,
+    /// What was measured of its principal's conversations.
+    pub(crate) prefixes: Arc<Prefixes>,
+    /// How much its principal's calls may take up.
+    pub(crate) share: Arc<Share>,
 }
 
 impl Caller {
@@ -75,6 +83,29 @@ impl Caller {
         match self {
             Self::Run(run) => (run.purse(), CallNotes { app: run.app.manifest.id.as_str().into(), ..CallNotes::default() }),
             Self::Service(service) => (&service.purse, service.notes.clone()),
+        }
+    }
+
+    fn share(&self) -> Option<&Share> {
+        match self {
+            Self::Run(_) => None,
+            Self::Service(service) => Some(&service.share),
+        }
+    }
+
+    fn prefixes(&self) -> &Prefixes {
+        match self {
+            Self::Run(run) => run.prefixes(),
+            Self::Service(service) => &service.prefixes,
+        }
+    }
+
+    /// How much of a body is read: a run says all of it again and again.
+    fn detail(&self, body: &[u8]) -> Detail {
+        match self {
+            Self::Run(_) => Detail::Digests,
+            Self::Service(_) if prefixes::may_help(body) => Detail::Digests,
+            Self::Service(_) => Detail::Facts,
         }
     }
 
@@ -109,7 +140,8 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
             return Ok(((models::asked(path), shape::Shape::default()), body::Held::nothing()));
         }
         let body = body::read(proxy, &caller, &head, body).await?;
-        let asked = parse::read(known, body.bytes.clone(), shape::Detail::Facts).await.map_err(|text| body::invalid(&text))?;
+        let detail = caller.detail(&body.bytes);
+        let asked = parse::read(known, body.bytes.clone(), detail).await.map_err(|text| body::invalid(&text))?;
         Ok((asked, body))
     };
     let ((request, shape), body) = match read.await {
@@ -125,7 +157,7 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
         Err(denial) => return refuse(proxy, &caller, denial).await,
     };
     let watched = caller.run().is_some();
-    let asked = forward::Asked::new(request, &shape, body.bytes.clone());
+    let asked = forward::Asked::new(request, &shape, &head.headers, body.bytes.clone());
     let call = forward::Call { proxy: Arc::clone(proxy), caller, asked, head, body, entry, heard };
     if watched {
         return call.make_watched().await;

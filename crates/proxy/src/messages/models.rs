@@ -3,7 +3,7 @@
 
 use super::Caller;
 use http::Method;
-use policy::{ModelPath, ModelRequest};
+use policy::{CacheWrites, ModelPath, ModelRequest, Prompt};
 
 /// Whether this caller may use this path at all.
 pub(super) const fn is_open_to(caller: &Caller, path: ModelPath) -> bool {
@@ -22,7 +22,8 @@ pub(super) fn asked(path: &str) -> ModelRequest {
         model: one.unwrap_or_default().to_owned(),
         max_tokens: 0,
         body_bytes: 0,
-        extra_tokens_max: 0,
+        prompt: Prompt::default(),
+        cache_writes: CacheWrites::None,
         forbidden_feature: None,
     }
 }

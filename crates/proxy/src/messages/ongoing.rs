@@ -4,15 +4,16 @@
 //! away (the client left, a task was cancelled, a panic), as it is dropped.
 
 use super::Caller;
+use super::canon::Digest;
 use super::integrity::Heard;
 use super::providers::{Attempt, Outcome, chance};
+use super::rooms::Place;
 use crate::context::Entry;
 use crate::{Proxy, RunEvent};
-use policy::{ModelPath, Timestamp, Usage};
+use policy::{CacheWrites, ModelPath, Timestamp, Usage};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{CallEnd, OpenModelCall, Settlement};
-use tokio::sync::OwnedSemaphorePermit;
 
 pub(super) const CLIENT_LEFT: &str = "the client went away";
 
@@ -36,7 +37,7 @@ impl End {
 }
 
 /// What a call holds as long as it goes on.
-pub(super) type Held = (Entry, Arc<OwnedSemaphorePermit>);
+pub(super) type Held = (Entry, Arc<Place>);
 
 pub(super) struct Ongoing {
     pub(super) proxy: Arc<Proxy>,
@@ -51,6 +52,8 @@ pub(super) struct Ongoing {
     first_byte: Option<Duration>,
     /// The conversation that the answer belongs to, where there is one to keep honest.
     pub(super) heard: Option<Arc<Heard>>,
+    /// The prompt, and whose count of it is remembered for the calls that begin with it.
+    measures: Option<(Digest, Box<str>)>,
     /// The end of its run waits for it, and others for its place.
     _held: Held,
 }
@@ -67,8 +70,16 @@ impl Ongoing {
             began: Instant::now(),
             first_byte: None,
             heard: None,
+            measures: None,
             _held: held,
         }
+    }
+
+    /// What it measures, if that may help others.
+    pub(super) fn measuring(mut self, prompt: Option<Digest>) -> Self {
+        let provider = self.attempt.as_ref().map(|attempt| attempt.provider().into());
+        self.measures = prompt.zip(provider);
+        self
     }
 
     /// The call and the way it goes, until it is settled.
@@ -87,6 +98,11 @@ impl Ongoing {
         self.open.as_ref().map_or("", |open| open.permit().request().model.as_str())
     }
 
+    /// What the provider may write into its cache.
+    pub(super) fn cache_writes(&self) -> CacheWrites {
+        self.open.as_ref().map_or(CacheWrites::OneHour, |open| open.permit().request().cache_writes)
+    }
+
     /// The time that is left for it.
     pub(super) fn left(&self) -> Duration {
         let left = self.until.0.saturating_sub(self.proxy.clock.now().0);
@@ -96,6 +112,13 @@ impl Ongoing {
     /// The provider's first byte is here.
     pub(super) fn begins(&mut self) {
         self.first_byte.get_or_insert_with(|| self.began.elapsed());
+    }
+
+    /// The first piece of a good answer is here.
+    pub(super) fn answers(&self) {
+        if let Some(attempt) = &self.attempt {
+            attempt.begins();
+        }
     }
 
     /// Charges what is known, or what was reserved, and tells of it.
@@ -112,6 +135,9 @@ impl Ongoing {
         let settlement = match (end.status, end.usage, request.path) {
             (200..=299, _, ModelPath::CountTokens | ModelPath::Models) => Settlement::NotCharged { status: end.status },
             (200..=299, Some(usage), ModelPath::Messages) => {
+                if let Some((prompt, provider)) = self.measures.take() {
+                    self.caller.prefixes().note(prompt, &provider, usage.prompt());
+                }
                 Settlement::Measured { usage, cost: self.proxy.prices.of(&model, self.proxy.clock.now()).cost(&usage) }
             }
             (200..=299, None, ModelPath::Messages) => Settlement::Unknown,

@@ -3,7 +3,7 @@
 use crate::Proxy;
 use crate::answer::{self, Body};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use policy::{Denial, ModelPath, RateRefusal, RateRules, RateStanding, call_weight_millis};
+use policy::{Denial, DenialCode, ModelPath, RateRefusal, RateRules, RateStanding, Throttle, call_weight_millis};
 use store::{RateError, Rates};
 
 /// A client that is told to may wait this long by itself; one that would have to wait longer is told to give up.
@@ -18,6 +18,13 @@ pub(crate) struct Pacing {
 /// How the tightest limit of an admitted call stands.
 pub(crate) struct Pace(Option<RateStanding>);
 
+/// A call that was not admitted.
+pub(crate) struct TooMany {
+    /// The limit that was reached; none where that could not be looked up.
+    pub(crate) code: Option<DenialCode>,
+    pub(crate) answer: Response<Body>,
+}
+
 impl Pace {
     /// Says so in an answer. The provider's own such headers were removed before (`headers.rs`).
     pub(crate) fn mark(&self, response: &mut Response<Body>) {
@@ -29,17 +36,22 @@ impl Pace {
 
 /// Counts a call with a key in all its limits, or answers with the refusal. `per_hour` is the key's own limit, if it has one. A
 /// gateway without limits (one that has no callers) admits everything.
-pub(crate) async fn admit(proxy: &Proxy, key: &str, per_hour: Option<u64>, weight_millis: u64) -> Result<Pace, Response<Body>> {
+pub(crate) async fn admit(
+    proxy: &Proxy,
+    key: &str,
+    per_hour: Option<u64>,
+    weight_millis: u64,
+    throttle: Throttle,
+) -> Result<Pace, TooMany> {
     let Some(pacing) = &proxy.rates else { return Ok(Pace(None)) };
-    let checks = pacing.rules.of_call(key, per_hour, weight_millis);
+    let checks = pacing.rules.of_call(key, per_hour, weight_millis, throttle);
     match pacing.rates.admit(checks, proxy.clock.now()).await {
         Ok(standing) => Ok(Pace(standing)),
-        Err(RateError::Refused(refusal)) => Err(refused(&refusal)),
+        Err(RateError::Refused(refusal)) => Err(TooMany { code: Some(refusal.code), answer: refused(&refusal) }),
         Err(RateError::Store(error)) => {
             tracing::error!(%error, "a call's rate could not be looked up, so it was refused");
-            Err(answer::unavailable(
-                "The gateway can't reach its database right now. Nothing was charged; try again in a moment.",
-            ))
+            let text = "The gateway can't reach its database right now. Nothing was charged; try again in a moment.";
+            Err(TooMany { code: None, answer: answer::unavailable(text) })
         }
     }
 }
@@ -73,7 +85,7 @@ fn mark(response: &mut Response<Body>, standing: &RateStanding) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use policy::{DenialCode, Timestamp};
+    use policy::Timestamp;
 
     fn header<'a>(response: &'a Response<Body>, name: &str) -> &'a str {
         response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()

@@ -10,9 +10,9 @@ mod reader;
 mod tools;
 
 use super::canon::{Canon, Digest};
-use super::shape::{Detail, Message, Said, Shape, Thinking, Tool, ToolChoice};
+use super::shape::{Detail, Message, Said, Shape, Thinking, Tool};
 use bytes::Bytes;
-use policy::{ModelPath, ModelRequest};
+use policy::{CacheWrites, ModelPath, ModelRequest, Prompt};
 use reader::{Reader, next_field, note_cache, once, pass};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
@@ -54,13 +54,15 @@ pub(super) fn request(path: ModelPath, body: &[u8], detail: Detail) -> Result<(M
         (ModelPath::Messages, Some(max_tokens)) => max_tokens,
         (ModelPath::Messages, None) => return Err("max_tokens is required.".to_owned()),
     };
+    let prompt = top.prompt(body.len());
     let asked = ModelRequest {
         digest: policy::digest_bytes(body),
         path,
         model: top.model,
         max_tokens,
         body_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
-        extra_tokens_max: top.extra_tokens_max,
+        prompt,
+        cache_writes: top.cache_writes,
         forbidden_feature: top.forbidden,
     };
     Ok((asked, Shape { max_tokens_at: top.max_tokens.and_then(|raw| place_of(body, raw)), ..top.shape }))
@@ -126,7 +128,17 @@ struct Seen<'de> {
     max_tokens: Option<&'de RawValue>,
     forbidden: Option<String>,
     extra_tokens_max: u64,
+    image_bytes: u64,
+    cache_writes: CacheWrites,
     shape: Shape,
+}
+
+impl Seen<'_> {
+    /// All of it, by its bytes. What the provider wraps around messages, blocks and tools is shorter than what JSON does.
+    fn prompt(&self, body_bytes: usize) -> Prompt {
+        let bytes = u64::try_from(body_bytes).unwrap_or(u64::MAX).saturating_sub(self.image_bytes);
+        Prompt { new_bytes: bytes, new_extra_tokens: self.extra_tokens_max, ..Prompt::default() }
+    }
 }
 
 /// Fields that were seen, each at most once.
@@ -223,10 +235,7 @@ impl<'de> Fields<'de> {
         let edits_context = edits(self.context_management, &mut reader)?;
         let mut shape = Shape {
             max_tokens_at: None,
-            stream: self.stream.flatten().unwrap_or(false),
             thinking: kind_of(self.thinking)?.map_or(Thinking::Off, |kind| thinking_of(&kind)),
-            tool_choice: kind_of(self.tool_choice)?.map_or(ToolChoice::Absent, |kind| tool_choice_of(&kind.kind)),
-            caching: reader.caching,
             edits_context,
             said: None,
         };
@@ -235,11 +244,14 @@ impl<'de> Fields<'de> {
                 settings.text(raw.map_or("", RawValue::get));
             }
             settings.text(&model);
+            let spelling = settings.take_spelling();
+            settings.digest(&spelling);
             let settings: Digest = settings.take().0;
             shape.said = Some(Said { settings, system: self.system.flatten(), tools: self.tools.unwrap_or_default(), messages });
         }
         let max_tokens = self.max_tokens.flatten();
-        Ok(Seen { model, max_tokens, forbidden: reader.forbidden, extra_tokens_max: reader.extra_tokens_max, shape })
+        let Reader { forbidden, extra_tokens_max, image_bytes, cache_writes, .. } = reader;
+        Ok(Seen { model, max_tokens, forbidden, extra_tokens_max, image_bytes, cache_writes, shape })
     }
 }
 
@@ -266,16 +278,6 @@ fn thinking_of(kind: &Kind) -> Thinking {
         ("enabled", Some(budget)) => Thinking::Enabled(budget),
         ("adaptive", _) => Thinking::Adaptive,
         _ => Thinking::Other,
-    }
-}
-
-fn tool_choice_of(kind: &str) -> ToolChoice {
-    match kind {
-        "auto" => ToolChoice::Auto,
-        "any" => ToolChoice::Any,
-        "tool" => ToolChoice::Tool,
-        "none" => ToolChoice::None,
-        _ => ToolChoice::Other,
     }
 }
 
@@ -309,12 +311,11 @@ fn edits<E: Error>(raw: Option<&RawValue>, reader: &mut Reader) -> Result<bool, 
 mod tests {
     use super::block::{IMAGE_TOKENS_MAX, PDF_TOKENS_MAX};
     use super::*;
-    use crate::messages::shape::{Block, BlockKind, Caching};
 
     fn model_request(path: ModelPath, body: &[u8]) -> Result<ModelRequest, String> {
         let facts = request(path, body, Detail::Facts).map(|(asked, _)| asked);
-        let conversation = request(path, body, Detail::Conversation).map(|(asked, _)| asked);
-        assert_eq!(facts.is_ok(), conversation.is_ok(), "{facts:?} {conversation:?}");
+        let digests = request(path, body, Detail::Digests).map(|(asked, _)| asked);
+        assert_eq!(format!("{facts:?}"), format!("{digests:?}"), "whether or not anybody wants digests");
         facts
     }
 
@@ -417,7 +418,8 @@ mod tests {
 
     #[test]
     fn what_has_more_tokens_than_bytes_is_counted() {
-        let extra = |content: &str| with(&format!(r#""messages":[{{"role":"user","content":{content}}}]"#)).extra_tokens_max;
+        let extra =
+            |content: &str| with(&format!(r#""messages":[{{"role":"user","content":{content}}}]"#)).prompt.new_extra_tokens;
         let image = r#"{"type":"image","source":{"type":"base64","data":"x"}}"#;
         assert_eq!(extra(&format!("[{image},{image}]")), 2 * IMAGE_TOKENS_MAX);
         assert_eq!(extra(r#"[{"type":"document","source":{"type":"base64","data":"x"}}]"#), PDF_TOKENS_MAX);
@@ -438,11 +440,17 @@ mod tests {
         );
         let arrays = r#"{"model":"m","max_tokens":1,"messages":[{"content":[["text"]]}]}"#;
         assert!(model_request(ModelPath::Messages, arrays.as_bytes()).is_err(), "only an object is a block");
-        assert!(model_request(ModelPath::Messages, wide.as_bytes()).is_ok());
+        for detail in [Detail::Facts, Detail::Digests] {
+            assert!(request(ModelPath::Messages, wide.as_bytes(), detail).is_ok(), "{detail:?}");
+        }
+        let many = format!(r#"{{"model":"m","max_tokens":1,"messages":[{}]}}"#, vec!["{}"; 100_001].join(","));
+        for (detail, taken) in [(Detail::Facts, true), (Detail::Digests, false)] {
+            assert_eq!(request(ModelPath::Messages, many.as_bytes(), detail).is_ok(), taken, "{detail:?}");
+        }
     }
 
     fn shape(body: &str) -> Shape {
-        request(ModelPath::Messages, body.as_bytes(), Detail::Conversation).expect("a request").1
+        request(ModelPath::Messages, body.as_bytes(), Detail::Digests).expect("a request").1
     }
 
     fn said(body: &str) -> Said {
@@ -468,8 +476,7 @@ mod tests {
     #[test]
     fn what_the_caller_wants_of_the_model_is_seen() {
         let of = |more: &str| shape(&format!(r#"{{"model":"m","max_tokens":9,"messages":[],{more}}}"#));
-        let plain = of(r#""x":1"#);
-        assert_eq!((plain.stream, plain.thinking, plain.tool_choice), (false, Thinking::Off, ToolChoice::Absent));
+        assert_eq!(of(r#""x":1"#).thinking, Thinking::Off);
         assert_eq!(of(r#""thinking":{"type":"enabled","budget_tokens":1024},"stream":true"#).thinking_budget(), Some(1024));
         for (more, thinking) in [
             (r#""thinking":null"#, Thinking::Off),
@@ -480,15 +487,6 @@ mod tests {
         ] {
             assert_eq!(of(more).thinking, thinking, "{more}");
         }
-        for (more, choice) in [
-            (r#""tool_choice":{"type":"auto"}"#, ToolChoice::Auto),
-            (r#""tool_choice":{"type":"any","disable_parallel_tool_use":true}"#, ToolChoice::Any),
-            (r#""tool_choice":{"type":"tool","name":"t"}"#, ToolChoice::Tool),
-            (r#""tool_choice":{"type":"none"}"#, ToolChoice::None),
-            (r#""tool_choice":{"type":"new"}"#, ToolChoice::Other),
-        ] {
-            assert_eq!(of(more).tool_choice, choice, "{more}");
-        }
         for (more, edits) in [("clear_thinking_20251015", false), ("clear_tool_uses_20250919", true)] {
             assert_eq!(of(&format!(r#""context_management":{{"edits":[{{"type":"{more}"}}]}}"#)).edits_context, edits);
         }
@@ -496,10 +494,13 @@ mod tests {
 
     #[test]
     fn the_dearest_cache_is_seen_wherever_it_may_stand() {
-        let of = |body: &str| shape(&format!(r#"{{"model":"m","max_tokens":9,{body}}}"#)).caching;
+        let of = |body: &str| {
+            let body = format!(r#"{{"model":"m","max_tokens":9,{body}}}"#);
+            model_request(ModelPath::Messages, body.as_bytes()).expect("a request").cache_writes
+        };
         let (five, hour) = (r#""cache_control":{"type":"ephemeral"}"#, r#""cache_control":{"type":"ephemeral","ttl":"1h"}"#);
-        assert_eq!(of(r#""messages":[],"cache_control":null"#), Caching::Nothing);
-        for (control, caching) in [(five, Caching::FiveMinutes), (hour, Caching::OneHour)] {
+        assert_eq!(of(r#""messages":[],"cache_control":null"#), CacheWrites::None);
+        for (control, caching) in [(five, CacheWrites::FiveMinutes), (hour, CacheWrites::OneHour)] {
             for body in [
                 format!(r#""messages":[],{control}"#),
                 format!(r#""messages":[],"system":[{{"type":"text","text":"t",{control}}}]"#),
@@ -512,7 +513,7 @@ mod tests {
                 assert_eq!(of(&body), caching, "{body}");
             }
         }
-        assert_eq!(of(&format!(r#""messages":[],{five},"tools":[{{"name":"t",{hour}}}]"#)), Caching::OneHour);
+        assert_eq!(of(&format!(r#""messages":[],{five},"tools":[{{"name":"t",{hour}}}]"#)), CacheWrites::OneHour);
     }
 
     #[test]
@@ -549,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_say_what_they_are() {
+    fn a_message_has_the_weight_of_all_that_it_says() {
         let messages = said(
             r#"{"model":"m","max_tokens":9,"messages":[{"role":"assistant","content":[
             {"type":"thinking","thinking":"hm","signature":"s"},{"type":"text","text":"ok"},
@@ -558,26 +559,11 @@ mod tests {
             {"type":"image","source":{"type":"base64","media_type":"image/png","data":"eA=="}}]},{"type":"text","text":"go","x":1}]}]}"#,
         )
         .messages;
-        let text = |text: &str, kept: &str| BlockKind::Text { digest: policy::digest_bytes(text.as_bytes()), text: kept.into() };
-        let whole = |kind| Block { kind, more_fields: false };
-        let arguments = policy::canonical_digest(&serde_json::json!({"a": [], "b": 1}));
-        let digest = |text: &str| policy::digest_bytes(text.as_bytes());
-        assert_eq!(
-            messages[0].blocks,
-            [
-                whole(BlockKind::Thinking { digest: digest("hm"), signature: digest("s") }),
-                whole(text("ok", "")),
-                whole(BlockKind::ToolUse { id: "t1".into(), name: "n".into(), arguments }),
-            ],
-            "and the model's own text is not kept"
-        );
-        let image = whole(BlockKind::Other { kind: "image".into(), data: digest("eA==") });
-        let content = vec![whole(text("no", "no")), image];
-        let result = whole(BlockKind::ToolResult { tool_use_id: "t1".into(), is_error: true, content });
-        assert_eq!(messages[1].blocks, [result, Block { kind: text("go", "go"), more_fields: true }]);
-        assert_eq!((messages[0].extra_tokens, messages[1].extra_tokens), (0, IMAGE_TOKENS_MAX));
-        assert_eq!((messages[0].thinking_weight, messages[1].thinking_weight), (3, 0));
-        assert!(messages[0].weight >= 3 + 2 + 16 && messages[1].weight >= 8);
+        let (assistant, user) = (&messages[0], &messages[1]);
+        assert_eq!((assistant.extra_tokens, user.extra_tokens), (0, IMAGE_TOKENS_MAX));
+        assert_eq!((assistant.thinking_weight, user.thinking_weight), (3, 0));
+        assert_eq!((assistant.block_count, user.block_count), (3, 4), "those inside others, too");
+        assert!(assistant.weight >= 3 + 2 + 16 && user.weight >= 8);
     }
 
     #[test]
@@ -587,7 +573,6 @@ mod tests {
         let one = of(tool);
         let cached = tool.replace("\"n\",", "\"n\",\"cache_control\":{\"type\":\"ephemeral\"},");
         assert_eq!(of(&cached).tools, one.tools);
-        assert_eq!(one.tools[0].description, policy::digest_bytes(b"d"));
         for (from, to) in
             [("\"n\"", "\"o\""), ("\"d\"", "\"e\""), ("object", "array"), ("{\"name", "{\"type\":\"bash_20250124\",\"name")]
         {

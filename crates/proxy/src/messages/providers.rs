@@ -331,6 +331,13 @@ impl Attempt {
         value
     }
 
+    /// A good answer has begun.
+    pub fn begins(&self) {
+        if let Some(passage @ Passage::Probe(_)) = self.passage {
+            self.provider.with_breaker(&self.model, |breaker| breaker.begun(passage));
+        }
+    }
+
     /// How it ended; `chance` is any number.
     pub fn report(mut self, outcome: Outcome, chance: u64, now: Timestamp) {
         match outcome {

@@ -8,8 +8,8 @@ use std::ops::Range;
 pub(crate) enum Detail {
     /// What admission needs.
     Facts,
-    /// Also what was said, message by message.
-    Conversation,
+    /// Also which messages there are, by their digests.
+    Digests,
 }
 
 /// What a request looks like.
@@ -17,14 +17,8 @@ pub(crate) enum Detail {
 pub(crate) struct Shape {
     /// Where the number of `max_tokens` stands in the body: the only bytes of it that anybody ever replaces.
     pub(crate) max_tokens_at: Option<Range<usize>>,
-    /// Whether a stream is asked for.
-    pub(crate) stream: bool,
     /// How the model may think.
     pub(crate) thinking: Thinking,
-    /// Whether the model has to call a tool.
-    pub(crate) tool_choice: ToolChoice,
-    /// The dearest cache that the request writes to.
-    pub(crate) caching: Caching,
     /// The provider is asked to leave out parts of what was said, so that what it counts may be less than what is there.
     pub(crate) edits_context: bool,
     /// What was said, where it was asked for.
@@ -55,37 +49,7 @@ impl Shape {
     }
 }
 
-/// Whether the model has to call a tool.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum ToolChoice {
-    /// Nothing said.
-    #[default]
-    Absent,
-    /// As the model sees fit.
-    Auto,
-    /// Some tool.
-    Any,
-    /// This tool.
-    Tool,
-    /// None.
-    None,
-    /// A kind that is not known here.
-    Other,
-}
-
-/// What is written to the provider's cache, by what it costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Caching {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// For five minutes.
-    FiveMinutes,
-    /// For an hour, or for a time that is not known here.
-    OneHour,
-}
-
-/// What was said.
+/// What was said, by digests.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Said {
     /// Model, thinking, tool choice and every other setting that could change how the rest is counted.
@@ -114,88 +78,25 @@ pub(crate) enum Role {
 /// A message, or the system prompt.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
-    /// Who speaks.
-    pub(crate) role: Role,
     /// Of role and blocks, without `cache_control`, which moves from call to call. A text alone and a block with it are equal.
     pub(crate) digest: Digest,
+    /// How it was written, as far as equal messages may still differ in tokens: kinds of numbers, bytes of arguments.
+    pub(crate) spelling: Digest,
     /// Bytes of all it says, no fewer than its tokens but for `extra_tokens` and what the provider wraps around it.
     pub(crate) weight: u64,
     /// What images and documents may have in tokens beyond their bytes.
     pub(crate) extra_tokens: u64,
     /// How much of `weight` is thinking, which the provider counts in some calls and leaves out in others.
     pub(crate) thinking_weight: u64,
-    /// Its blocks.
-    pub(crate) blocks: Vec<Block>,
-    /// It has fields beside role and content.
-    pub(crate) more_fields: bool,
-}
-
-/// A block of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Block {
-    /// What it is.
-    pub(crate) kind: BlockKind,
-    /// It has fields beside those that its kind says here (and `cache_control`).
-    pub(crate) more_fields: bool,
-}
-
-/// What a block is and says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum BlockKind {
-    /// Text.
-    Text {
-        /// Of the text alone.
-        digest: Digest,
-        /// The text, unless the model said it.
-        text: Box<str>,
-    },
-    /// A call of a tool.
-    ToolUse {
-        /// Its id.
-        id: Box<str>,
-        /// The tool, as the model names it.
-        name: Box<str>,
-        /// [`policy::canonical_digest`]; none for arguments that have none.
-        arguments: Option<Digest>,
-    },
-    /// What a tool answered.
-    ToolResult {
-        /// Of the call.
-        tool_use_id: Box<str>,
-        /// Whether it failed.
-        is_error: bool,
-        /// What it says: texts and images.
-        content: Vec<Block>,
-    },
-    /// Thinking, in the open or not.
-    Thinking {
-        /// Of the text (or the data).
-        digest: Digest,
-        /// Of the signature; empty for data, which is its own.
-        signature: Digest,
-    },
-    /// An image, a document or whatever else.
-    Other {
-        /// The kind.
-        kind: Box<str>,
-        /// Of the data of an image or document.
-        data: Digest,
-    },
+    /// Blocks, those inside others included.
+    pub(crate) block_count: u64,
 }
 
 /// A tool that the model is told of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tool {
-    /// Its name.
-    pub(crate) name: Box<str>,
     /// Of all that is said of it, without `cache_control`.
     pub(crate) digest: Digest,
-    /// Of the description's text.
-    pub(crate) description: Digest,
-    /// Of the arguments' schema, by its canonical bytes.
-    pub(crate) schema: Digest,
-    /// Bytes of all that is said of it.
-    pub(crate) weight: u64,
-    /// It says more than name, description and schema.
-    pub(crate) more_fields: bool,
+    /// How it was written, as in a message.
+    pub(crate) spelling: Digest,
 }

@@ -1,7 +1,7 @@
 //! What a call used, as the provider reports it while it answers. Fields that are new are passed over; a value that could mean
 //! more than is known leaves no measure, and the call is charged at its ceiling.
 
-use policy::{Extras, Usage};
+use policy::{CacheWrites, Extras, Usage};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -42,16 +42,22 @@ struct Iteration {
 
 impl TokenFields {
     /// Counts are cumulative: a later one replaces an earlier one, never adds to it.
-    fn replace(&self, usage: &mut Usage) {
+    fn replace(&self, usage: &mut Usage, writes: CacheWrites) {
         usage.input = self.input_tokens.unwrap_or(usage.input);
         usage.output = self.output_tokens.unwrap_or(usage.output);
         usage.cache_read = self.cache_read_input_tokens.unwrap_or(usage.cache_read);
         if let Some(total) = self.cache_creation_input_tokens {
             let split = self.cache_creation.as_ref();
-            let five_minutes = split.and_then(|split| split.ephemeral_5m_input_tokens).unwrap_or(0).min(total);
-            // What is not said to be of the cheap kind is taken for the dear one.
-            usage.cache_write_5m = five_minutes;
-            usage.cache_write_1h = total - five_minutes;
+            let of = |count: fn(&CacheCreation) -> Option<u64>| split.and_then(count).unwrap_or(0);
+            let five_minutes = of(|split| split.ephemeral_5m_input_tokens).min(total);
+            let hour = of(|split| split.ephemeral_1h_input_tokens).min(total - five_minutes);
+            let unsaid = total - five_minutes - hour;
+            // What is not said to be of one kind is of the dearest that the request allowed, which is what was reserved.
+            let (more_five_minutes, more_hour) = match writes {
+                CacheWrites::OneHour => (0, unsaid),
+                CacheWrites::FiveMinutes | CacheWrites::None => (unsaid, 0),
+            };
+            (usage.cache_write_5m, usage.cache_write_1h) = (five_minutes + more_five_minutes, hour + more_hour);
         } else if let Some(split) = &self.cache_creation {
             usage.cache_write_5m = split.ephemeral_5m_input_tokens.unwrap_or(usage.cache_write_5m);
             usage.cache_write_1h = split.ephemeral_1h_input_tokens.unwrap_or(usage.cache_write_1h);
@@ -64,21 +70,24 @@ pub(super) struct Used {
     model: String,
     reported: Usage,
     iterations: Usage,
+    /// What the request allowed.
+    writes: CacheWrites,
     /// Something was said that has no price here.
     unpriced: bool,
 }
 
 impl Used {
-    /// Nothing yet, by this model.
-    pub(super) fn new(model: &str) -> Self {
-        Self { model: model.to_owned(), reported: Usage::default(), iterations: Usage::default(), unpriced: false }
+    /// Nothing yet, by this model, to a request that allowed such writes.
+    pub(super) fn new(model: &str, writes: CacheWrites) -> Self {
+        let (reported, iterations) = (Usage::default(), Usage::default());
+        Self { model: model.to_owned(), reported, iterations, writes, unpriced: false }
     }
 
     /// Takes in a later report.
     pub(super) fn update(&mut self, fields: &UsageFields) {
-        fields.tokens.replace(&mut self.reported);
+        fields.tokens.replace(&mut self.reported, self.writes);
         if let Some(iterations) = &fields.iterations {
-            self.iterations = sum(iterations);
+            self.iterations = sum(iterations, self.writes);
             let ours = |model: &String| *model == self.model || policy::is_version_of(model, &self.model);
             self.unpriced |= iterations.iter().filter_map(|iteration| iteration.model.as_ref()).any(|model| !ours(model));
         }
@@ -134,10 +143,10 @@ impl Used {
     }
 }
 
-fn sum(iterations: &[Iteration]) -> Usage {
+fn sum(iterations: &[Iteration], writes: CacheWrites) -> Usage {
     iterations.iter().fold(Usage::default(), |sum, iteration| {
         let mut one = Usage::default();
-        iteration.tokens.replace(&mut one);
+        iteration.tokens.replace(&mut one, writes);
         Usage {
             input: sum.input.saturating_add(one.input),
             output: sum.output.saturating_add(one.output),
@@ -155,7 +164,11 @@ mod tests {
     use serde_json::json;
 
     fn used(reports: &[Value]) -> Option<Usage> {
-        let mut used = Used::new("m");
+        used_of(CacheWrites::OneHour, reports)
+    }
+
+    fn used_of(writes: CacheWrites, reports: &[Value]) -> Option<Usage> {
+        let mut used = Used::new("m", writes);
         for report in reports {
             used.update(&serde_json::from_value(report.clone()).expect("a usage"));
         }
@@ -179,6 +192,26 @@ mod tests {
             "speed": "standard", "fallback_credit": null, "brand_new": [{"x": -1}], "server_tool_use": null, "iterations": null,
         });
         assert_eq!(used(&[report]), Some(TWO));
+    }
+
+    #[test]
+    fn a_write_of_no_kind_is_of_the_dearest_that_was_allowed() {
+        let written = |writes, report: Value| {
+            used_of(writes, &[report]).map(|usage| (usage.input, usage.cache_write_5m, usage.cache_write_1h))
+        };
+        let unsaid = || json!({"input_tokens": 1, "cache_creation_input_tokens": 9});
+        assert_eq!(written(CacheWrites::OneHour, unsaid()), Some((1, 0, 9)));
+        assert_eq!(written(CacheWrites::FiveMinutes, unsaid()), Some((1, 9, 0)));
+        assert_eq!(written(CacheWrites::None, unsaid()), Some((1, 9, 0)), "more than was allowed, and still paid for");
+        let split = |five: u64, hour: u64| {
+            json!({"input_tokens": 1, "cache_creation_input_tokens": 9,
+                "cache_creation": {"ephemeral_5m_input_tokens": five, "ephemeral_1h_input_tokens": hour}})
+        };
+        for writes in [CacheWrites::None, CacheWrites::FiveMinutes, CacheWrites::OneHour] {
+            assert_eq!(written(writes, split(4, 5)), Some((1, 4, 5)), "what is said holds");
+        }
+        assert_eq!(written(CacheWrites::FiveMinutes, split(2, 3)), Some((1, 6, 3)), "and the rest is of a kind, too");
+        assert_eq!(written(CacheWrites::OneHour, split(2, 30)), Some((1, 2, 7)), "never more than in all");
     }
 
     #[test]

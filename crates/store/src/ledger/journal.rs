@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -23,6 +23,24 @@ const FILES: [&str; 2] = ["calls-a.journal", "calls-b.journal"];
 struct Head {
     journal: String,
     boot: String,
+    /// Which file it stands in: of a copy, the original may have gone on.
+    #[serde(default)]
+    file: String,
+}
+
+impl Head {
+    fn of(file: &File, journal: &str, boot: &str) -> std::io::Result<Vec<u8>> {
+        let head = Self { journal: journal.to_owned(), boot: boot.to_owned(), file: name_of(file)? };
+        let mut line = serde_json::to_vec(&head)?;
+        line.push(b'\n');
+        Ok(line)
+    }
+}
+
+/// Device and inode, which a copy does not have.
+fn name_of(file: &File) -> std::io::Result<String> {
+    let about = file.metadata()?;
+    Ok(format!("{}:{}", about.dev(), about.ino()))
 }
 
 /// The files being written.
@@ -57,12 +75,10 @@ impl Journal {
     /// Begins a new journal over what is in `folder`, which must have been read and taken over before.
     pub(super) fn begin(folder: &Path, boot: &str) -> Result<Self, StoreError> {
         let id = Uuid::now_v7().to_string();
-        let mut head = serde_json::to_vec(&Head { journal: id.clone(), boot: boot.to_owned() }).map_err(|error| odd(&error))?;
-        head.push(b'\n');
         let create = |name: &str| {
             let path = folder.join(name);
             let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(|e| io(&path, &e))?;
-            empty(&mut file, &head).map_err(|error| io(&path, &error))?;
+            Head::of(&file, &id, boot).and_then(|head| empty(&mut file, &head)).map_err(|error| io(&path, &error))?;
             Ok::<_, StoreError>(file)
         };
         let [a, b] = FILES;
@@ -105,12 +121,11 @@ impl Journal {
 
     /// The database has everything that was in the file before the last turn.
     pub(super) fn drained(&self) -> Result<(), StoreError> {
-        let mut head = serde_json::to_vec(&Head { journal: self.id.clone(), boot: self.boot.clone() }).map_err(|e| odd(&e))?;
-        head.push(b'\n');
         let mut state = self.state.lock();
         let other = 1 - state.active;
         let file = state.files.get_mut(other).ok_or(StoreError::Closed)?;
-        empty(file, &head).map_err(|error| StoreError::Unavailable(format!("the ledger's journal: {error}")))?;
+        let emptied = Head::of(file, &self.id, &self.boot).and_then(|head| empty(file, &head));
+        emptied.map_err(|error| StoreError::Unavailable(format!("the ledger's journal: {error}")))?;
         state.spare = true;
         Ok(())
     }
@@ -134,7 +149,7 @@ pub(crate) fn left(folder: &Path, boot: &str) -> Result<Left, StoreError> {
             Err(error) => return Err(io(&path, &error)),
         }
     }
-    // Both files must be there and of one journal: one that is missing may have held anything.
+    // Both files must be there, be themselves and of one journal: one that is missing may have held anything.
     if let [Some(a), Some(b)] = heads.as_slice()
         && a.journal == b.journal
         && [a, b].iter().all(|head| head.boot == boot)
@@ -145,8 +160,10 @@ pub(crate) fn left(folder: &Path, boot: &str) -> Result<Left, StoreError> {
 }
 
 fn read(file: File, records: &mut Vec<Record>) -> std::io::Result<Option<Head>> {
+    let name = name_of(&file)?;
     let mut lines = BufReader::new(file).split(b'\n');
-    let head = lines.next().transpose()?.and_then(|line| serde_json::from_slice(&line).ok());
+    let head = lines.next().transpose()?.and_then(|line| serde_json::from_slice::<Head>(&line).ok());
+    let head = head.filter(|head| head.file == name);
     for line in lines {
         records.extend(serde_json::from_slice::<Record>(&line?).ok());
     }

@@ -13,6 +13,7 @@ on_both_engines! {
     what_one_holds_and_does_not_need_another_gets;
     a_killed_gateway_charges_what_was_used_and_what_was_open;
     a_power_cut_charges_slices_in_full;
+    a_copied_journal_charges_slices_in_full;
     a_lost_journal_charges_slices_in_full;
     a_gateway_that_never_comes_back_is_charged_by_another;
     a_slice_and_its_audit_entry_stand_or_fall_together;
@@ -228,6 +229,18 @@ async fn a_power_cut_charges_slices_in_full(db: Db) {
 async fn a_lost_journal_charges_slices_in_full(db: Db) {
     left_behind(&db, true).await;
     std::fs::remove_file(db.journals(GATEWAY).join("calls-b.journal")).expect("it is there");
+    db.ledger_after(GATEWAY, BOOT).await;
+    charged_in_full(&db).await;
+}
+
+/// The same words in other files, as after a restore: the gateway may have gone on after they were copied.
+async fn a_copied_journal_charges_slices_in_full(db: Db) {
+    left_behind(&db, true).await;
+    for name in ["calls-a.journal", "calls-b.journal"] {
+        let (file, copy) = (db.journals(GATEWAY).join(name), db.journals(GATEWAY).join("copy"));
+        std::fs::copy(&file, &copy).expect("a copy");
+        std::fs::rename(&copy, &file).expect("in its place");
+    }
     db.ledger_after(GATEWAY, BOOT).await;
     charged_in_full(&db).await;
 }

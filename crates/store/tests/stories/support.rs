@@ -1,8 +1,8 @@
 //! A fresh database of either engine, and the things stories are about.
 
 use policy::{
-    BudgetLine, Clock, ConversationId, DenialCode, Manifest, Microusd, ModelPath, ModelPermit, ModelRequest, Prices, RunId,
-    RunView, Timestamp, ToolPermit, ToolRequest, UserId, UserMessage, admit_model, admit_tool,
+    BudgetLine, CacheWrites, Clock, ConversationId, DenialCode, Manifest, Microusd, ModelPath, ModelPermit, ModelRequest, Prices,
+    Prompt, RunId, RunView, Timestamp, ToolPermit, ToolRequest, UserId, UserMessage, admit_model, admit_tool,
 };
 use std::future::Future;
 use std::sync::Arc;
@@ -142,7 +142,8 @@ pub fn model_permit(run: RunId, user: UserId, budgets: Vec<BudgetLine>) -> Model
         model: "claude-sonnet-5-5".to_owned(),
         max_tokens: 1000,
         body_bytes: 2000,
-        extra_tokens_max: 0,
+        prompt: Prompt { new_bytes: 2000, ..Prompt::default() },
+        cache_writes: CacheWrites::OneHour,
         forbidden_feature: None,
     };
     admit_model(request, &view(run, user, budgets), &Prices::default(), NOW).expect("nothing speaks against it")

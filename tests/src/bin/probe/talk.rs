@@ -147,5 +147,7 @@ pub fn say(order: &Value) -> Value {
         None => send(&request(&order["changes"])),
     };
     crate::emitted(&answer["read"]);
-    json!({"status": answer["status"], "denial": answer["headers"]["x-hexward-denial"], "content": answer["read"]["content"]})
+    let header = |name: &str| answer["headers"][name].clone();
+    json!({"status": answer["status"], "denial": header("x-hexward-denial"), "retry_after": header("retry-after"),
+        "should_retry": header("x-should-retry"), "error": answer["read"]["error"]["type"], "content": answer["read"]["content"]})
 }

@@ -3,7 +3,6 @@
 use super::messages::Content;
 use super::reader::{Reader, next_field, note_cache, once, pass};
 use crate::messages::canon::{Canon, Digest, Key, boxed};
-use crate::messages::shape::{Block, BlockKind};
 use policy::{canonical_digest, digest_bytes};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -27,7 +26,7 @@ pub(super) fn text_alone(reader: &mut Reader, text: &str) {
         reader.canon.tag(b'{');
         let text = Text::of(reader, text);
         let fields = Fields { kind: Some("text".into()), text: Some(text), ..Fields::default() };
-        fields.end(reader, Vec::new());
+        fields.end(reader);
     }
 }
 
@@ -88,7 +87,6 @@ impl<'de> Visitor<'de> for One<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let reader = self.0;
-        let before = std::mem::take(&mut reader.blocks);
         let mut fields = Fields::default();
         if reader.digests() {
             reader.canon.tag(b'{');
@@ -104,16 +102,12 @@ impl<'de> Visitor<'de> for One<'_> {
                 Some(Field::CacheControl) => note_cache(&mut map, reader)?,
                 Some(other) if reader.digests() => fields.detail(other, &mut map, reader)?,
                 Some(_) => drop(map.next_value::<IgnoredAny>()?),
-                None => {
-                    fields.more = true;
-                    pass(&mut map, reader)?;
-                }
+                None => pass(&mut map, reader)?,
             }
         }
         fields.judge(reader);
-        let inside = std::mem::replace(&mut reader.blocks, before);
         if reader.digests() {
-            fields.end(reader, inside);
+            fields.end(reader);
         }
         Ok(())
     }
@@ -134,7 +128,6 @@ struct Fields {
     thinking: Option<Text>,
     signature: Option<Text>,
     data: Option<Text>,
-    more: bool,
 }
 
 impl Fields {
@@ -150,7 +143,12 @@ impl Fields {
         if self.kind() == "image" {
             reader.extra(IMAGE_TOKENS_MAX);
         }
-        let Some(Source::Of(from, _)) = &self.source else { return };
+        let Some(Source::Of { from, bytes }) = &self.source else { return };
+        if self.kind() == "image" && from.as_ref() == "base64" {
+            reader.image(*bytes);
+        } else if reader.digests() {
+            reader.canon.weigh(usize::try_from(*bytes).unwrap_or(usize::MAX));
+        }
         if !INLINE_SOURCES.contains(&from.as_ref()) {
             reader.forbid(&format!("source.{from}"));
         }
@@ -173,6 +171,7 @@ impl Fields {
             Field::Input => {
                 let raw: &RawValue = map.next_value()?;
                 reader.canon.weigh(raw.get().len());
+                reader.canon.spell(&digest_bytes(raw.get().as_bytes()));
                 once(&mut self.input, "input", arguments_of(raw))
             }
             // Read before anybody asks for details.
@@ -180,8 +179,8 @@ impl Fields {
         }
     }
 
-    /// Writes down what is known, in an order of its own, and keeps the block.
-    fn end(self, reader: &mut Reader, inside: Vec<Block>) {
+    /// Writes down what is known, in an order of its own.
+    fn end(self, reader: &mut Reader) {
         let canon = &mut reader.canon;
         canon.tag(b'|');
         for text in [&self.kind, &self.id, &self.name, &self.tool_use_id] {
@@ -195,46 +194,7 @@ impl Fields {
         canon.tag(if is_error { b't' } else { b'f' });
         let thinking = [&self.thinking, &self.signature, &self.data].into_iter().flatten();
         reader.thinking_weight = thinking.fold(reader.thinking_weight, |sum, text| sum.saturating_add(text.weight));
-        let block = self.block(is_error, inside);
-        reader.blocks.push(block);
-    }
-
-    /// Invariant: a field that the kind doesn't have counts as one more.
-    fn block(self, is_error: bool, inside: Vec<Block>) -> Block {
-        let there = [
-            self.text.is_some(),
-            self.id.is_some() || self.name.is_some() || self.input.is_some(),
-            self.tool_use_id.is_some() || self.is_error.is_some() || self.content.is_some(),
-            self.thinking.is_some() || self.signature.is_some() || self.data.is_some(),
-            self.source.is_some(),
-        ];
-        let digest = |text: Option<Text>| text.map_or([0; 32], |text| text.digest);
-        let kind = self.kind.unwrap_or_default();
-        let (own, kind) = match kind.as_ref() {
-            "text" => {
-                let Text { digest, text, .. } = self.text.unwrap_or_default();
-                (0, BlockKind::Text { digest, text })
-            }
-            "tool_use" => {
-                let (id, name) = (self.id.unwrap_or_default(), self.name.unwrap_or_default());
-                (1, BlockKind::ToolUse { id, name, arguments: self.input.flatten() })
-            }
-            "tool_result" => {
-                (2, BlockKind::ToolResult { tool_use_id: self.tool_use_id.unwrap_or_default(), is_error, content: inside })
-            }
-            "thinking" => (3, BlockKind::Thinking { digest: digest(self.thinking), signature: digest(self.signature) }),
-            "redacted_thinking" => (3, BlockKind::Thinking { digest: digest(self.data), signature: [0; 32] }),
-            "image" | "document" => {
-                let data = match self.source {
-                    Some(Source::Of(_, data)) => data,
-                    Some(Source::Named) | None => [0; 32],
-                };
-                (4, BlockKind::Other { kind, data })
-            }
-            _ => (there.len(), BlockKind::Other { kind, data: [0; 32] }),
-        };
-        let foreign = there.iter().enumerate().any(|(number, there)| *there && number != own);
-        Block { kind, more_fields: self.more || foreign }
+        reader.block();
     }
 }
 
@@ -254,7 +214,6 @@ fn arguments_of(raw: &RawValue) -> Option<Digest> {
 #[derive(Default)]
 struct Text {
     digest: Digest,
-    text: Box<str>,
     weight: u64,
 }
 
@@ -262,13 +221,8 @@ impl Text {
     fn of(reader: &mut Reader, text: &str) -> Self {
         reader.canon.weigh(text.len());
         let weight = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        Self { digest: digest_bytes(text.as_bytes()), text: text.into(), weight }
+        Self { digest: digest_bytes(text.as_bytes()), weight }
     }
-}
-
-fn digest_of(reader: &mut Reader, text: &str) -> Digest {
-    reader.canon.weigh(text.len());
-    digest_bytes(text.as_bytes())
 }
 
 struct TextSeed<'a>(&'a mut Reader);
@@ -283,7 +237,11 @@ impl<'de> DeserializeSeed<'de> for TextSeed<'_> {
 
 /// Where a block's content comes from: an object with a kind, or (of search results) a text that only names it.
 enum Source {
-    Of(Box<str>, Digest),
+    Of {
+        from: Box<str>,
+        /// How long the data is.
+        bytes: u64,
+    },
     Named,
 }
 
@@ -328,25 +286,28 @@ impl<'de> Visitor<'de> for SourceSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Source, A::Error> {
-        let (mut kind, mut content, mut data) = (None::<Box<str>>, None, None::<Digest>);
+        let (mut kind, mut content, mut data) = (None::<Box<str>>, None, None::<(Digest, u64)>);
         while let Some(known) = next_field(&mut fields, self.0, source_field)? {
             match known {
                 Some(SourceField::Kind) => once(&mut kind, "type", fields.next_value_seed(Key(boxed))?)?,
                 Some(SourceField::Content) => once(&mut content, "content", fields.next_value_seed(Content(&mut *self.0))?)?,
-                Some(SourceField::Data) if self.0.digests() => {
-                    let text = fields.next_value_seed(Key(|text: &str| digest_of(self.0, text)))?;
+                Some(SourceField::Data) => {
+                    let digests = self.0.digests();
+                    let text = fields.next_value_seed(Key(|text: &str| {
+                        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+                        (if digests { digest_bytes(text.as_bytes()) } else { [0; 32] }, bytes)
+                    }))?;
                     once(&mut data, "data", text)?;
                 }
-                Some(SourceField::Data) => drop(fields.next_value::<IgnoredAny>()?),
                 None => pass(&mut fields, self.0)?,
             }
         }
-        let (kind, data) = (kind.unwrap_or_default(), data.unwrap_or_default());
+        let (kind, (data, bytes)) = (kind.unwrap_or_default(), data.unwrap_or_default());
         if self.0.digests() {
             self.0.canon.text(&kind);
             self.0.canon.digest(&data);
             self.0.canon.tag(b'>');
         }
-        Ok(Source::Of(kind, data))
+        Ok(Source::Of { from: kind, bytes })
     }
 }

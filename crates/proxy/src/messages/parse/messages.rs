@@ -66,18 +66,19 @@ impl<'de> Visitor<'de> for OneMessage<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
-        let (mut role, mut content, mut more_fields) = (None, None, false);
+        let (mut role, mut content) = (None, None);
         while let Some(known) = next_field(&mut fields, self.0, field)? {
             match known {
                 Some(Field::Role) => once(&mut role, "role", fields.next_value_seed(Key(role_of))?)?,
                 Some(Field::Content) => once(&mut content, "content", fields.next_value_seed(Content(&mut *self.0))?)?,
-                None => {
-                    more_fields = true;
-                    pass(&mut fields, self.0)?;
-                }
+                None => pass(&mut fields, self.0)?,
             }
         }
-        Ok(self.0.digests().then(|| self.0.message(role.unwrap_or(Role::Other), more_fields)))
+        if !self.0.digests() {
+            return Ok(None);
+        }
+        self.0.keep::<A::Error>()?;
+        Ok(Some(self.0.message(role.unwrap_or(Role::Other))))
     }
 }
 
@@ -98,7 +99,7 @@ impl<'de> DeserializeSeed<'de> for System<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         Content(&mut *self.0).deserialize(deserializer)?;
-        Ok(self.0.digests().then(|| self.0.message(Role::System, false)))
+        Ok(self.0.digests().then(|| self.0.message(Role::System)))
     }
 }
 

@@ -1,9 +1,13 @@
 //! What was found so far of a request, and how its objects are walked.
 
 use crate::messages::canon::{self, Canon, Key};
-use crate::messages::shape::{Block, BlockKind, Caching, Detail, Message, Role};
+use crate::messages::shape::{Detail, Message, Role};
+use policy::CacheWrites;
 use serde::Deserialize;
 use serde::de::{Error, IgnoredAny, MapAccess};
+
+/// The provider takes no more messages than this.
+const KEPT_MAX: usize = 100_000;
 
 /// What was found so far.
 #[derive(Debug)]
@@ -11,13 +15,16 @@ pub(super) struct Reader {
     detail: Detail,
     pub(super) canon: Canon,
     pub(super) forbidden: Option<String>,
-    pub(super) caching: Caching,
+    pub(super) cache_writes: CacheWrites,
     /// Of the whole request.
     pub(super) extra_tokens_max: u64,
-    /// Blocks since the last message ended, and what belongs to them.
-    pub(super) blocks: Vec<Block>,
+    /// Bytes of the body that are images, which have tokens by their size only.
+    pub(super) image_bytes: u64,
+    /// Since the last message ended.
     pub(super) thinking_weight: u64,
     extra_tokens: u64,
+    block_count: u64,
+    kept: usize,
 }
 
 impl Reader {
@@ -26,17 +33,39 @@ impl Reader {
             detail,
             canon: Canon::default(),
             forbidden: None,
-            caching: Caching::Nothing,
+            cache_writes: CacheWrites::None,
             extra_tokens_max: 0,
-            blocks: Vec::new(),
+            image_bytes: 0,
+            block_count: 0,
+            kept: 0,
             thinking_weight: 0,
             extra_tokens: 0,
         }
     }
 
-    /// Whether anybody wants to know what was said.
+    /// Whether anybody wants to know which messages there are.
     pub(super) fn digests(&self) -> bool {
-        self.detail == Detail::Conversation
+        self.detail != Detail::Facts
+    }
+
+    /// One more message or tool that is kept. What is kept of a body takes more room than the smallest ones in it, so there
+    /// is an end.
+    pub(super) fn keep<E: Error>(&mut self) -> Result<(), E> {
+        self.kept += 1;
+        if self.kept > KEPT_MAX {
+            return Err(E::custom(format_args!("it has more than {KEPT_MAX} messages and tools")));
+        }
+        Ok(())
+    }
+
+    /// A block has ended.
+    pub(super) const fn block(&mut self) {
+        self.block_count = self.block_count.saturating_add(1);
+    }
+
+    /// So many bytes are an image. Only the provider's size counts, which is among the extra tokens.
+    pub(super) const fn image(&mut self, bytes: u64) {
+        self.image_bytes = self.image_bytes.saturating_add(bytes);
     }
 
     pub(super) fn forbid(&mut self, feature: &str) {
@@ -50,7 +79,7 @@ impl Reader {
     }
 
     /// Ends a message: everything since the one before belongs to it.
-    pub(super) fn message(&mut self, role: Role, more_fields: bool) -> Message {
+    pub(super) fn message(&mut self, role: Role) -> Message {
         self.canon.tag(match role {
             Role::User => b'u',
             Role::Assistant => b'a',
@@ -58,18 +87,14 @@ impl Reader {
             Role::Other => b'o',
         });
         let (digest, weight) = self.canon.take();
-        let mut blocks = std::mem::take(&mut self.blocks);
-        if role == Role::Assistant {
-            blocks.iter_mut().for_each(forget_text);
+        Message {
+            digest,
+            spelling: self.canon.take_spelling(),
+            weight,
+            extra_tokens: std::mem::take(&mut self.extra_tokens),
+            thinking_weight: std::mem::take(&mut self.thinking_weight),
+            block_count: std::mem::take(&mut self.block_count),
         }
-        let (extra_tokens, thinking_weight) = (std::mem::take(&mut self.extra_tokens), std::mem::take(&mut self.thinking_weight));
-        Message { role, digest, weight, extra_tokens, thinking_weight, blocks, more_fields }
-    }
-}
-
-fn forget_text(block: &mut Block) {
-    if let BlockKind::Text { text, .. } = &mut block.kind {
-        *text = Box::default();
     }
 }
 
@@ -110,10 +135,10 @@ struct CacheControl {
 /// `cache_control`, of which only the cost counts.
 pub(super) fn note_cache<'de, A: MapAccess<'de>>(fields: &mut A, reader: &mut Reader) -> Result<(), A::Error> {
     let control = fields.next_value::<Option<CacheControl>>()?;
-    let caching = control.map_or(Caching::Nothing, |control| match control.ttl.as_deref() {
-        None | Some("5m") => Caching::FiveMinutes,
-        Some(_) => Caching::OneHour,
+    let writes = control.map_or(CacheWrites::None, |control| match control.ttl.as_deref() {
+        None | Some("5m") => CacheWrites::FiveMinutes,
+        Some(_) => CacheWrites::OneHour,
     });
-    reader.caching = reader.caching.max(caching);
+    reader.cache_writes = reader.cache_writes.max(writes);
     Ok(())
 }

@@ -81,22 +81,18 @@ impl<'de> Visitor<'de> for OneTool<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
         let reader = self.0;
         let (mut kind, mut name, mut description, mut schema) = (None::<Option<Box<str>>>, None::<Box<str>>, None, None);
-        let mut more_fields = false;
         while let Some(known) = next_field(&mut fields, reader, field)? {
             match known {
                 Some(Field::Kind) => once(&mut kind, "type", fields.next_value()?)?,
                 Some(Field::CacheControl) => note_cache(&mut fields, reader)?,
                 Some(Field::Name) if reader.digests() => once(&mut name, "name", fields.next_value_seed(Key(boxed))?)?,
                 Some(Field::Description) if reader.digests() => {
-                    let text = fields.next_value_seed(Key(|text: &str| described(reader, text)))?;
+                    let text = fields.next_value_seed(Key(|text: &str| digest_bytes(text.as_bytes())))?;
                     once(&mut description, "description", text)?;
                 }
                 Some(Field::Schema) if reader.digests() => once(&mut schema, "input_schema", schema_of(&mut fields, reader)?)?,
                 Some(Field::Name | Field::Description | Field::Schema) => drop(fields.next_value::<IgnoredAny>()?),
-                None => {
-                    more_fields = true;
-                    pass(&mut fields, reader)?;
-                }
+                None => pass(&mut fields, reader)?,
             }
         }
         let kind = kind.flatten();
@@ -106,33 +102,26 @@ impl<'de> Visitor<'de> for OneTool<'_> {
         {
             reader.forbid(&format!("tools.{kind}"));
         }
-        Ok(reader.digests().then(|| {
-            let (name, description) = (name.unwrap_or_default(), description.unwrap_or_default());
-            let (schema, schema_weight) = schema.unwrap_or_default();
-            let canon = &mut reader.canon;
-            canon.tag(b'|');
-            canon.text(&name);
-            canon.text(kind.as_deref().filter(|_| !custom).unwrap_or_default());
-            canon.digest(&description);
-            canon.digest(&schema);
-            let (digest, weight) = canon.take();
-            let weight = weight.saturating_add(schema_weight);
-            Tool { name, digest, description, schema, weight, more_fields: more_fields || !custom }
-        }))
+        if !reader.digests() {
+            return Ok(None);
+        }
+        reader.keep::<A::Error>()?;
+        let (name, description, schema) = (name.unwrap_or_default(), description.unwrap_or_default(), schema.unwrap_or_default());
+        let canon = &mut reader.canon;
+        canon.tag(b'|');
+        canon.text(&name);
+        canon.text(kind.as_deref().filter(|_| !custom).unwrap_or_default());
+        canon.digest(&description);
+        canon.digest(&schema);
+        let (digest, spelling) = (canon.take().0, canon.take_spelling());
+        Ok(Some(Tool { digest, spelling }))
     }
 }
 
-fn described(reader: &mut Reader, text: &str) -> Digest {
-    reader.canon.weigh(text.len());
-    digest_bytes(text.as_bytes())
-}
-
-/// Digest and weight of a schema.
-fn schema_of<'de, A: MapAccess<'de>>(fields: &mut A, reader: &mut Reader) -> Result<(Digest, u64), A::Error> {
-    let mut own = Canon::default();
-    std::mem::swap(&mut own, &mut reader.canon);
-    let read = fields.next_value_seed(canon::Into(&mut reader.canon));
-    let schema = reader.canon.take();
-    std::mem::swap(&mut own, &mut reader.canon);
-    read.map(|()| schema)
+/// Digest of a schema.
+fn schema_of<'de, A: MapAccess<'de>>(fields: &mut A, reader: &mut Reader) -> Result<Digest, A::Error> {
+    let mut schema = Canon::default();
+    fields.next_value_seed(canon::Into(&mut schema))?;
+    reader.canon.spell_as(&mut schema);
+    Ok(schema.take().0)
 }

@@ -72,6 +72,23 @@ fn a_provider_that_fails_is_left_alone_for_that_model_until_a_probe_is_served() 
 }
 
 #[test]
+fn a_probe_that_is_being_answered_keeps_nobody_waiting() {
+    let providers = providers(vec![config("p", 0, &["a"])]);
+    for _ in 0..5 {
+        providers.attempts("m").next(0, at(0)).expect("p").report(Outcome::Unreachable, 0, at(0));
+    }
+    let probe = providers.attempts("m").next(0, at(5)).expect("the probe");
+    assert!(ways_at(&providers, "m", at(5)).is_empty(), "one probe at a time");
+    probe.begins();
+    let second = providers.attempts("m").next(0, at(5)).expect("another one, while the first is answered");
+    second.report(Outcome::CutLate, 0, at(6));
+    assert!(ways_at(&providers, "m", at(15)).is_empty(), "after the first byte, and still a failure");
+    probe.report(answered(200, None), 0, at(7));
+    assert!(ways_at(&providers, "m", at(15)).is_empty(), "the one before it changes nothing any more");
+    assert_eq!(ways_at(&providers, "m", at(16)), ["a"], "twice as long");
+}
+
+#[test]
 fn only_what_the_next_could_do_better_is_tried_again() {
     for status in [429, 500, 502, 503, 504, 529] {
         assert!(answered(status, None).may_fail_over(), "{status}");
