@@ -195,7 +195,7 @@ async fn open(database: &Path, hosts: Hosts) -> Result<(Arc<Proxy>, Arc<Gate>)> 
         timeout: Duration::from_secs(1),
         result_bytes_max: SMALL_BYTES,
     })?;
-    let app = Arc::new(App { manifest: Manifest::parse(MANIFEST)?, upstream: Some(upstream) });
+    let app = Arc::new(App { manifest: Manifest::parse(MANIFEST)?, upstream: Some(Arc::new(upstream)) });
     let limits = RunLimits {
         deadline: Timestamp(i64::MAX),
         turns_max: 1,

@@ -28,7 +28,7 @@ pub fn connect(folder: AppFolder) -> Result<RunApp> {
         (Some(McpServer::Url(_) | McpServer::Builtin), _) => bail!("app {}: its server has no credential", manifest.id),
         (None, _) => None,
     };
-    Ok(RunApp { app: Arc::new(App { manifest, upstream }), prompt })
+    Ok(RunApp { app: Arc::new(App { manifest, upstream: upstream.map(Arc::new) }), prompt })
 }
 
 /// The driver with a runtime for each app that brings a command.

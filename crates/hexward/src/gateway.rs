@@ -309,7 +309,7 @@ async fn start_hexmap(store: &Store, clock: &Arc<dyn Clock>, tasks: &TaskTracker
         timeout: TOOL_WAIT,
         result_bytes_max: TOOL_RESULT_BYTES_MAX,
     };
-    let upstream = Some(McpUpstream::new(config)?);
+    let upstream = Some(Arc::new(McpUpstream::new(config)?));
     Ok(RunApp { app: Arc::new(App { manifest, upstream }), prompt: hexmap::PROMPT.to_owned() })
 }
 

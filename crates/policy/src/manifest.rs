@@ -199,7 +199,13 @@ impl Manifest {
     /// Whether what is asked of the model need not be the conversation with the person.
     #[must_use]
     pub fn uses_model_freely(&self) -> bool {
-        self.agent.free_model_use || self.agent.runtime == RuntimeKind::Code
+        self.agent.free_model_use || self.runs_code()
+    }
+
+    /// Whether its sandbox has programs that run code.
+    #[must_use]
+    pub fn runs_code(&self) -> bool {
+        self.agent.runtime == RuntimeKind::Code
     }
 
     /// What the model sees before the name of each of the app's tools.

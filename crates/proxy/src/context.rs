@@ -25,7 +25,7 @@ pub struct App {
     /// The manifest.
     pub manifest: Manifest,
     /// The server of its tools, if it has any.
-    pub upstream: Option<McpUpstream>,
+    pub upstream: Option<Arc<McpUpstream>>,
 }
 
 /// The limits of one run.
@@ -275,7 +275,7 @@ pub(crate) mod tests {
             result_bytes_max: 1000,
         };
         let upstream = McpUpstream::new(config).expect("an upstream");
-        Arc::new(App { manifest: Manifest::parse(MANIFEST).expect("a manifest"), upstream: Some(upstream) })
+        Arc::new(App { manifest: Manifest::parse(MANIFEST).expect("a manifest"), upstream: Some(Arc::new(upstream)) })
     }
 
     /// Nobody's, over an empty database.

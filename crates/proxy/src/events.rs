@@ -12,6 +12,8 @@ pub enum RunEvent {
     TextDelta {
         /// The next piece of it.
         text: String,
+        /// Whether it is no part of the conversation with the person: something in the sandbox had it said.
+        induced: bool,
     },
     /// The model begins to ask for a tool.
     ToolCallStarted {
@@ -30,6 +32,8 @@ pub enum RunEvent {
         arguments: Value,
         /// Whether it is no tool of the app's server: the agent does it in its sandbox, and no result passes here.
         inside: bool,
+        /// Whether that is no part of the conversation with the person.
+        induced: bool,
     },
     /// A tool answered, or the call was refused.
     ToolResult {

@@ -3,7 +3,7 @@
 use crate::agents::{Agent, Parked};
 use crate::event::{DenialView, EventBody};
 use crate::history::History;
-use crate::limits::Watch;
+use crate::limits::{Watch, has_room};
 use crate::past;
 use crate::queue::{Left, Ticket};
 use crate::{Feed, Runs, boot};
@@ -20,8 +20,6 @@ use tokio_util::sync::CancellationToken;
 const EVENTS_QUEUED_MAX: usize = 256;
 /// Settlements and journal entries may take this long after the last turn.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
-/// A conversation whose prompts are longer does not go on with the same agent; the smallest models take 200,000 tokens.
-const PROMPT_TOKENS_KEPT: u64 = 120_000;
 
 /// One run about to be conducted.
 pub(crate) struct Conductor {
@@ -332,13 +330,6 @@ impl Conductor {
     }
 }
 
-/// Whether the conversation of this run's agent may go on with it. The agent does not summarise: where a conversation gets long,
-/// the next message goes to another one, which is told the recent past.
-fn has_room(context: &RunContext) -> bool {
-    let limit = context.context_tokens_max().map_or(PROMPT_TOKENS_KEPT, |tokens| PROMPT_TOKENS_KEPT.min(tokens / 2));
-    context.prompt_tokens() <= limit
-}
-
 fn of_turn(result: &TurnResult) -> Outcome {
     match (result.subtype.as_str(), result.is_error || result.api_error_status.is_some()) {
         ("success", false) => Outcome::of("finished"),
@@ -382,12 +373,12 @@ fn note(event: &RunEvent, failed: &mut Option<Failed>) {
 fn show(feed: &Feed, event: RunEvent) {
     match event {
         RunEvent::ModelCallBegan => feed.push(EventBody::State { state: "thinking" }),
-        RunEvent::TextDelta { text } => feed.push(EventBody::TextDelta { text }),
+        RunEvent::TextDelta { text, .. } => feed.push(EventBody::TextDelta { text }),
         RunEvent::ToolCallStarted { call_id, tool } => {
             feed.push(EventBody::State { state: "calling_tool" });
             feed.push(EventBody::ToolCallStarted { call_id, tool });
         }
-        RunEvent::ToolCall { call_id, tool, arguments, inside } => {
+        RunEvent::ToolCall { call_id, tool, arguments, inside, .. } => {
             feed.push(EventBody::ToolCall { call_id, tool, arguments, inside });
         }
         RunEvent::ToolResult { call_id, tool, ok, result, denial } => {

@@ -17,29 +17,35 @@ pub(crate) struct History {
     conversation: ConversationId,
     run: RunId,
     text: String,
-    arguments: HashMap<String, serde_json::Value>,
+    /// Whether the text is no part of the conversation with the person. Such is shown, and no agent is told of it.
+    induced: bool,
+    arguments: HashMap<String, (serde_json::Value, bool)>,
 }
 
 impl History {
     pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, conversation: ConversationId, run: RunId) -> Self {
-        Self { store, clock, conversation, run, text: String::new(), arguments: HashMap::new() }
+        Self { store, clock, conversation, run, text: String::new(), induced: false, arguments: HashMap::new() }
     }
 
     pub(crate) async fn saw(&mut self, event: &RunEvent) {
         match event {
-            RunEvent::TextDelta { text } => {
+            RunEvent::TextDelta { text, induced } => {
+                if *induced != self.induced {
+                    self.flush().await;
+                    self.induced = *induced;
+                }
                 if self.text.len() + text.len() <= TEXT_BYTES_MAX {
                     self.text.push_str(text);
                 }
             }
-            RunEvent::ToolCall { call_id, tool, arguments, inside: true } => {
+            RunEvent::ToolCall { call_id, tool, arguments, inside: true, .. } => {
                 self.flush().await;
                 let content = json!({"call_id": call_id, "tool": tool, "arguments": arguments, "inside": true});
                 self.append(Role::Tool, content.to_string()).await;
             }
-            RunEvent::ToolCall { call_id, arguments, inside: false, .. } => {
+            RunEvent::ToolCall { call_id, arguments, inside: false, induced, .. } => {
                 self.flush().await;
-                self.arguments.insert(call_id.clone(), arguments.clone());
+                self.arguments.insert(call_id.clone(), (arguments.clone(), *induced));
             }
             RunEvent::ToolResult { call_id, tool, ok, result, denial } => {
                 self.flush().await;
@@ -47,7 +53,9 @@ impl History {
                 // A call that the model did not make has no arguments of the model's, even under the id of one that it made.
                 let forged = denial.as_ref().is_some_and(|denial| denial["code"] == DenialCode::ToolNotEmitted.as_str());
                 let arguments = if forged { None } else { self.arguments.remove(call_id) };
+                let (arguments, induced) = arguments.map_or((None, false), |(arguments, induced)| (Some(arguments), induced));
                 let content = json!({"call_id": call_id, "tool": tool, "arguments": arguments, "ok": ok, "result": result, "denial": denial});
+                let content = marked(content, induced);
                 self.append(Role::Tool, content.to_string()).await;
             }
             RunEvent::ModelCallEnded { .. } => self.flush().await,
@@ -59,7 +67,7 @@ impl History {
     pub(crate) async fn flush(&mut self) {
         let text = std::mem::take(&mut self.text);
         if !text.is_empty() {
-            self.append(Role::Assistant, json!({"text": text}).to_string()).await;
+            self.append(Role::Assistant, marked(json!({"text": text}), self.induced).to_string()).await;
         }
     }
 
@@ -68,4 +76,12 @@ impl History {
             tracing::error!(%error, run = %self.run, "a message could not be kept");
         }
     }
+}
+
+/// What is no part of the conversation says so.
+fn marked(mut content: serde_json::Value, induced: bool) -> serde_json::Value {
+    if let (true, Some(fields)) = (induced, content.as_object_mut()) {
+        fields.insert("induced".to_owned(), true.into());
+    }
+    content
 }

@@ -168,3 +168,13 @@ pub(crate) async fn restless(gate: &Gate, meter: &Meter, cpu: Duration) -> Denia
         code = busy => code,
     }
 }
+
+/// A conversation whose prompts are longer does not go on with the same agent; the smallest models take 200,000 tokens.
+const PROMPT_TOKENS_KEPT: u64 = 120_000;
+
+/// Whether the conversation of this run's agent may go on with it. The agent does not summarise: where a conversation gets long,
+/// the next message goes to another one, which is told the recent past.
+pub(crate) fn has_room(context: &RunContext) -> bool {
+    let limit = context.context_tokens_max().map_or(PROMPT_TOKENS_KEPT, |tokens| PROMPT_TOKENS_KEPT.min(tokens / 2));
+    context.prompt_tokens() <= limit
+}

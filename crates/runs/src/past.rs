@@ -13,6 +13,10 @@ pub(crate) fn messages(rows: &[(String, String)], prefix: &str) -> Vec<PastMessa
     let mut past = Past { prefix: prefix.to_owned(), ..Past::default() };
     for (role, content) in rows {
         let fields: Map<String, Value> = serde_json::from_str(content).unwrap_or_default();
+        // What something in a sandbox had the model say is no part of what was said.
+        if fields.get("induced") == Some(&Value::Bool(true)) {
+            continue;
+        }
         match role.as_str() {
             "user" => past.user(text_of(&fields)),
             "assistant" => past.assistant(text_of(&fields)),
@@ -122,6 +126,19 @@ mod tests {
         let results = all.get(2).expect("their results");
         assert_eq!(results.content.pointer("/1/is_error"), Some(&json!(true)));
         assert_eq!(results.content.pointer("/0/tool_use_id"), Some(&json!("t1")));
+    }
+
+    #[test]
+    fn what_was_induced_is_not_told() {
+        let rows = [
+            row("user", json!({"text": "hello"})),
+            row("assistant", json!({"text": "The person wants it deleted.", "induced": true})),
+            row("tool", json!({"call_id": "t", "tool": "look", "arguments": {}, "ok": true, "result": "x", "induced": true})),
+            row("assistant", json!({"text": "hi"})),
+        ];
+        let told = messages(&rows, "mcp__m__");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(!format!("{told:?}").contains("deleted"));
     }
 
     #[test]

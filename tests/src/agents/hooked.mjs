@@ -12,7 +12,7 @@ import { createInterface } from 'node:readline'
 import tls from 'node:tls'
 import { Worker } from 'node:worker_threads'
 
-const MODEL = 'http://model.hexward.internal/v1/messages'
+const MODEL = 'http://model.hexward.internal/v1/messages/count_tokens'
 const PROVIDER = 'https://api.anthropic.com/nothing'
 
 const event = (emitter, name) => new Promise((done, failed) => emitter.on(name, done).on('error', failed))

@@ -251,7 +251,7 @@ async fn whatever_is_not_the_conversation_is_refused() {
     let wrong = dishonest();
     for wrong in wrong.chunks(6) {
         // A message may not be longer.
-        let mut orders = vec![say(json!([]))];
+        let mut orders = vec![json!({"do": "ask"})];
         orders.extend(wrong.iter().map(|(_, order)| order.clone()));
         let before = gate.provider_saw().len();
         let seen = agent.tell(&gate, Value::from(orders)).await;
@@ -261,7 +261,7 @@ async fn whatever_is_not_the_conversation_is_refused() {
             let refused = seen["denial"] == "model.conversation" || (seen["status"] == 400 && *what == "two models in one");
             assert!(refused, "{what}: {seen}");
         }
-        assert_eq!(gate.provider_saw().len() - before, 2, "nothing else left: an honest request and the report");
+        assert_eq!(gate.provider_saw().len() - before, 1, "nothing but the honest request left");
     }
     let denials = gate.database.denials().await;
     assert_eq!(denials.iter().filter(|denial| denial.starts_with("model.conversation")).count(), wrong.len() - 1, "{denials:?}");
@@ -272,17 +272,17 @@ async fn whatever_is_not_the_conversation_is_refused() {
         .tell(
             &gate,
             json!([
-                say(json!([])),
                 say(json!([{"at": "/messages/1"}])),
                 say(json!([{"at": "/messages/0"}, {"at": "/messages/0"}])),
                 say(json!([{"at": "/messages/1", "to": answer}])),
                 say(json!([{"at": "/messages/2"}])),
+                {"do": "ask"},
                 say(json!([])),
             ]),
         )
         .await;
     let status: Vec<&Value> = seen.iter().map(|seen| &seen["status"]).collect();
-    assert_eq!(status, [200, 403, 403, 403, 403, 200], "{seen:?}");
+    assert_eq!(status, [403, 403, 403, 403, 200, 403], "the last one asks again for an answer that it has: {seen:?}");
     gate.finish().await;
 }
 
@@ -296,10 +296,6 @@ steps = [{ tool_use = { name = "mcp__hexmap__addItem", input = { coords = { user
 [[reply]]
 times = 1
 steps = [{ tool_use = { name = "mcp__hexmap__getCurrentUser", input = {} } }]
-[[reply]]
-when = { text = "[[scenario:free]]" }
-times = 1
-steps = [{ text = "Reported." }]
 [[reply]]
 steps = [{ tool_use = { name = "mcp__hexmap__addItem", input = { coords = { userId = "x", groupId = 0, path = [2] }, title = "Induced" } } }]
 "#;

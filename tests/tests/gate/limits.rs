@@ -8,8 +8,16 @@ use std::time::Duration;
 
 const FAILS: &str = r#"{"type":"result","subtype":"success","is_error":true}"#;
 
+/// A model that never comes to its end: after each result it asks for another look.
+const LOOKS: &str = r#"
+name = "looks"
+about = "Asks for the same again and again."
+[[reply]]
+steps = [{ text = "Once more." }, { tool_use = { name = "getCurrentUser", input = {} } }]
+"#;
+
 fn setup() -> Setup {
-    Setup { agent: Some(probe()), ..Setup::default() }
+    Setup { agent: Some(probe()), scenario: Some("looks"), scenarios: vec![("looks", LOOKS.to_owned())], ..Setup::default() }
 }
 
 /// How a run ended: outcome, code and sentence.
@@ -113,6 +121,7 @@ async fn who_waits_for_the_model_is_not_idle() {
     let mut slow = setup();
     slow.runs.limits.idle = Duration::from_secs(2);
     slow.event_delay_ms = 1000;
+    slow.scenario = None;
     let gate = TestGate::start(slow).await;
     let events = run(&gate.person().await, &json!([{"do": "ask", "text": "Hello", "stream": true}])).await;
     assert_eq!(end(&events).0, "finished", "{events:?}");

@@ -11,7 +11,7 @@ use fake::{Fake, FakeConfig};
 use parking_lot::Mutex;
 use policy::{AuditEvent, RunId, SandboxId, UserMessage};
 use proxy::egress::{SandboxCa, serve_sandbox};
-use proxy::{Gate, RunContext, RunLimits};
+use proxy::{App, Gate, RunContext, RunLimits};
 use sandbox::AgentSpec;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -182,7 +182,11 @@ impl Stage {
         let new = NewRun { run, conversation, user, app: APP.to_owned(), message, writes: true, gateway };
         store.begin_run(new, now).await?;
         self.runs.lock().push((group.to_owned(), run));
-        let app = Arc::clone(&self.gateway.runs.app(APP).context("the app is not there")?.app);
+        let own = &self.gateway.runs.app(APP).context("the app is not there")?.app;
+        // An attacker is not an agent: what it asks is passed on here, so that everything behind that is attacked, too.
+        let mut manifest = own.manifest.clone();
+        manifest.agent.free_model_use = true;
+        let app = Arc::new(App { manifest, upstream: own.upstream.clone() });
         let limits = RunLimits {
             deadline: now.plus_secs(RUN_SECS_MAX),
             turns_max: app.manifest.agent.turns_max,

@@ -60,7 +60,7 @@ impl Network {
         let purse = ledger.purse(RunId::random(), UserId::random());
         let proxy = Proxy::new(store, clock, upstream, ledger, Microusd::dollars(0), hosts);
         let tools = UpstreamConfig { url: NOWHERE.parse()?, credential: unused(), timeout: CLOSE_WAIT, result_bytes_max: 1 };
-        let app = Arc::new(App { manifest: Manifest::parse(MANIFEST)?, upstream: Some(McpUpstream::new(tools)?) });
+        let app = Arc::new(App { manifest: Manifest::parse(MANIFEST)?, upstream: Some(Arc::new(McpUpstream::new(tools)?)) });
         let limits = RunLimits {
             deadline: Timestamp(i64::MAX),
             turns_max: 0,

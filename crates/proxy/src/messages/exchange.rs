@@ -198,11 +198,13 @@ impl Exchange {
     async fn saw(&self, seen: Seen) {
         let Some(run) = self.call.as_ref().and_then(|call| call.caller.run()) else { return };
         let heard = self.heard(&seen);
+        // Where code runs there is no conversation to keep apart.
+        let induced = !heard && !run.app.manifest.runs_code();
         let prefix = run.app.manifest.tool_prefix();
         let own = |name: &str| prefix.as_deref().and_then(|prefix| name.strip_prefix(prefix)).map(str::to_owned);
         let short = |name: &str| own(name).unwrap_or_else(|| name.to_owned());
         match seen {
-            Seen::Text(text) => run.tell(RunEvent::TextDelta { text }).await,
+            Seen::Text(text) => run.tell(RunEvent::TextDelta { text, induced }).await,
             Seen::ToolStarted { id, name } => run.tell(RunEvent::ToolCallStarted { call_id: id, tool: short(&name) }).await,
             Seen::Tool { id, name, input } => {
                 let own = own(&name);
@@ -210,7 +212,7 @@ impl Exchange {
                     run.emitted.remember(&id, tool, &input, digest, heard);
                 }
                 let inside = own.is_none();
-                run.tell(RunEvent::ToolCall { call_id: id, tool: own.unwrap_or(name), arguments: input, inside }).await;
+                run.tell(RunEvent::ToolCall { call_id: id, tool: own.unwrap_or(name), arguments: input, inside, induced }).await;
             }
             Seen::Malformed { .. } | Seen::Said(_) | Seen::Thought(..) | Seen::Ended | Seen::Error(_) => {}
         }

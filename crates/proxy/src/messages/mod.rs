@@ -180,6 +180,9 @@ async fn honest(
     now: Timestamp,
 ) -> Result<Option<Arc<integrity::Heard>>, Denial> {
     let (Caller::Run(run), ModelPath::Messages) = (caller, path) else { return Ok(None) };
+    if run.app.manifest.runs_code() {
+        return Ok(None);
+    }
     let compared = match run.dialogue() {
         Some(dialogue) => dialogue.hear(body.bytes.clone(), now).await.map_err(|why| why.to_string()),
         None => Err("a conversation that nobody follows".to_owned()),

@@ -139,13 +139,18 @@ pub fn ask(changes: &Value) -> Value {
 
 /// Asks the model something else: the conversation with `changes`, or `text` as it stands.
 pub fn say(order: &Value) -> Value {
+    let sent = request(&order["changes"]);
     let answer = match order["text"].as_str() {
         Some(text) => network::http(&json!({
             "to": "model.hexward.internal:80", "method": "POST", "path": "/v1/messages", "body": text,
             "headers": [["content-type", "application/json"], ["anthropic-version", "2023-06-01"]],
         })),
-        None => send(&request(&order["changes"])),
+        None => send(&sent),
     };
+    if order["whole"] == true {
+        let body: String = answer["body"].as_str().unwrap_or("").chars().take(8_000).collect();
+        return json!({"status": answer["status"], "body": body, "sent": sent.to_string()});
+    }
     crate::emitted(&answer["read"]);
     let header = |name: &str| answer["headers"][name].clone();
     json!({"status": answer["status"], "denial": header("x-hexward-denial"), "retry_after": header("retry-after"),

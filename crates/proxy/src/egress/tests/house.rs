@@ -186,7 +186,7 @@ async fn run() -> (Arc<RunContext>, Arc<Mutex<Vec<Denial>>>) {
         result_bytes_max: 1000,
     };
     let upstream = McpUpstream::new(config).expect("an upstream");
-    let app = Arc::new(App { manifest: Manifest::parse(MANIFEST).expect("a manifest"), upstream: Some(upstream) });
+    let app = Arc::new(App { manifest: Manifest::parse(MANIFEST).expect("a manifest"), upstream: Some(Arc::new(upstream)) });
     let limits = RunLimits {
         deadline: Timestamp(i64::MAX),
         turns_max: 2,

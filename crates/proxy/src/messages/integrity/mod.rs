@@ -12,6 +12,7 @@
 
 mod request;
 mod results;
+mod state;
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod tests;
@@ -25,22 +26,19 @@ use super::canon::Digest;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use policy::{Timestamp, canonical_digest, digest_bytes};
-use request::{Block, Content, Message, Request};
+use request::{Content, Message, Request};
 use results::Returned;
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use state::{REMEMBERED_MAX, State};
+use std::collections::HashMap;
 use std::sync::Arc;
-use turn::{Item, Reply, may_go_on, taken_from};
+use turn::Reply;
 use words::Surroundings;
 
 /// Larger requests are compared beside the event loop.
 const INLINE_BYTES_MAX: usize = 128 << 10;
 /// Lists of tools that are remembered; an agent asks once or twice.
 const LISTINGS_MAX: usize = 8;
-/// Results and thoughts that are remembered of one agent.
-const REMEMBERED_MAX: usize = 20_000;
-/// Pieces that a request adds to the one before at most.
-const NEW_ITEMS_MAX: usize = 4_096;
 /// Texts about the agent's surroundings in one request.
 const SURROUNDINGS_MAX: usize = 8;
 /// An agent that has no room left may ask for fewer output tokens than it was started with, but not for fewer than these: where an
@@ -94,31 +92,6 @@ type Listing = HashMap<String, (Digest, Digest)>;
 pub struct Dialogue {
     expected: Expected,
     state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    listings: Vec<Listing>,
-    /// Every text that people wrote.
-    persons: HashSet<Digest>,
-    /// Those that were not yet seen in a request.
-    delivered: Vec<Digest>,
-    returned: HashMap<Box<str>, Returned>,
-    thoughts: HashSet<(Digest, Digest)>,
-    /// Texts of the model that say nothing; the agent may leave them out.
-    blanks: HashSet<Digest>,
-    /// The last request that was taken, without what is the agent's own.
-    said: Vec<Item>,
-    /// Results that it showed.
-    shown: HashSet<Box<str>>,
-    /// Since that one.
-    replies: Vec<Reply>,
-    /// The one whose calls were carried out.
-    acted: Option<usize>,
-    /// Its calls that were carried out.
-    done: Vec<Box<str>>,
-    /// Counts requests that went on from the one before.
-    turn: u64,
 }
 
 impl Dialogue {
@@ -267,171 +240,4 @@ fn tools_of(request: &Request<'_>) -> Result<Listing, Dishonest> {
     let told: Option<Listing> =
         tools.iter().map(|tool| Some((tool.name.clone(), (digest_bytes(tool.description.as_bytes()), tool.schema()?)))).collect();
     told.filter(|told| told.len() == tools.len()).ok_or(Dishonest::Tools)
-}
-
-impl State {
-    /// Takes a message of the past for said.
-    fn remember(&mut self, role: &str, content: Content) {
-        for block in content.0 {
-            match (role, block.kind.as_str()) {
-                ("user", "text") => {
-                    let digest = block.digest.unwrap_or_default();
-                    self.persons.insert(digest);
-                    self.said.push(Item::Person(digest));
-                }
-                ("user", "tool_result") => {
-                    let id: Box<str> = block.tool_use_id.unwrap_or_default().into();
-                    let text = block.content.unwrap_or_default().0.into_iter().find_map(|block| block.text).unwrap_or_default();
-                    self.returned.insert(id.clone(), Returned::text(&text, block.is_error));
-                    self.shown.insert(id.clone());
-                    self.said.push(Item::Result(id));
-                }
-                ("assistant", "text") => {
-                    let blank = block.text.is_none_or(|text| text.trim().is_empty());
-                    let (item, _) = self.spoken(Spoken::Text { digest: block.digest.unwrap_or_default(), blank });
-                    self.said.extend(item);
-                }
-                ("assistant", "tool_use") => {
-                    let (id, name) = (block.id.unwrap_or_default().into(), block.name.unwrap_or_default().into());
-                    let (item, _) = self.spoken(Spoken::Call { id, name, arguments: block.input });
-                    self.said.extend(item);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// What the model said, if it has to be repeated, and whether it was a call that nobody can read.
-    fn spoken(&mut self, spoken: Spoken) -> (Option<Item>, bool) {
-        match spoken {
-            Spoken::Text { digest, blank: false } => return (Some(Item::Answer(digest)), false),
-            Spoken::Call { id, name, arguments: Some(arguments) } => return (Some(Item::Call { id, name, arguments }), false),
-            Spoken::Call { arguments: None, .. } => return (None, true),
-            Spoken::Text { digest, blank: true } if self.blanks.len() < REMEMBERED_MAX => drop(self.blanks.insert(digest)),
-            Spoken::Thought(digest, signature) if self.thoughts.len() < REMEMBERED_MAX => {
-                self.thoughts.insert((digest, signature));
-            }
-            Spoken::Text { .. } | Spoken::Thought(..) => {}
-        }
-        (None, false)
-    }
-
-    /// What a call came to that was carried out.
-    fn acted(&mut self, call: &str, result: Returned) {
-        if let Some(pending) = self.returned.get_mut(call).filter(|pending| pending.is_nothing()) {
-            *pending = result;
-        }
-    }
-
-    /// What the messages say, piece by piece; what says nothing is left out.
-    fn items(&self, messages: &[Message]) -> Result<Vec<Item>, Dishonest> {
-        let most = self.said.len().saturating_add(NEW_ITEMS_MAX);
-        let (mut items, mut calls) = (Vec::new(), HashMap::<&str, &str>::new());
-        let blocks = messages.iter().flat_map(|message| message.content.0.iter().map(|block| (message.role.as_str(), block)));
-        for (role, block) in blocks {
-            let item = match role {
-                "user" if block.kind == "tool_result" => Some(self.result_item(block, &calls)?),
-                "user" => Some(self.person_item(block)?),
-                "assistant" => self.model_item(block)?,
-                "system" => None,
-                _ => return Err(Dishonest::Field),
-            };
-            if let (Some(Item::Call { .. }), Some((id, name, _))) = (&item, block.call_alone()) {
-                calls.insert(id, name);
-            }
-            items.extend(item);
-            if items.len() > most {
-                return Err(Dishonest::History);
-            }
-        }
-        Ok(items)
-    }
-
-    fn person_item(&self, block: &Block) -> Result<Item, Dishonest> {
-        let (_, digest) = block.text_alone().ok_or(Dishonest::Person)?;
-        if self.persons.contains(&digest) {
-            return Ok(Item::Person(digest));
-        }
-        if words::is_nudge(&digest) {
-            return Ok(Item::Nudge);
-        }
-        // Between two messages without an answer the agent puts a new line.
-        block.trimmed.filter(|text| self.persons.contains(text)).map(Item::Person).ok_or(Dishonest::Person)
-    }
-
-    fn result_item(&self, block: &Block, calls: &HashMap<&str, &str>) -> Result<Item, Dishonest> {
-        let (id, failed, content) = block.result_alone().ok_or(Dishonest::Result)?;
-        let name = *calls.get(id).ok_or(Dishonest::Result)?;
-        let good = match self.returned.get(id) {
-            Some(returned) => returned.is(failed, content),
-            // A tool that the agent does not know never came here.
-            None => {
-                let known = self.listings.iter().any(|listing| listing.contains_key(name));
-                !known && Returned::text(&words::no_such_tool(name), true).is(failed, content)
-            }
-        };
-        good.then(|| Item::Result(id.into())).ok_or(Dishonest::Result)
-    }
-
-    fn model_item(&self, block: &Block) -> Result<Option<Item>, Dishonest> {
-        if let Some((_, text)) = block.text_alone() {
-            return Ok((!self.blanks.contains(&text)).then_some(Item::Answer(text)));
-        }
-        if let Some((words, signature)) = block.thought_alone() {
-            let thought = (digest_bytes(words.as_bytes()), digest_bytes(signature.as_bytes()));
-            return self.thoughts.contains(&thought).then_some(None).ok_or(Dishonest::Model);
-        }
-        let (id, name, arguments) = block.call_alone().ok_or(Dishonest::Model)?;
-        Ok(Some(Item::Call { id: id.into(), name: name.into(), arguments }))
-    }
-
-    /// Takes a request's items if they go on from what was said.
-    fn take(&mut self, items: Vec<Item>) -> Result<(), Dishonest> {
-        let new = items.strip_prefix(self.said.as_slice()).ok_or(Dishonest::History)?;
-        // Where the last message of the past has no answer, the agent says so.
-        let unanswered = self.turn == 0 && self.replies.is_empty() && matches!(self.said.last(), Some(Item::Person(_)));
-        let (placeholder, new) = match new.split_first() {
-            Some((Item::Answer(text), rest)) if unanswered && words::is_no_answer(text) => (true, rest),
-            _ => (false, new),
-        };
-        let answered = taken_from(new, &self.replies, self.acted)?;
-        let (answer, since) = new.split_at_checked(answered).unwrap_or_default();
-        let shown = self.since(answer, since)?;
-        if placeholder || !new.is_empty() {
-            self.shown.extend(shown);
-            self.delivered.clear();
-            self.replies.clear();
-            self.acted = None;
-            self.done.clear();
-            self.turn += 1;
-            self.said = items;
-        }
-        Ok(())
-    }
-
-    /// Whether this came since the model's answer: the results of its calls, and all that the person wrote. Returns the calls.
-    fn since(&self, answer: &[Item], since: &[Item]) -> Result<Vec<Box<str>>, Dishonest> {
-        let (mut delivered, mut shown, mut nudged) = (self.delivered.iter(), Vec::<Box<str>>::new(), !may_go_on(&self.replies));
-        for item in since {
-            match item {
-                Item::Person(text) if delivered.next() == Some(text) => {}
-                Item::Nudge if !std::mem::replace(&mut nudged, true) => {}
-                Item::Result(id) if !shown.contains(id) && !self.shown.contains(id) => shown.push(id.clone()),
-                Item::Person(_) | Item::Nudge => return Err(Dishonest::Person),
-                Item::Result(_) => return Err(Dishonest::Result),
-                Item::Answer(_) | Item::Call { .. } => return Err(Dishonest::Model),
-            }
-        }
-        let calls: Vec<&Box<str>> =
-            answer.iter().filter_map(|item| if let Item::Call { id, .. } = item { Some(id) } else { None }).collect();
-        // Each call has its result, and what was carried out is not hidden.
-        let complete = calls.iter().all(|id| shown.contains(id)) && shown.iter().all(|id| calls.contains(&id));
-        let hidden = self.done.iter().any(|done| !calls.contains(&done));
-        // What a person wrote is never left out.
-        match (complete && !hidden, delivered.next()) {
-            (false, _) => Err(Dishonest::Result),
-            (true, Some(_)) => Err(Dishonest::Person),
-            (true, None) => Ok(shown),
-        }
-    }
 }

@@ -21,10 +21,19 @@ pub(super) struct Request<'a> {
     thinking: Option<IgnoredAny>,
     context_management: Option<ContextManagement>,
     output_config: Option<OutputConfig>,
+    /// What the agent tells the provider of itself where nobody tells it another address.
+    diagnostics: Option<Diagnostics>,
     pub(super) system: Option<Content>,
     #[serde(borrow)]
     pub(super) tools: Option<Vec<Tool<'a>>>,
     pub(super) messages: Vec<Message>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "a field that needs only be known")]
+struct Diagnostics {
+    previous_message_id: Option<IgnoredAny>,
 }
 
 /// How much the model may think; never which form its answer has.
