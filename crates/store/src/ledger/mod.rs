@@ -11,6 +11,7 @@
 mod accounts;
 mod drain;
 mod journal;
+mod line;
 mod open;
 mod purse;
 mod record;
