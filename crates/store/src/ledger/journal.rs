@@ -173,7 +173,3 @@ fn read(file: File, records: &mut Vec<Record>) -> std::io::Result<Option<Head>> 
 fn io(path: &Path, error: &std::io::Error) -> StoreError {
     StoreError::Unavailable(format!("{}: {error}", PathBuf::from(path).display()))
 }
-
-fn odd(error: &serde_json::Error) -> StoreError {
-    StoreError::Statement(format!("a line of the journal: {error}"))
-}
