@@ -3,6 +3,7 @@
 use crate::{
     CallId, ConversationId, Denial, DenialCode, KeyFault, KeyId, Microusd, RunId, SandboxId, SliceId, Timestamp, UserId,
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Something that happened and must be provable. No prompt text, no tool content, no secret.
@@ -196,9 +197,7 @@ impl AuditEvent {
             }
             Self::RunEnded { outcome, code, .. } => json!({"outcome": outcome, "code": code}),
             Self::SandboxClaimed { sandbox, .. } => json!({"sandbox": sandbox}),
-            Self::ModelCallOpened { call, model, reserved, .. } => {
-                json!({"call": call, "model": model, "reserved_microusd": reserved})
-            }
+            Self::ModelCallOpened { call, model, reserved, .. } => json!(CallOpened::of(*call, model, *reserved)),
             Self::SliceTaken { slice, granted, .. } => json!({"slice": slice, "granted_microusd": granted}),
             Self::AboveCeiling { call, reserved, cost, .. } => {
                 json!({"call": call, "reserved_microusd": reserved, "cost_microusd": cost})
@@ -220,5 +219,43 @@ impl AuditEvent {
                 json!({"scope": scope, "period": period, "percent": percent, "limit_microusd": limit, "spent_microusd": spent})
             }
         }
+    }
+
+    /// The same as text. Of the event that comes with every call it is made without a tree.
+    #[must_use]
+    pub fn detail_text(&self) -> String {
+        if let Self::ModelCallOpened { call, model, reserved, .. } = self
+            && let Ok(text) = serde_json::to_string(&CallOpened::of(*call, model, *reserved))
+        {
+            return text;
+        }
+        self.detail().to_string()
+    }
+}
+
+/// In the order of a tree's keys, so that both texts are the same.
+#[derive(Serialize)]
+struct CallOpened<'a> {
+    call: CallId,
+    model: &'a str,
+    reserved_microusd: Microusd,
+}
+
+impl<'a> CallOpened<'a> {
+    const fn of(call: CallId, model: &'a str, reserved_microusd: Microusd) -> Self {
+        Self { call, model, reserved_microusd }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_an_opened_call_is_that_of_its_detail() {
+        let model = "a \"name\"\n".to_owned();
+        let event =
+            AuditEvent::ModelCallOpened { call: CallId::random(), run: RunId::random(), model, reserved: Microusd(4_000) };
+        assert_eq!(event.detail_text(), event.detail().to_string());
     }
 }

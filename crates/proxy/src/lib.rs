@@ -14,6 +14,7 @@ mod gate;
 mod lanes;
 pub mod mcp;
 pub mod messages;
+mod pieces;
 mod relay;
 mod selfcheck;
 mod serve;

@@ -5,12 +5,13 @@ use crate::answer::{self, Body};
 use crate::lanes;
 use crate::messages::connections::{Connections, Lease};
 use crate::messages::headers;
+use crate::pieces::Pieces;
 use crate::serve::serve_http;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Request, Response, Uri};
 use http_body::Frame;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyDataStream, BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use std::io;
 use std::sync::Arc;
@@ -47,7 +48,9 @@ async fn pass(connections: &Arc<Connections>, upstream: &Uri, request: Request<I
     match connections.send(asked).await {
         Ok((response, lease)) => {
             let (head, body) = response.into_parts();
-            let mut passed = Response::new(piecewise(body, lease));
+            let mut pieces = Pieces::new(body.into_data_stream());
+            pieces.lead().await;
+            let mut passed = Response::new(piecewise(pieces, lease));
             *passed.status_mut() = head.status;
             *passed.headers_mut() = headers::to_client(&head.headers);
             passed
@@ -56,10 +59,10 @@ async fn pass(connections: &Arc<Connections>, upstream: &Uri, request: Request<I
     }
 }
 
-fn piecewise(body: Incoming, lease: Lease) -> Body {
-    let pieces = stream::unfold(Some((body.into_data_stream(), lease)), |state| async move {
+fn piecewise(body: Pieces<BodyDataStream<Incoming>, hyper::Error>, lease: Lease) -> Body {
+    let pieces = stream::unfold(Some((body, lease)), |state| async move {
         let (mut body, lease) = state?;
-        match futures_util::StreamExt::next(&mut body).await {
+        match body.next().await {
             Some(Ok(chunk)) => Some((Ok::<Frame<Bytes>, io::Error>(Frame::data(chunk)), Some((body, lease)))),
             Some(Err(error)) => Some((Err(io::Error::other(error)), None)),
             None => {

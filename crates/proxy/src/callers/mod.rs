@@ -104,7 +104,9 @@ impl Callers {
             let answering = Arc::clone(&answering);
             serve_http(listener, Arc::clone(&places), until.clone(), move |request| {
                 let callers = Arc::clone(&answering);
-                async move { callers.answer(request).await }
+                // On the heap: a connection moves what it is handed more than once, keeps room for it as long as it lives, and
+                // what a call needs until its answer begins is some kilobytes.
+                Box::pin(async move { callers.answer(request).await })
             })
         };
         let proxy = Arc::clone(&callers.proxy);
@@ -159,7 +161,7 @@ impl Callers {
         // What the key is not for is told how its rate stands and takes nothing of it.
         let weight_millis = if allowed { pace::weight_millis(request.method().as_str(), path, request.body()) } else { 0 };
         let (max, throttle) = (known.scope.requests_per_hour.map(u64::from), self.throttle(&view));
-        let pace = match pace::admit(&self.proxy, &known.id.to_string(), max, weight_millis, throttle).await {
+        let pace = match pace::admit(&self.proxy, &known.notes.caller_key, max, weight_millis, throttle).await {
             Ok(pace) => pace,
             Err(TooMany { code, answer }) => {
                 code.into_iter().for_each(|code| self.note_too_many(known.id, code));

@@ -12,8 +12,9 @@ use super::ongoing::{CLIENT_LEFT, End, Ongoing};
 use super::providers::Outcome;
 use crate::RunEvent;
 use crate::answer::Body;
+use crate::pieces::Pieces;
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use http::StatusCode;
 use http::response::Parts;
 use http_body::Frame;
@@ -37,7 +38,7 @@ const BROKEN: &str = "the provider broke the connection";
 
 pub(super) struct Exchange {
     call: Option<Ongoing>,
-    body: Option<BodyDataStream<Incoming>>,
+    body: Option<Pieces<BodyDataStream<Incoming>, hyper::Error>>,
     lease: Option<Lease>,
     meter: Meter,
     status: StatusCode,
@@ -71,7 +72,7 @@ impl Exchange {
         });
         Self {
             call: Some(call),
-            body: Some(body.into_data_stream()),
+            body: Some(Pieces::new(body.into_data_stream())),
             lease: Some(lease),
             meter,
             status,
@@ -82,7 +83,10 @@ impl Exchange {
     }
 
     /// A stream: every chunk is metered, then released.
-    pub(super) fn streamed(self) -> Body {
+    pub(super) async fn streamed(mut self) -> Body {
+        if let Some(body) = &mut self.body {
+            body.lead().await;
+        }
         let pieces = stream::unfold(self, |mut exchange| async move {
             let piece = exchange.step().await?;
             Some((piece.map(Frame::data), exchange))

@@ -24,6 +24,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
 use policy::{Denial, DenialCode, ModelRequest, Prompt};
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use store::OpenError;
@@ -147,8 +148,10 @@ async fn not_opened(proxy: &Proxy, caller: &Caller, error: OpenError) -> Respons
 
 async fn exchange(mut call: Ongoing, head: &Parts, body: Bytes, more: bool) -> Tried {
     let Some((opened, attempt)) = call.open() else { return Tried::Failed(answer::unavailable(LOST)) };
-    let sending = call.proxy.upstream.send(opened, attempt, head.uri.query(), &head.headers, body);
-    let sent = tokio::time::timeout(call.left().min(SILENCE_MAX), sending).await;
+    let sent = {
+        let sending = pin!(call.proxy.upstream.send(opened, attempt, head.uri.query(), &head.headers, body));
+        tokio::time::timeout(call.left().min(SILENCE_MAX), sending).await
+    };
     let (outcome, end, text) = match sent {
         Ok(Ok((response, lease))) => return answered(call, response, lease, more).await,
         Ok(Err(SendError::NotSent(reason))) => {
@@ -172,7 +175,7 @@ async fn answered(mut call: Ongoing, response: Response<Incoming>, lease: Lease,
     let outcome = Outcome::Answered { status: head.status.as_u16(), retry_after_secs: None };
     let streamed = head.status.is_success() && is_event_stream(&head.headers);
     let exchange = Exchange::new(call, &head, body, lease);
-    let body = if streamed { exchange.streamed() } else { exchange.whole().await };
+    let body = if streamed { exchange.streamed().await } else { exchange.whole().await };
     let mut answer = Response::new(body);
     *answer.status_mut() = head.status;
     *answer.headers_mut() = headers::to_client(&head.headers);
@@ -187,7 +190,7 @@ enum Piece {
 
 /// Reads an answer in a task of its own, which ends at the call's time whether or not the client reads: nobody holds a call open
 /// by not reading it.
-pub(super) fn watched(response: Response<Body>, time: Duration) -> Response<Body> {
+fn watched(response: Response<Body>, time: Duration) -> Response<Body> {
     let (head, body) = response.into_parts();
     let (pieces, receiver) = mpsc::channel(CHUNKS_QUEUED_MAX);
     tokio::spawn(async move {

@@ -7,6 +7,9 @@ use http::{HeaderMap, HeaderValue, Uri, header};
 /// Says that a request has passed a gateway; one that comes back would turn in circles.
 pub(crate) const HOP: &str = "x-hexward-hop";
 
+/// Headers that are added to those that pass.
+const ADDED: usize = 4;
+
 /// What belongs to one connection (RFC 9110, 7.6.1), and what is set anew for the next one.
 const ONE_HOP: &[&str] = &[
     "connection",
@@ -71,8 +74,12 @@ fn pass(from: &HeaderMap, without: &[&str], without_beginning: &[&str]) -> Heade
             && !without_beginning.iter().any(|begin| name.starts_with(begin))
             && !named.iter().any(|other| other == name)
     };
-    let passing = from.iter().filter(|(name, _)| passes(name.as_str()));
-    passing.map(|(name, value)| (name.clone(), value.clone())).collect()
+    // With room for what is added afterwards, so that it grows at no time.
+    let mut passing = HeaderMap::with_capacity(from.len() + ADDED);
+    for (name, value) in from.iter().filter(|(name, _)| passes(name.as_str())) {
+        passing.append(name.clone(), value.clone());
+    }
+    passing
 }
 
 /// Headers that the sender itself declares to be of one hop.

@@ -4,6 +4,7 @@
 
 mod betas;
 mod body;
+mod bounded;
 mod canon;
 pub(crate) mod connections;
 mod events;
@@ -168,7 +169,7 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, caller: Caller, path: &str, reque
     if response.body().is_end_stream() || response.body().size_hint().exact().is_some() {
         return response;
     }
-    forward::watched(response, time)
+    response.map(|body| bounded::until(body, time))
 }
 
 /// Whether an agent's request is the conversation that it says it is. None where nothing is known of one: what the model says then

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use policy::{Breaker, BreakerRules, CallOutcome, Candidate, Pace, Passage, Timestamp, choose, free_again};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 /// How a provider is spoken to.
@@ -190,7 +191,7 @@ impl Providers {
         };
         // The list of models is of no model.
         let ways = self.all.iter().filter(|provider| model.is_empty() || provider.has(model)).flat_map(of_provider).collect();
-        Attempts { ways, tried: Vec::new(), model: model.to_owned() }
+        Attempts { ways, tried: Vec::new(), model: model.into() }
     }
 }
 
@@ -198,16 +199,13 @@ impl Providers {
 pub struct Attempts {
     ways: Vec<(Arc<Provider>, Arc<Key>)>,
     tried: Vec<usize>,
-    model: String,
+    model: Arc<str>,
 }
 
-/// A number that nobody knows before, for choices and pauses.
+/// A number that nobody knows before, for choices and pauses: of a hash under keys that the system made at random. Not a secret.
 #[must_use]
 pub fn chance() -> u64 {
-    let mut bytes = [0; 8];
-    // Without randomness every choice is the first and every pause the shortest, which is still right.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    u64::from_le_bytes(bytes)
+    RandomState::new().hash_one(())
 }
 
 impl Attempts {
@@ -219,7 +217,7 @@ impl Attempts {
             let (provider, key) = self.ways.get(at).map(|(provider, key)| (Arc::clone(provider), Arc::clone(key)))?;
             // Another call may have become the probe meanwhile; then this way is passed over.
             if let Ok(passage) = provider.with_breaker(&self.model, |breaker| breaker.enter(now)) {
-                return Some(Attempt { provider, key, model: self.model.clone(), began: now, passage: Some(passage) });
+                return Some(Attempt { provider, key, model: Arc::clone(&self.model), began: now, passage: Some(passage) });
             }
         }
     }
@@ -295,7 +293,7 @@ impl Outcome {
 pub struct Attempt {
     provider: Arc<Provider>,
     key: Arc<Key>,
-    model: String,
+    model: Arc<str>,
     began: Timestamp,
     passage: Option<Passage>,
 }

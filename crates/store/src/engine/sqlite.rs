@@ -124,8 +124,14 @@ fn connect_reader(path: &str) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// How far the writer stands back where processors are short: what answers people and callers goes first. Who waits for a commit
+/// waits a little longer then.
+const NICE: i32 = 5;
+
 /// Takes jobs as they come; everything that queued up while a commit ran shares the next one.
 fn run_writer(connection: &Connection, jobs: &mpsc::Receiver<Job>) {
+    // Of this thread alone (setpriority(2): a thread is what the kernel counts here). Refused, everything works all the same.
+    let _ = rustix::process::setpriority_process(None, NICE);
     while let Ok(first) = jobs.recv() {
         let begun = connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| map(&error));
         let mut answers = Vec::new();

@@ -1,7 +1,7 @@
 //! The ledger in the database: accounts, the slices taken out of them, and the log of calls.
 
 use super::record::{Ended, Opened};
-use crate::{StoreError, Tx, audit, statements};
+use crate::{StoreError, Tx, Value, audit, statements};
 use policy::{AuditEvent, BudgetLine, Denial, Microusd, RunId, SliceId, Timestamp, UserId};
 
 statements! { ALL:
@@ -29,6 +29,11 @@ statements! { ALL:
     INSERT_CALL = "INSERT INTO model_calls (id, run_id, user_id, gateway, path, model, state, reserved_microusd, opened_at, expires_at, \
                    slice_id, app, caller_key, labels, provider) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'open', ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT (id) DO NOTHING";
+    INSERT_WHOLE = "INSERT INTO model_calls (id, run_id, user_id, gateway, path, model, state, reserved_microusd, opened_at, expires_at, \
+                    slice_id, app, caller_key, labels, provider, cost_microusd, outcome, input_tokens, output_tokens, \
+                    cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, settled_at, status, first_byte_us, total_us, error) \
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'settled', ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, \
+                    ?22, ?23, ?24, ?25, ?26) ON CONFLICT (id) DO NOTHING";
     SETTLE_CALL = "UPDATE model_calls SET state = 'settled', cost_microusd = ?2, outcome = ?3, input_tokens = ?4, output_tokens = ?5, \
                    cache_read_tokens = ?6, cache_write_tokens = ?7, cache_write_1h_tokens = ?8, settled_at = ?9, status = ?10, \
                    first_byte_us = ?11, total_us = ?12, error = ?13 WHERE id = ?1 AND state = 'open'";
@@ -234,7 +239,52 @@ fn slice_id(text: &str) -> Result<SliceId, StoreError> {
 
 /// Writes a call's opening down, with its audit entry; false when it was there.
 pub(super) fn opened(tx: &mut dyn Tx, gateway: &str, call: &Opened) -> Result<bool, StoreError> {
-    let params = [
+    if tx.execute(INSERT_CALL, &opening(gateway, call))? != 1 {
+        return Ok(false);
+    }
+    note_opened(tx, call).map(|()| true)
+}
+
+/// Writes a call down that has ended already, in one row from the beginning; false when it was there, opened or settled.
+pub(super) fn whole(tx: &mut dyn Tx, gateway: &str, call: &Opened, end: &Ended) -> Result<bool, StoreError> {
+    let mut params = Vec::with_capacity(26);
+    params.extend(opening(gateway, call));
+    params.extend(ending(end));
+    if tx.execute(INSERT_WHOLE, &params)? != 1 {
+        return Ok(false);
+    }
+    note_opened(tx, call)?;
+    note_above(tx, end).map(|()| true)
+}
+
+/// Settles a call once; false when it was settled before.
+pub(super) fn ended(tx: &mut dyn Tx, call: &Ended) -> Result<bool, StoreError> {
+    let mut params = Vec::with_capacity(13);
+    params.push(call.id.to_string().into());
+    params.extend(ending(call));
+    if tx.execute(SETTLE_CALL, &params)? != 1 {
+        return Ok(false);
+    }
+    note_above(tx, call).map(|()| true)
+}
+
+fn note_opened(tx: &mut dyn Tx, call: &Opened) -> Result<(), StoreError> {
+    let model = call.model.to_string();
+    let event = AuditEvent::ModelCallOpened { call: call.id, run: call.run, model, reserved: call.reserved };
+    audit::append(tx, &event, Timestamp(call.at))
+}
+
+fn note_above(tx: &mut dyn Tx, call: &Ended) -> Result<(), StoreError> {
+    if call.cost <= call.reserved {
+        return Ok(());
+    }
+    let event = AuditEvent::AboveCeiling { call: call.id, run: call.run, reserved: call.reserved, cost: call.cost };
+    audit::append(tx, &event, Timestamp(call.at))
+}
+
+/// What is known of a call from its beginning, as parameters.
+fn opening(gateway: &str, call: &Opened) -> [Value; 14] {
+    [
         call.id.to_string().into(),
         call.run.to_string().into(),
         call.user.to_string().into(),
@@ -249,21 +299,14 @@ pub(super) fn opened(tx: &mut dyn Tx, gateway: &str, call: &Opened) -> Result<bo
         (&*call.notes.caller_key).into(),
         (&*call.notes.labels).into(),
         (&*call.notes.provider).into(),
-    ];
-    if tx.execute(INSERT_CALL, &params)? != 1 {
-        return Ok(false);
-    }
-    let (call_id, run, model) = (call.id, call.run, call.model.to_string());
-    let event = AuditEvent::ModelCallOpened { call: call_id, run, model, reserved: call.reserved };
-    audit::append(tx, &event, Timestamp(call.at)).map(|()| true)
+    ]
 }
 
-/// Settles a call once; false when it was settled before.
-pub(super) fn ended(tx: &mut dyn Tx, call: &Ended) -> Result<bool, StoreError> {
+/// What is known of it at its end.
+fn ending(call: &Ended) -> [Value; 12] {
     let tokens = |count: u64| i64::try_from(count).unwrap_or(i64::MAX).into();
     let usage = &call.usage;
-    let params = [
-        call.id.to_string().into(),
+    [
         call.cost.0.into(),
         (&*call.outcome).into(),
         tokens(usage.input),
@@ -276,15 +319,7 @@ pub(super) fn ended(tx: &mut dyn Tx, call: &Ended) -> Result<bool, StoreError> {
         call.end.first_byte_us.into(),
         call.end.total_us.into(),
         call.end.error.as_deref().into(),
-    ];
-    if tx.execute(SETTLE_CALL, &params)? != 1 {
-        return Ok(false);
-    }
-    if call.cost > call.reserved {
-        let event = AuditEvent::AboveCeiling { call: call.id, run: call.run, reserved: call.reserved, cost: call.cost };
-        audit::append(tx, &event, Timestamp(call.at))?;
-    }
-    Ok(true)
+    ]
 }
 
 /// The open calls of a slice: (id, reserved, run).

@@ -7,8 +7,8 @@ use super::record::{Ended, Opened, Record};
 use super::{Inner, RENEW_SECS, SLICE_SECS};
 use crate::alerts::{self, BudgetAlert};
 use crate::{StoreError, Tx};
-use policy::{SliceId, Throttle, Timestamp, throttle};
-use std::collections::BTreeMap;
+use policy::{CallId, SliceId, Throttle, Timestamp, throttle};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -124,14 +124,26 @@ fn finished(ledger: &Inner) -> Vec<SliceId> {
 /// Writes down what happened. What was written down before changes nothing, so a journal can be read again.
 pub(super) fn apply(tx: &mut dyn Tx, gateway: &str, batch: &Pending, now: Timestamp) -> Result<Told, StoreError> {
     let mut told = Told::default();
-    for call in &batch.opened {
-        accounts::opened(tx, gateway, call)?;
-    }
     let mut costs: BTreeMap<SliceId, i64> = BTreeMap::new();
-    for call in &batch.ended {
+    let mut charge = |call: &Ended| {
+        let cost = costs.entry(call.slice).or_default();
+        *cost = cost.saturating_add(call.cost.0);
+    };
+    // Most calls have ended by now: one row for each, instead of one that is changed a moment later.
+    let mut ends: HashMap<CallId, &Ended> = batch.ended.iter().map(|call| (call.id, call)).collect();
+    for call in &batch.opened {
+        match ends.get(&call.id) {
+            Some(end) if accounts::whole(tx, gateway, call, end)? => {
+                charge(end);
+                ends.remove(&call.id);
+            }
+            Some(_) => {}
+            None => drop(accounts::opened(tx, gateway, call)?),
+        }
+    }
+    for call in batch.ended.iter().filter(|call| ends.contains_key(&call.id)) {
         if accounts::ended(tx, call)? {
-            let cost = costs.entry(call.slice).or_default();
-            *cost = cost.saturating_add(call.cost.0);
+            charge(call);
         }
     }
     for (slice, cost) in costs {

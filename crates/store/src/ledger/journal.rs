@@ -95,7 +95,7 @@ impl Journal {
         if *cut {
             line.push(b'\n');
         }
-        serde_json::to_writer(&mut *line, record).map_err(|error| odd(&error))?;
+        super::line::write(record, line);
         line.push(b'\n');
         let file = files.get_mut(*active).ok_or(StoreError::Closed)?;
         let written = file.write_all(line);
@@ -165,15 +165,11 @@ fn read(file: File, records: &mut Vec<Record>) -> std::io::Result<Option<Head>> 
     let head = lines.next().transpose()?.and_then(|line| serde_json::from_slice::<Head>(&line).ok());
     let head = head.filter(|head| head.file == name);
     for line in lines {
-        records.extend(serde_json::from_slice::<Record>(&line?).ok());
+        records.extend(super::line::read(&line?));
     }
     Ok(head)
 }
 
 fn io(path: &Path, error: &std::io::Error) -> StoreError {
     StoreError::Unavailable(format!("{}: {error}", PathBuf::from(path).display()))
-}
-
-fn odd(error: &serde_json::Error) -> StoreError {
-    StoreError::Statement(format!("a line of the journal: {error}"))
 }

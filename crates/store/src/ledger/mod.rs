@@ -11,6 +11,7 @@
 mod accounts;
 mod drain;
 mod journal;
+mod line;
 mod open;
 mod purse;
 mod record;
@@ -31,8 +32,10 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
-/// A slice is this much larger than needed where there is plenty: $0.05.
+/// A slice is this much larger than needed where there is plenty: $0.05. A purse that is filled again within a second is filled
+/// with twice as much, up to the larger one ($1.00), so that who spends much does not ask the database all the time.
 const SLICE: Microusd = Microusd(50_000);
+const SLICE_MAX: Microusd = Microusd(1_000_000);
 /// A slice that nobody renews for so long is charged in full by whoever finds it.
 const SLICE_SECS: i64 = 1_800;
 /// The holder renews it when less than this is left.

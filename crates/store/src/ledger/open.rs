@@ -3,7 +3,7 @@
 use super::accounts::{self, Holder, Taken, Wanted};
 use super::purse::{Lacking, Slices};
 use super::record::{CallEnd, CallNotes, Ended, Opened, Record};
-use super::{Inner, RENEW_SECS, SLICE, SLICE_SECS, drain};
+use super::{Inner, RENEW_SECS, SLICE_SECS, drain};
 use crate::StoreError;
 use parking_lot::Mutex;
 use policy::{BudgetLine, CallId, Denial, DenialCode, Microusd, ModelPermit, RunId, SliceId, Timestamp, Usage, UserId};
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const TRIES_MAX: u32 = 32;
 /// After a slice could not be made larger ahead of need.
 const AHEAD_PAUSE: Duration = Duration::from_secs(1);
+/// A slice is made larger when less than this part of what was taken last is free: what is left lasts until there is more.
+const AHEAD_PART: i64 = 2;
 
 /// Why a call could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -206,7 +208,8 @@ impl Purse {
         let now = self.0.ledger.clock.now();
         let mut slices = self.0.slices.lock();
         let slice = slices.reserve(permit.budgets(), permit.ceiling(), until, now)?;
-        let scarce = slices.of(slice).is_some_and(|slice| slice.free() < permit.ceiling());
+        let low = permit.ceiling().max(Microusd(slices.step.amount().0 / AHEAD_PART));
+        let scarce = slices.of(slice).is_some_and(|slice| slice.free() < low);
         drop(slices);
         if scarce && permit.ceiling() > Microusd::ZERO && !self.0.ahead.swap(true, Ordering::Relaxed) {
             self.fill_ahead(Arc::clone(permit.budgets()));
@@ -248,7 +251,8 @@ impl Purse {
         let _turn = self.0.filling.lock().await;
         for last in [false, true] {
             let Some((slice, need)) = self.lack(lines, ceiling, until) else { return Ok(()) };
-            match self.take(slice, lines, Wanted { need, want: Microusd(need.0.max(SLICE.0)) }).await? {
+            let step = self.0.slices.lock().step.next(Instant::now());
+            match self.take(slice, lines, Wanted { need, want: need.max(step) }).await? {
                 Taken::Granted(_) => return Ok(()),
                 // Another one is begun in its place.
                 Taken::Gone => {}
@@ -322,7 +326,8 @@ impl Purse {
             let turn = purse.0.filling.lock().await;
             let slice = purse.0.slices.lock().current.as_ref().filter(|slice| slice.lines == lines).map(|slice| slice.id);
             if let Some(slice) = slice {
-                let taken = purse.take(slice, &lines, Wanted { need: Microusd::ZERO, want: SLICE }).await;
+                let want = purse.0.slices.lock().step.next(Instant::now());
+                let taken = purse.take(slice, &lines, Wanted { need: Microusd::ZERO, want }).await;
                 drop(turn);
                 if !matches!(taken, Ok(Taken::Granted(amount)) if amount > Microusd::ZERO) {
                     // There is no plenty, or no database: the next call asks for itself.

@@ -2,9 +2,13 @@
 //!
 //! Invariant: of each slice, settled + reserved stays within granted at the moment of a reservation.
 
+use super::{SLICE, SLICE_MAX};
 use policy::{BudgetLine, Microusd, SliceId, Timestamp};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Whoever asks again within this takes more.
+const STEP_TIME: Duration = Duration::from_secs(1);
 
 /// A slice as its holder counts it.
 #[derive(Debug)]
@@ -47,6 +51,32 @@ impl Slice {
     }
 }
 
+/// How much more is taken where there is plenty: more, the more often it is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Step {
+    /// None before the first time.
+    last: Option<(Microusd, Instant)>,
+}
+
+impl Step {
+    /// What was taken last.
+    pub(super) fn amount(&self) -> Microusd {
+        self.last.map_or(SLICE, |(amount, _)| amount)
+    }
+
+    /// What to take now.
+    pub(super) fn next(&mut self, now: Instant) -> Microusd {
+        let amount = match self.last {
+            Some((amount, at)) if now.saturating_duration_since(at) < STEP_TIME => {
+                Microusd(amount.0.saturating_mul(2)).min(SLICE_MAX)
+            }
+            Some(_) | None => SLICE,
+        };
+        self.last = Some((amount, now));
+        amount
+    }
+}
+
 /// The slices of one holder: the present one, and those of other budgets (a day before) that still have open calls.
 #[derive(Debug, Default)]
 pub(super) struct Slices {
@@ -54,6 +84,7 @@ pub(super) struct Slices {
     pub past: Vec<Slice>,
     /// Nothing is reserved any more.
     pub closed: bool,
+    pub step: Step,
 }
 
 /// Why a reservation was not made in memory.
@@ -251,6 +282,21 @@ mod tests {
         let other = lines(1);
         slices.slice_of(&other, NOW);
         assert_eq!(slices.reserve(&one, Microusd(10), Timestamp(5_000), NOW), Ok(first));
+    }
+
+    #[test]
+    fn who_asks_often_takes_more_and_who_rests_begins_anew() {
+        let (mut step, begun) = (Step::default(), Instant::now());
+        let at = |millis| begun + Duration::from_millis(millis);
+        assert_eq!((step.amount(), step.next(at(0))), (SLICE, SLICE));
+        assert_eq!(step.next(at(999)), Microusd(SLICE.0 * 2));
+        assert_eq!(step.next(at(1_998)), Microusd(SLICE.0 * 4));
+        for more in 0..10 {
+            step.next(at(2_000 + more));
+        }
+        assert_eq!(step.next(at(2_020)), SLICE_MAX, "never more");
+        assert_eq!(step.next(at(3_020)), SLICE);
+        assert_eq!(step.amount(), SLICE);
     }
 
     #[test]

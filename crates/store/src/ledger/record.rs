@@ -1,11 +1,11 @@
-//! What the journal says of a call: one line of JSON when it is opened, one when it has ended.
+//! What the journal says of a call: one line when it is opened, one when it has ended ([`super::line`] is how they are written).
 
 use policy::{CallId, Microusd, RunId, SliceId, Usage, UserId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// One line of the journal.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// One line of the journal. As JSON, a former version wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Record {
     /// A call is about to leave.
@@ -15,7 +15,7 @@ pub(crate) enum Record {
 }
 
 /// A call that is about to leave, with what was set aside for it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Opened {
     pub id: CallId,
     pub slice: SliceId,
@@ -30,7 +30,7 @@ pub(crate) struct Opened {
 }
 
 /// Whose call it is and where it goes, for the log of calls. Labels are what a client says of itself: never authority.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallNotes {
     /// The app, or the remote caller's principal.
     pub app: Arc<str>,
@@ -50,7 +50,7 @@ impl Default for CallNotes {
 }
 
 /// A call that is settled.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ended {
     pub id: CallId,
     pub slice: SliceId,
