@@ -58,6 +58,9 @@ enum Next {
 
 impl Exchange {
     pub(super) fn new(call: Ongoing, head: &Parts, body: Incoming, lease: Lease) -> Self {
+        if let (Some(heard), Some(id)) = (&call.heard, head.headers.get("request-id").and_then(|id| id.to_str().ok())) {
+            heard.named(id);
+        }
         let (status, retry_after_secs) = (head.status, headers::retry_after_secs(&head.headers));
         let meter = match call.caller {
             Caller::Run(_) => Meter::new(call.model()),

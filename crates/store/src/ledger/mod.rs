@@ -33,9 +33,9 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 /// A slice is this much larger than needed where there is plenty: $0.05. A purse that is filled again within a second is filled
-/// with twice as much, up to the larger one ($1.00), so that who spends much does not ask the database all the time.
+/// with twice as much, up to the larger one ($0.20), so that who spends much does not ask the database all the time.
 const SLICE: Microusd = Microusd(50_000);
-const SLICE_MAX: Microusd = Microusd(1_000_000);
+const SLICE_MAX: Microusd = Microusd(200_000);
 /// A slice that nobody renews for so long is charged in full by whoever finds it.
 const SLICE_SECS: i64 = 1_800;
 /// The holder renews it when less than this is left.

@@ -186,7 +186,7 @@ impl Dialogue {
         if request.max_tokens < self.expected.output_tokens.min(OUTPUT_TOKENS_MIN) {
             return Err(Dishonest::Output);
         }
-        self.check_system(request.system.as_ref())?;
+        let before = self.check_system(request.system.as_ref())?;
         let tools = tools_of(&request)?;
         let speaking = request.messages.iter().rev().find(|message| message.role != "system");
         if speaking.is_none_or(|message| message.role != "user") {
@@ -194,6 +194,9 @@ impl Dialogue {
         }
         self.check_operator(&request.messages, now)?;
         let mut state = self.state.lock();
+        if before.is_some_and(|request| !state.requests.contains(request)) {
+            return Err(Dishonest::System);
+        }
         // An agent that was told of no tools has none, and can't do anything either.
         if !(state.listings.contains(&tools) || (tools.is_empty() && state.listings.is_empty())) {
             return Err(Dishonest::Tools);
@@ -206,7 +209,8 @@ impl Dialogue {
         Ok(Heard { dialogue: self, turn, reply })
     }
 
-    fn check_system(&self, system: Option<&Content>) -> Result<(), Dishonest> {
+    /// Returns the request that the agent says was the one before.
+    fn check_system<'a>(&self, system: Option<&'a Content>) -> Result<Option<&'a str>, Dishonest> {
         let texts: Option<Vec<&str>> = system
             .map_or(Some(Vec::new()), |system| system.0.iter().map(|block| block.text_alone().map(|(text, _)| text)).collect());
         let texts = texts.ok_or(Dishonest::System)?;
@@ -214,7 +218,8 @@ impl Dialogue {
             Some((last, before)) if *last == self.expected.prompt => Some(before),
             Some(_) | None => Some(texts.as_slice()).filter(|_| self.expected.prompt.is_empty()),
         };
-        before.is_some_and(words::is_preamble).then_some(()).ok_or(Dishonest::System)
+        let before = before.filter(|before| words::is_preamble(before)).ok_or(Dishonest::System)?;
+        Ok(words::request_before(before))
     }
 
     /// What stands in the operator's place is about the agent's surroundings.

@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) shown: HashSet<Box<str>>,
     /// Since that one.
     pub(super) replies: Vec<Reply>,
+    /// What the provider called requests of this agent.
+    pub(super) requests: HashSet<Box<str>>,
     /// The one whose calls were carried out.
     pub(super) acted: Option<usize>,
     /// Its calls that were carried out.

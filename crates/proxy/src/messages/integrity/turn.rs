@@ -1,6 +1,7 @@
 //! What is said in a conversation, piece by piece, and the answers that a request got.
 
 use super::super::canon::Digest;
+use super::state::REMEMBERED_MAX;
 use super::{Dialogue, Dishonest};
 use std::sync::Arc;
 
@@ -75,6 +76,14 @@ impl Heard {
         reply.items.extend(item);
         reply.broken |= broken;
         true
+    }
+
+    /// The provider calls this request so.
+    pub(in crate::messages) fn named(&self, request: &str) {
+        let mut state = self.dialogue.state.lock();
+        if state.requests.len() < REMEMBERED_MAX {
+            state.requests.insert(request.into());
+        }
     }
 
     /// The model came to its end by itself.

@@ -121,7 +121,7 @@ const fn days(year: i64, month: i64, day: i64) -> i64 {
 /// Whether the texts before the operator's prompt are the agent's: which release it is, and what it is.
 pub(super) fn is_preamble(texts: &[&str]) -> bool {
     let release =
-        |text: &&str| text.len() <= 300 && text.strip_prefix(BILLING).is_some_and(|rest| rest.split_terminator(';').all(is_fact));
+        |text: &&str| text.len() <= 400 && text.strip_prefix(BILLING).is_some_and(|rest| rest.split_terminator(';').all(is_fact));
     let identity = |text: &&str| is(IDENTITY, &digest_bytes(text.as_bytes()));
     match texts {
         [] => true,
@@ -129,6 +129,12 @@ pub(super) fn is_preamble(texts: &[&str]) -> bool {
         [first, second] => release(first) && identity(second),
         _ => false,
     }
+}
+
+/// The request that the first of these texts says was the one before.
+pub(super) fn request_before<'a>(texts: &[&'a str]) -> Option<&'a str> {
+    let mut facts = texts.first()?.strip_prefix(BILLING)?.split_terminator(';');
+    facts.find_map(|fact| fact.trim_start().strip_prefix("cc_prev_req="))
 }
 
 /// A fact of the release and the turn: numbers, and words that are known.
@@ -140,6 +146,8 @@ fn is_fact(fact: &str) -> bool {
     };
     match fact.trim_start().split_once('=') {
         Some(("cc_version", value)) => digits(value, b".", 24),
+        // Whether it is one that the provider gave is seen where those are known.
+        Some(("cc_prev_req", value)) => value.len() <= 64 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
         Some(("cch", value)) => digits(value, b"", 8),
         Some(("cc_prompt_id", value)) => digits(value, b"-", 36),
         Some(("cc_prompt_index" | "cc_turn_index", value)) => value.len() <= 6 && value.bytes().all(|b| b.is_ascii_digit()),
