@@ -211,6 +211,7 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Fields<I> {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use policy::{CallId, RunId, SliceId, UserId};
