@@ -60,6 +60,8 @@ pub struct Setup {
     pub egress: Egress,
     /// Apps beside the map.
     pub apps: Vec<AppFolder>,
+    /// Whether there is the Magic assistant.
+    pub magic: bool,
     /// The runtime for code; see [`crate::code_runtime`].
     pub runtime: PathBuf,
 }
@@ -98,6 +100,7 @@ impl Default for Setup {
             calls_max: proxy::CALLS_MAX,
             egress: Egress::default(),
             apps: Vec::new(),
+            magic: false,
             runtime: PathBuf::new(),
         }
     }
@@ -201,6 +204,7 @@ impl TestGate {
             runs: setup.runs,
             egress: setup.egress,
             apps: setup.apps,
+            magic: setup.magic,
             page_app: "hexmap".to_owned(),
             runtime_path: setup.runtime,
             public_url: None,

@@ -4,7 +4,7 @@ const GOOD: [(&str, &str); 2] =
     [("ANTHROPIC_API_KEY", "sk-ant-api03-x"), ("AUTH_SECRET", "0123456789012345678901234567890123456789")];
 
 fn defaults() -> Defaults {
-    Defaults { agent_path: "a".into(), jail_path: "j".into(), runtime_path: "r".into(), state_dir: "s".into() }
+    Defaults { agent_path: "a".into(), jail_path: "j".into(), runtime_path: "r".into(), state_dir: "s".into(), magic: false }
 }
 
 fn loaded(file: &str, extra: &[(&str, &str)]) -> Result<Config, String> {
