@@ -2,6 +2,7 @@
 
 use crate::checks::Database;
 use crate::person::Person;
+use crate::program::random_hex;
 use crate::watch::{Started, Watching, left_of};
 use crate::{logs, places};
 use fake::{Exchange, Fake, FakeConfig};
@@ -150,13 +151,6 @@ impl Drop for MustFinish {
     fn drop(&mut self) {
         assert!(self.0 || std::thread::panicking(), "this test never called TestGate::finish");
     }
-}
-
-/// 256 random bits of the kernel's.
-pub(crate) fn random_hex() -> String {
-    let mut bytes = [0_u8; 32];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").unwrap(), &mut bytes).unwrap();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl TestGate {

@@ -8,6 +8,7 @@ mod arguments;
 pub mod card;
 pub mod catalog;
 pub mod deck;
+mod definitions;
 pub mod formats;
 pub mod import;
 mod index;

@@ -381,7 +381,7 @@ mod tests {
             (TEXT.split("102.1.").next().unwrap_or_default().to_owned(), "it is cut"),
             ("A recipe.\n1. Water\n2. Salt\n".to_owned(), "no date"),
             ("These rules are effective as of today.\nGlossary\nCredits\n".to_owned(), "there is no rule"),
-            (TEXT.replace("100.2. Two", "100.1. Two"), "line 22 begins \"100.1\" again, which stands in line 15"),
+            (TEXT.replace("100.2. Two", "100.1. Two"), "line 23 begins \"100.1\" again, which stands in line 16"),
             (format!("{}{}", TEXT, "x".repeat(70_000)), "too long"),
         ] {
             assert!(fault(&text).contains(why), "{why}: {}", fault(&text));

@@ -1,5 +1,6 @@
 //! The MCP server: who may call. It keeps nothing between two requests, and no answer depends on whom it is for.
 
+use crate::definitions;
 use crate::library::Library;
 use crate::tools::{self, ToolError};
 use axum::Router;
@@ -107,7 +108,7 @@ impl ServerHandler for Magic {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        tools::list().into_iter().find(|tool| tool.name == name)
+        definitions::list().into_iter().find(|tool| tool.name == name)
     }
 
     async fn list_tools(
@@ -115,7 +116,7 @@ impl ServerHandler for Magic {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(tools::list()))
+        Ok(ListToolsResult::with_all_items(definitions::list()))
     }
 
     async fn call_tool(

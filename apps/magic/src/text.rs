@@ -67,14 +67,14 @@ mod tests {
             ("Séance of Thrûl", "seance of thrul"),
             ("Æther  Cask", "aether cask"),
             ("Miller’s Oath", "MILLER'S OATH"),
-            ("Kindle//Quench", "kindle // quench"),
-            ("Kindle / Quench", "Kindle /// Quench"),
+            ("Kindlebright//Quenchfall", "kindlebright // quenchfall"),
+            ("Kindlebright / Quenchfall", "Kindlebright /// Quenchfall"),
             ("Far–Walker", "far-walker"),
             ("\u{feff}Ｗｉｄｅ", "wide"),
         ] {
             assert_eq!(fold_name(one).trim_start_matches('\u{feff}'), fold_name(other), "{one}");
         }
-        assert_ne!(fold_name("Kindle"), fold_name("Kindle // Quench"));
+        assert_ne!(fold_name("Kindlebright"), fold_name("Kindlebright // Quenchfall"));
         assert_eq!(fold_name(" // / "), "");
     }
 

@@ -1,30 +1,28 @@
-//! The tools: what each is called, takes and answers. All of them only read.
+//! The tools: what each answers. All of them only read.
 
 use crate::arguments::Arguments;
 use crate::card::{Card, Colors, Face};
 use crate::catalog::{ColorMatch, Filters};
 use crate::deck::{self, Deck, DeckError, advice, analysis, legality, odds};
+use crate::definitions::{self, FILTERS, KEYWORD_CHARS_MAX, NAME_CHARS_MAX, PAGE_MAX, QUERY_CHARS_MAX};
 use crate::formats::{self, Format};
 use crate::library::{Data, Kind, Library, SetRow};
 use crate::notices;
 use crate::rules::{Entry, EntryKind};
 use crate::text::{clip, words};
-use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use rmcp::model::JsonObject;
 use serde_json::{Map, Value, json};
 
-const QUERY_CHARS_MAX: usize = 100;
-const KEYWORD_CHARS_MAX: usize = 50;
-const NAME_CHARS_MAX: usize = 200;
 const CARDS_PER_PAGE: usize = 10;
 const RULES_PER_PAGE: usize = 5;
 const RULINGS_MAX: usize = 15;
 const NEAR: usize = 5;
-const PAGE_MAX: u32 = 10_000;
-/// Characters of a card's text in a list, and of a rule or a ruling.
+/// Characters of a card's text in a list, and of a rule.
 const LISTED_CHARS_MAX: usize = 300;
 const RULE_CHARS_MAX: usize = 2_000;
-const FILTERS: [&str; 9] =
-    ["colors", "colorMatch", "identity", "type", "manaValue", "manaValueMin", "manaValueMax", "format", "keyword"];
+/// Characters of a ruling and of a text that is shown whole: what the gateway lets through holds several of them.
+const RULING_CHARS_MAX: usize = 1_000;
+const TEXT_CHARS_MAX: usize = 4_000;
 
 /// Why a tool answered nothing: a sentence for the model.
 #[derive(Debug, thiserror::Error)]
@@ -43,152 +41,9 @@ pub enum ToolError {
     NotReady,
 }
 
-struct Definition {
-    name: &'static str,
-    title: &'static str,
-    description: &'static str,
-    required: &'static [&'static str],
-    properties: Value,
-}
-
-fn definitions() -> [Definition; 9] {
-    let define = |name, title, description, required, properties| Definition { name, title, description, required, properties };
-    let deck = || json!({"deck": deck_text()});
-    [
-        define(
-            "mtg_card_search",
-            "Search cards",
-            "Cards whose name, type line or rules text holds every word of the query and that pass the filters; ten a page, the best first.",
-            &[],
-            json!({"query": text(QUERY_CHARS_MAX, "Words of the name, type or rules text; empty with filters alone"), "filters": filters(), "page": page()}),
-        ),
-        define(
-            "mtg_card_details",
-            "Read a card",
-            "One card with its whole text, both faces, its legality in every format and its rulings.",
-            &["name"],
-            json!({"name": text(NAME_CHARS_MAX, "The card's name, or that of one of its faces")}),
-        ),
-        define(
-            "mtg_rules_lookup",
-            "Look up rules",
-            "A rule with all below it by its number, or what the rules and their glossary say about a keyword; five a page.",
-            &[],
-            json!({
-                "ruleNumber": text(12, "Like 702, 702.9 or 702.9a"), "keyword": text(KEYWORD_CHARS_MAX, "Like flying or combat damage"),
-                "page": page(),
-            }),
-        ),
-        define(
-            "mtg_deck_parse",
-            "Read a deck list",
-            "What a deck list holds by section, and every line that is not understood.",
-            &["deck"],
-            deck(),
-        ),
-        define(
-            "mtg_deck_analyze",
-            "Analyse a deck",
-            "Curve, colours, mana sources, types, lands and the probabilities of opening hands and land drops.",
-            &["deck"],
-            deck(),
-        ),
-        define(
-            "mtg_deck_legality",
-            "Check a deck's legality",
-            "Whether a deck may be played in a format: sizes, copies, banned cards, a commander's colours.",
-            &["deck", "format"],
-            json!({"deck": deck_text(), "format": format()}),
-        ),
-        define(
-            "mtg_deck_advice",
-            "What advice can build on",
-            "What stands out in a deck against rules of thumb, what it has little of, and cards that would do that.",
-            &["deck"],
-            json!({"deck": deck_text(), "format": format()}),
-        ),
-        define(
-            "mtg_draw_odds",
-            "Probability of draws",
-            "The probability to draw at least so many of some cards: hypergeometric, without putting back.",
-            &["copies"],
-            json!({
-                "deckSize": whole(1, 1000, "Cards in the deck; 60 by default"), "copies": whole(0, 1000, "How many of the wanted cards it has"),
-                "draws": whole(1, 1000, "Cards drawn; 7 by default"), "atLeast": whole(0, 1000, "How many of them are wanted; 1 by default"),
-            }),
-        ),
-        define(
-            "mtg_data_status",
-            "Age of the data",
-            "Which cards and rules there are, where they come from, how old they are, and the notices that go with them.",
-            &[],
-            json!({}),
-        ),
-    ]
-}
-
-fn text(chars_max: usize, what: &str) -> Value {
-    json!({"type": "string", "maxLength": chars_max, "description": what})
-}
-
-fn whole(least: u32, most: u32, what: &str) -> Value {
-    json!({"type": "integer", "minimum": least, "maximum": most, "description": what})
-}
-
-fn page() -> Value {
-    whole(1, PAGE_MAX, "Which page; 1 is the first")
-}
-
-fn deck_text() -> Value {
-    text(
-        deck::CHARS_MAX,
-        "One card a line, like `4 Name`; sections like Commander, Deck, Sideboard on lines of their own. Keep the lines as the person wrote them",
-    )
-}
-
-fn format() -> Value {
-    json!({"type": "string", "enum": formats::names(), "description": "The format's name"})
-}
-
-fn filters() -> Value {
-    let letters = || json!({"type": "array", "items": {"type": "string", "enum": ["W", "U", "B", "R", "G", "C"]}, "maxItems": 6});
-    let mana = |what: &str| json!({"type": "number", "minimum": 0, "description": what});
-    json!({
-        "type": "object", "additionalProperties": false, "description": "All of them must hold",
-        "properties": {
-            "colors": letters(),
-            "colorMatch": {"type": "string", "enum": ["including", "exactly", "at_most"], "description": "How colors are compared; including by default"},
-            "identity": letters(),
-            "type": text(60, "Words of the type line, like Legendary Creature"),
-            "manaValue": mana("The mana value"), "manaValueMin": mana("The least mana value"), "manaValueMax": mana("The greatest mana value"),
-            "format": format(), "keyword": text(40, "A keyword of the card, like Flying"),
-        },
-    })
-}
-
-impl Definition {
-    fn into_tool(self) -> Tool {
-        let mut schema = JsonObject::new();
-        schema.insert("type".to_owned(), json!("object"));
-        schema.insert("properties".to_owned(), self.properties);
-        schema.insert("required".to_owned(), json!(self.required));
-        schema.insert("additionalProperties".to_owned(), json!(false));
-        let mut tool = Tool::new(self.name, self.description, schema);
-        tool.title = Some(self.title.to_owned());
-        tool.annotations = Some(ToolAnnotations::from_raw(None, Some(true), Some(false), Some(true), Some(false)));
-        tool
-    }
-}
-
-/// Every tool, always in the same order.
-#[must_use]
-pub fn list() -> Vec<Tool> {
-    definitions().into_iter().map(Definition::into_tool).collect()
-}
-
 /// Runs a tool; none when there is no such tool.
 pub async fn call(library: &Library, name: &str, arguments: JsonObject) -> Option<Result<Value, ToolError>> {
-    let definition = definitions().into_iter().find(|definition| definition.name == name)?;
+    let definition = definitions::all().into_iter().find(|definition| definition.name == name)?;
     let known: Vec<&str> = definition.properties.as_object()?.keys().map(String::as_str).collect();
     let given = match Arguments::new(arguments, &known) {
         Ok(given) => given,
@@ -288,15 +143,12 @@ fn search(data: &Data, given: &Arguments) -> Result<Value, ToolError> {
         return Err(ToolError::Invalid("The query holds no word. Write words of the name, type or rules text".to_owned()));
     }
     let found = data.catalog.search(query, &filters, skip, CARDS_PER_PAGE);
-    let mut told = json!({
+    // Under another key than cards, so that nobody takes them for what was found.
+    let similar = if found.total == 0 && !query.is_empty() { data.catalog.near(query, NEAR) } else { Vec::new() };
+    Ok(json!({
         "total": found.total, "page": page, "pages": found.total.div_ceil(CARDS_PER_PAGE),
-        "cards": found.cards.into_iter().map(listed).collect::<Vec<_>>(),
-    });
-    if found.total == 0 && !query.is_empty() {
-        // Under another key than a card's, so that nobody takes them for what was found.
-        told["similar_names"] = json!(data.catalog.near(query, NEAR));
-    }
-    Ok(told)
+        "cards": found.cards.into_iter().map(listed).collect::<Vec<_>>(), "similar_names": similar,
+    }))
 }
 
 /// Empty fields say nothing.
@@ -334,7 +186,7 @@ fn details(data: &Data, name: &str) -> Result<Value, ToolError> {
         };
         return Err(ToolError::NotFound(format!("No card is called {:?}. {meant}", clip(name, 80))));
     };
-    let mut fields = card_fields(card, usize::MAX);
+    let mut fields = card_fields(card, TEXT_CHARS_MAX);
     let legalities: Map<String, Value> = (0_u32..)
         .zip(formats::FORMATS)
         .map(|(at, format)| (format.name.to_owned(), json!(card.legalities.in_format(at).word())))
@@ -344,7 +196,7 @@ fn details(data: &Data, name: &str) -> Result<Value, ToolError> {
         .rulings
         .iter()
         .take(RULINGS_MAX)
-        .map(|ruling| json!({"date": ruling.date, "text": clip(&ruling.text, RULE_CHARS_MAX)}))
+        .map(|ruling| json!({"date": ruling.date, "text": clip(&ruling.text, RULING_CHARS_MAX)}))
         .collect();
     fields.insert("colorIdentity".to_owned(), json!(card.identity.letters()));
     fields.insert("keywords".to_owned(), json!(card.keywords));
@@ -353,9 +205,8 @@ fn details(data: &Data, name: &str) -> Result<Value, ToolError> {
     if card.rulings.len() > RULINGS_MAX {
         fields.insert("furtherRulings".to_owned(), json!(card.rulings.len() - RULINGS_MAX));
     }
-    let mut told = without_empty(fields);
-    told["legalities"] = json!({"legal_or_not_in": legalities, "everywhere_else": "not_legal"});
-    Ok(told)
+    fields.insert("legalities".to_owned(), json!({"legal_or_not_in": legalities, "everywhere_else": "not_legal"}));
+    Ok(without_empty(fields))
 }
 
 fn rules(data: &Data, given: &Arguments) -> Result<Value, ToolError> {
@@ -371,7 +222,7 @@ fn rules(data: &Data, given: &Arguments) -> Result<Value, ToolError> {
         return Err(ToolError::NotFound(format!("There is no rule {what}. Try another number or fewer words")));
     }
     let total = found.len();
-    let shown = found.into_iter().skip(skip).take(RULES_PER_PAGE).map(|entry| rule(entry)).collect::<Vec<_>>();
+    let shown = found.into_iter().skip(skip).take(RULES_PER_PAGE).map(rule).collect::<Vec<_>>();
     Ok(json!({
         "effective": data.rules.effective, "invented": data.set(Kind::Rules).is_none(),
         "total": total, "page": page, "pages": total.div_ceil(RULES_PER_PAGE), "rules": shown,

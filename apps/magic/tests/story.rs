@@ -130,7 +130,7 @@ mod story {
     pub(super) async fn what_can_t_be_taken_changes_nothing(store: Store) {
         import(&store, MTGJSON).await.unwrap();
         let (before, held) = (sets(&store).await.unwrap(), pieces(&store).await);
-        let unnamed = format!("[{}]", vec![r#"{"oracle_id": "x"}"#; 3].join(","));
+        let unnamed = format!("[{}]", [r#"{"oracle_id": "x"}"#; 3].join(","));
         let half_bad: String = CARDS.replacen("\"cmc\": 1.0", "\"cmc\": \"one\"", 3);
         let big = format!("[{{\"name\": \"{}\"}}]", "x".repeat(6 << 20));
         let doubled = CARDS.replacen("\"lang\": \"en\"", "\"lang\": \"en\", \"lang\": \"en\"", 1);

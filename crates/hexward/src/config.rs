@@ -54,7 +54,7 @@ struct File {
     rates: rates::RatesFile,
     egress: Vec<egress::EgressFile>,
     apps: Vec<apps::AppFile>,
-    magic: MagicFile,
+    magic: apps::MagicFile,
     page: PageFile,
 }
 
@@ -109,13 +109,6 @@ struct ModelFile {
     /// Model calls at the same time, of everybody.
     calls_max: Option<usize>,
     providers: Vec<providers::ProviderFile>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct MagicFile {
-    /// Left out, a demo has the Magic assistant and a gateway has not.
-    enabled: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]

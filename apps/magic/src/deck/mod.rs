@@ -20,7 +20,7 @@ pub const COUNT_MAX: u32 = 999;
 /// Problems that are told one by one.
 const PROBLEMS_MAX: usize = 20;
 /// Unknown names for which near ones are looked for.
-const SUGGESTED_MAX: usize = 20;
+const SUGGESTED_MAX: usize = 10;
 const NEAR: usize = 3;
 /// A second block of this size at most is a sideboard, if the first one is a deck.
 const SIDEBOARD_CARDS_MAX: u32 = 15;
@@ -314,7 +314,7 @@ fn without_printing(name: &str) -> &str {
             (2..=6).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
         let is_low = (2..=6).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let is_number = !number.trim().contains(' ') && number.chars().count() < 12;
-        if is_number && (is_code || (is_low && !number.is_empty())) {
+        if is_number && (is_code || (is_low && (close == ']' || !number.is_empty()))) {
             return before.trim();
         }
     }

@@ -30,7 +30,7 @@ fn arena_lists_are_read_with_their_sections() {
 #[test]
 fn plain_lists_are_read_however_they_are_written() {
     let data = data();
-    let list = "\u{feff}// my deck\r\nCreatures (3)\r\n2x burrowkit\r\nGlassfin Scholar\r\nLands:\r\n10 quiet meadow [vae]\r\nSB: 1 Kindle/Quench\r\n\
+    let list = "\u{feff}// my deck\r\nCreatures (3)\r\n2x burrowkit\r\nGlassfin Scholar\r\nLands:\r\n10 quiet meadow [vae]\r\nSB: 1 Kindlebright/Quenchfall\r\n\
                 1 seance of the ninth bell #nice\r\n3 Æther cask\r\n2 Burrowkit\r\n1 Moonlit Courier\r\n";
     let deck = Deck::parse(list, &data.catalog).unwrap();
     assert_eq!(
@@ -42,7 +42,7 @@ fn plain_lists_are_read_however_they_are_written() {
             "deck 1 seance of the ninth bell",
             "deck 3 Æther cask",
             "deck 1 Moonlit Courier",
-            "sideboard 1 Kindle/Quench",
+            "sideboard 1 Kindlebright/Quenchfall",
         ]
     );
     assert_eq!(deck.problems, Vec::<String>::new());
@@ -148,8 +148,8 @@ fn decks_are_judged_by_format() {
         assert_eq!(said, "illegal", "{list}: {problems}");
         assert!(problems.contains(why), "{why}: {problems}");
     }
-    let led = "Commander\n1 Ione, Keeper of Tides\nDeck\n98 Mossy Hollow\n1 Kindle // Quench";
-    assert!(verdict(led, "commander").1.contains("Kindle // Quench is outside"), "half of it is red");
+    let led = "Commander\n1 Ione, Keeper of Tides\nDeck\n98 Mossy Hollow\n1 Kindlebright // Quenchfall";
+    assert!(verdict(led, "commander").1.contains("Kindlebright // Quenchfall is outside"), "half of it is red");
     assert_eq!(
         verdict("Commander\n1 Ione, Keeper of Tides\nDeck\n99 Mossy Hollow", "commander"),
         ("legal".to_owned(), "[]".to_owned())

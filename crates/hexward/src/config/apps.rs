@@ -21,6 +21,14 @@ pub(super) struct AppFile {
     credential_env: Option<String>,
 }
 
+/// `[magic]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MagicFile {
+    /// Left out, a demo has the Magic assistant and a gateway has not.
+    pub(super) enabled: Option<bool>,
+}
+
 /// A checked app.
 #[derive(Clone)]
 pub struct AppFolder {
