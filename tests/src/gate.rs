@@ -2,6 +2,7 @@
 
 use crate::checks::Database;
 use crate::person::Person;
+use crate::program::random_hex;
 use crate::watch::{Started, Watching, left_of};
 use crate::{logs, places};
 use fake::{Exchange, Fake, FakeConfig};
@@ -60,6 +61,8 @@ pub struct Setup {
     pub egress: Egress,
     /// Apps beside the map.
     pub apps: Vec<AppFolder>,
+    /// Whether there is the Magic assistant.
+    pub magic: bool,
     /// The runtime for code; see [`crate::code_runtime`].
     pub runtime: PathBuf,
 }
@@ -98,6 +101,7 @@ impl Default for Setup {
             calls_max: proxy::CALLS_MAX,
             egress: Egress::default(),
             apps: Vec::new(),
+            magic: false,
             runtime: PathBuf::new(),
         }
     }
@@ -149,13 +153,6 @@ impl Drop for MustFinish {
     }
 }
 
-/// 256 random bits of the kernel's.
-pub(crate) fn random_hex() -> String {
-    let mut bytes = [0_u8; 32];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").unwrap(), &mut bytes).unwrap();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl TestGate {
     /// Starts everything.
     ///
@@ -201,6 +198,7 @@ impl TestGate {
             runs: setup.runs,
             egress: setup.egress,
             apps: setup.apps,
+            magic: setup.magic,
             page_app: "hexmap".to_owned(),
             runtime_path: setup.runtime,
             public_url: None,

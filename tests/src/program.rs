@@ -1,7 +1,6 @@
 //! The gateway as a process of its own.
 
 use crate::checks::Database;
-use crate::gate::random_hex;
 use crate::person::Person;
 use crate::places;
 use crate::processes::{Process, descendants};
@@ -21,6 +20,13 @@ const END_WAIT: Duration = Duration::from_secs(30);
 const RATES: &str = "[rates]\ndanger_any_user_rate = true\naddress_per_minute = 1000000\naddress_per_hour = 1000000\naddress_per_day = 1000000\n\
                     messages_per_minute = 1000000\nkey_per_hour = 1000000000\ncalls_per_minute = 1000000\n[rates.tiers.anonymous]\nuser_per_hour = 1000000\n\
                     together_per_minute = 1000000\n";
+
+/// 256 random bits of the kernel's.
+pub(crate) fn random_hex() -> String {
+    let mut bytes = [0_u8; 32];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").unwrap(), &mut bytes).unwrap();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// How to start the program.
 pub struct ProgramSetup {

@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Makes, lists, ends and rotates keys for remote callers, also while gateways run.
     Key(crate::key::KeyArgs),
+    /// Imports cards and rules for the Magic assistant, and says how old they are; also while gateways run.
+    Cards(CardsArgs),
     /// Installs, upgrades and checks the agent.
     Agent(AgentArgs),
     /// Assembles the fuller runtime (shell, core utilities, Node, Python, git) from this host's packages.
@@ -191,6 +193,42 @@ pub(crate) struct PricesArgs {
     /// Prints JSON instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct CardsArgs {
+    #[command(subcommand)]
+    pub(crate) command: CardsCommand,
+    /// Where the database is, unless `DATABASE_URL` names one.
+    #[arg(long, value_name = "DIR", default_value = ".hexward/state", global = true)]
+    pub(crate) state_dir: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum CardsCommand {
+    /// Takes Scryfall's bulk files (oracle_cards, default_cards, rulings), MTGJSON's AtomicCards or the text of the Comprehensive
+    /// Rules in place of what was there; which it is, the file says. One that is cut or wrong changes nothing.
+    Import {
+        /// The files; `-` is standard input.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Shows what there is, where it comes from and how old it is.
+    Status,
+    /// Forgets what was imported, so that the invented cards or rules are back.
+    Forget {
+        /// What to forget.
+        #[arg(value_enum)]
+        kind: CardsKind,
+    },
+}
+
+/// What can be imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CardsKind {
+    Cards,
+    Rulings,
+    Rules,
 }
 
 #[derive(Args)]

@@ -54,6 +54,7 @@ struct File {
     rates: rates::RatesFile,
     egress: Vec<egress::EgressFile>,
     apps: Vec<apps::AppFile>,
+    magic: apps::MagicFile,
     page: PageFile,
 }
 
@@ -165,8 +166,10 @@ pub struct Config {
     pub calls_max: usize,
     /// What sandboxes may reach beside the model and their tools.
     pub egress: Egress,
-    /// The apps beside the one that comes with the gateway.
+    /// The apps beside those that come with the gateway.
     pub apps: Vec<AppFolder>,
+    /// Whether the Magic assistant is among those that come with it.
+    pub magic: bool,
     /// The app that the page shows.
     pub page_app: String,
     /// The image of the runtime for code.
@@ -185,6 +188,8 @@ pub struct Defaults {
     pub runtime_path: PathBuf,
     /// For the database and small files.
     pub state_dir: PathBuf,
+    /// Whether there is the Magic assistant.
+    pub magic: bool,
 }
 
 /// Reads the file (if there is one) and checks it together with the environment.
@@ -262,15 +267,16 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     let production = file.deployment == Deployment::Production || environment.says_production();
     let egress = egress::read(&file.egress, environment, production, &mut faults);
     let apps = apps::read(&file.apps, environment, mode, &mut faults);
-    if !apps::is_there(&apps, &file.page.app) {
-        faults.add("page.app", "is not the id of an app; name its folder under [[apps]]");
+    let magic = file.magic.enabled.unwrap_or(defaults.magic);
+    if !apps::is_there(&apps, magic, &file.page.app) {
+        faults.add("page.app", "is not the id of an app; name its folder under [[apps]], or say [magic] enabled = true");
     }
     let day_limit = dollars("budget.day_usd", file.budget.day_usd, &mut faults);
     if file.gateway.name.len() > 64 {
         faults.add("gateway.name", "must not be longer than 64 characters");
     }
     let runs = run_settings(&file, production, &mut faults);
-    let is_app = |id: &str| apps::is_there(&apps, id);
+    let is_app = |id: &str| apps::is_there(&apps, magic, id);
     let budgets = budget::read(&file.budget, (runs.run_budget, day_limit), is_app, &mut faults);
     let (Some(api_key), Some(auth_secret), true) = (api_key, auth_secret, faults.is_empty()) else { return Err(faults) };
     Ok(Config {
@@ -295,6 +301,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         runs,
         egress,
         apps,
+        magic,
         page_app: file.page.app,
         runtime_path: file.agent.runtime.unwrap_or(defaults.runtime_path),
         public_url,

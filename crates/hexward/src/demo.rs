@@ -85,7 +85,11 @@ fn prepare(args: &DemoArgs) -> Result<(Config, Option<FakeConfig>)> {
         let environment = environment.with("ANTHROPIC_API_KEY", Some(key.clone())).with("ANTHROPIC_API_KEY_ORIGINAL", None);
         (Some(FakeConfig { scenario: args.scenario.clone(), ..FakeConfig::new(key) }), environment)
     };
-    let mut config = config::load(args.common.config.as_deref(), &environment, defaults(args.common.state_dir.clone())?)?;
+    let mut config = config::load(
+        args.common.config.as_deref(),
+        &environment,
+        Defaults { magic: true, ..defaults(args.common.state_dir.clone())? },
+    )?;
     // Nobody but this machine's own people reaches a demo; what a file says of rates holds all the same.
     if args.common.config.is_none() {
         config.runs.rates = RateRules::unreachable();
@@ -98,7 +102,7 @@ fn prepare(args: &DemoArgs) -> Result<(Config, Option<FakeConfig>)> {
     }
     config.people = args.listen.unwrap_or(config.people);
     if let Some(app) = &args.app {
-        if !config::app_is_there(&config.apps, app) {
+        if !config::app_is_there(&config.apps, config.magic, app) {
             bail!("--app: there is no app called {app:?}; the configuration names apps under [[apps]]");
         }
         config.page_app.clone_from(app);
@@ -141,6 +145,7 @@ pub fn defaults(state_dir: PathBuf) -> Result<Defaults> {
         jail_path: own.with_file_name("hexward-jail"),
         runtime_path: PathBuf::from(RUNTIME_FOLDER),
         state_dir,
+        magic: false,
     })
 }
 
@@ -169,6 +174,7 @@ mod tests {
             jail_path: "j".into(),
             runtime_path: "r".into(),
             state_dir: folder.path().join("state"),
+            magic: true,
         };
         let wide = config::load(Some(&file), &environment, defaults).expect("usable");
         assert_eq!((wide.runs.run_budget, wide.day_limit), (Microusd::dollars(100), Microusd::dollars(1000)), "as configured");

@@ -3,25 +3,25 @@
 use crate::CURRENT_EXECUTABLE;
 use crate::agent::{Candidate, Installed};
 use crate::apps;
+use crate::builtin;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::{provider_keys, secrets};
 use anyhow::{Context, Result, bail};
-use policy::{Clock, Manifest, McpServer};
+use policy::Clock;
+use proxy::Proxy;
 use proxy::callers::{CallerSettings, Callers};
 use proxy::egress::Hosts;
-use proxy::mcp::upstream::{McpUpstream, UpstreamConfig};
 use proxy::messages::ModelUpstream;
-use proxy::{App, Proxy};
-use runs::{Parts, RunApp, Runs};
+use runs::{Parts, Runs};
 use sandbox::{Driver, JailedDriver, JailedPaths, Mode, Profile};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{CORE, Ledger, Rates, Store};
+use store::{Ledger, Rates, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -65,7 +65,7 @@ impl Gateway {
     pub async fn start_with(config: Config, driver: Arc<dyn Driver>) -> Result<Self> {
         let lock = lock(&config.state_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = Store::open(config.database_url.expose_secret(), &[&CORE, &hexmap::SCHEMA]).await?;
+        let store = Store::open(config.database_url.expose_secret(), &builtin::SCHEMAS).await?;
         let name = if config.gateway.is_empty() { secrets::gateway_name(&config.state_dir)? } else { config.gateway.clone() };
         let ledger = open_ledger(&store, &clock, &name, &config.state_dir).await?;
         sweep(&store, &name, clock.as_ref()).await?;
@@ -83,7 +83,8 @@ impl Gateway {
         let proxy = proxy.with_prices(config.prices).with_budgets(config.budgets).with_calls_max(config.calls_max);
         let proxy = Arc::new(proxy.paced(rates.clone(), config.runs.rates.clone()));
         tasks.spawn(provider_keys::watch(keys, Arc::clone(&proxy), stop.clone()));
-        let mut apps = vec![start_hexmap(&store, &clock, &tasks, &stop).await?];
+        let host = builtin::Host { store: &store, clock: &clock, tasks: &tasks, stop: &stop };
+        let mut apps = builtin::start(&host, config.magic).await?;
         for folder in config.apps {
             apps.push(apps::connect(folder)?);
         }
@@ -281,36 +282,6 @@ async fn sweep(store: &Store, gateway: &str, clock: &dyn Clock) -> Result<()> {
         tracing::warn!(tools, runs, "ended what the last life of this gateway left open");
     }
     Ok(())
-}
-
-/// The built-in map: an MCP server on a loopback port of its own, with a credential nobody else has.
-async fn start_hexmap(store: &Store, clock: &Arc<dyn Clock>, tasks: &TaskTracker, stop: &CancellationToken) -> Result<RunApp> {
-    let manifest = Manifest::parse(hexmap::MANIFEST)?;
-    let credential = secrets::random_hex()?;
-    let (url, served) = match manifest.mcp.as_ref().map(|mcp| &mcp.server) {
-        Some(McpServer::Url(url)) => (url.clone(), None),
-        Some(McpServer::Builtin) | None => {
-            let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "app hexmap").await?;
-            (format!("http://{}{}", listener.local_addr()?, hexmap::PATH), Some(listener))
-        }
-    };
-    if let Some(listener) = served {
-        let config = hexmap::ServerConfig { credential: credential.clone(), hosts: Vec::new(), clock: Arc::clone(clock) };
-        let serving = hexmap::serve(listener, store.clone(), config, stop.clone());
-        tasks.spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the map's server ended");
-            }
-        });
-    }
-    let config = UpstreamConfig {
-        url: url.parse().with_context(|| format!("app {}: {url} is not an address", manifest.id))?,
-        credential: SecretString::from(credential),
-        timeout: TOOL_WAIT,
-        result_bytes_max: TOOL_RESULT_BYTES_MAX,
-    };
-    let upstream = Some(Arc::new(McpUpstream::new(config)?));
-    Ok(RunApp { app: Arc::new(App { manifest, upstream }), prompt: hexmap::PROMPT.to_owned() })
 }
 
 /// Direct mode says on every start what an agent can read.

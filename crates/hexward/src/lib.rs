@@ -6,6 +6,8 @@ mod agent;
 mod app_files;
 mod apps;
 mod arguments;
+mod builtin;
+mod cards;
 pub mod clock;
 pub mod config;
 mod demo;
@@ -48,6 +50,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Serve(args) => serve::serve(args),
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => in_threads(run::run(args)),
+        Command::Cards(args) => in_threads(cards::command(args)),
         Command::Key(args) => in_threads(key::command(args)),
         Command::Agent(args) => in_threads(agent::command(args)),
         Command::Runtime(args) => runtime::build(&args),

@@ -24,6 +24,7 @@ mod interception;
 mod keys;
 mod life;
 mod limits;
+mod magic;
 mod model;
 mod money;
 mod people;

@@ -1,4 +1,4 @@
-//! `[[apps]]`: what the agent is for, beside the map that comes with the gateway. Each is a folder with a manifest.
+//! `[[apps]]`: what the agent is for, beside the apps that come with the gateway. Each is a folder with a manifest.
 
 use super::{Environment, Faults};
 use crate::app_files;
@@ -9,7 +9,9 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
 /// The app that is there without being named.
-pub(super) const BUILTIN: &str = "hexmap";
+pub(super) const BUILTIN: &str = hexmap::APP;
+/// The manifests of those that come with the gateway. Their ids are taken, whether or not they are switched on.
+const BUILTINS: [(&str, &str); 2] = [(hexmap::APP, hexmap::MANIFEST), (magic::APP, magic::MANIFEST)];
 
 /// One `[[apps]]`.
 #[derive(Debug, Deserialize)]
@@ -17,6 +19,14 @@ pub(super) const BUILTIN: &str = "hexmap";
 pub(super) struct AppFile {
     path: PathBuf,
     credential_env: Option<String>,
+}
+
+/// `[magic]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MagicFile {
+    /// Left out, a demo has the Magic assistant and a gateway has not.
+    pub(super) enabled: Option<bool>,
 }
 
 /// A checked app.
@@ -38,7 +48,7 @@ pub(super) fn read(files: &[AppFile], environment: &Environment, mode: Mode, fau
     for (at, file) in files.iter().enumerate() {
         let place = format!("apps[{}]", at + 1);
         match AppFolder::read(&file.path, mode) {
-            Ok(app) if app.manifest.id == BUILTIN || apps.iter().any(|other| other.manifest.id == app.manifest.id) => {
+            Ok(app) if is_builtin(&app.manifest.id) || apps.iter().any(|other| other.manifest.id == app.manifest.id) => {
                 faults.add(&place, &format!("there is another app called {:?}: give this one another id", app.manifest.id));
             }
             Ok(app) => {
@@ -51,10 +61,14 @@ pub(super) fn read(files: &[AppFile], environment: &Environment, mode: Mode, fau
     apps
 }
 
-/// The ids and models of all apps, the built-in one's first.
+fn is_builtin(id: &str) -> bool {
+    BUILTINS.iter().any(|(builtin, _)| *builtin == id)
+}
+
+/// The ids and models of all apps, the built-in ones' first.
 pub(super) fn models(files: &[AppFile], faults: &mut Faults) -> Vec<(String, String)> {
     let of = |manifest: Manifest| (manifest.id, manifest.agent.model);
-    let mut models: Vec<_> = Manifest::parse(hexmap::MANIFEST).map(of).into_iter().collect();
+    let mut models: Vec<_> = BUILTINS.iter().filter_map(|(_, manifest)| Manifest::parse(manifest).ok()).map(of).collect();
     for (at, file) in files.iter().enumerate() {
         match AppFolder::read(&file.path, Mode::Native) {
             Ok(app) => models.push(of(app.manifest)),
@@ -65,8 +79,8 @@ pub(super) fn models(files: &[AppFile], faults: &mut Faults) -> Vec<(String, Str
 }
 
 /// Whether there is an app of this id.
-pub(crate) fn is_there(apps: &[AppFolder], id: &str) -> bool {
-    id == BUILTIN || apps.iter().any(|app| app.manifest.id == id)
+pub(crate) fn is_there(apps: &[AppFolder], magic: bool, id: &str) -> bool {
+    id == BUILTIN || magic && id == magic::APP || apps.iter().any(|app| app.manifest.id == id)
 }
 
 impl AppFolder {
@@ -82,7 +96,7 @@ impl AppFolder {
         let manifest = Manifest::parse(&text("app.toml")?).map_err(|error| error.to_string())?;
         if manifest.mcp.as_ref().is_some_and(|mcp| mcp.server == McpServer::Builtin) {
             return Err(
-                "mcp.server can't be \"builtin\": only the map's server comes with the gateway. Give an address".to_owned()
+                "mcp.server can't be \"builtin\": only what comes with the gateway has such a server. Give an address".to_owned()
             );
         }
         let is_code = manifest.agent.runtime == RuntimeKind::Code;

@@ -4,7 +4,7 @@ const GOOD: [(&str, &str); 2] =
     [("ANTHROPIC_API_KEY", "sk-ant-api03-x"), ("AUTH_SECRET", "0123456789012345678901234567890123456789")];
 
 fn defaults() -> Defaults {
-    Defaults { agent_path: "a".into(), jail_path: "j".into(), runtime_path: "r".into(), state_dir: "s".into() }
+    Defaults { agent_path: "a".into(), jail_path: "j".into(), runtime_path: "r".into(), state_dir: "s".into(), magic: false }
 }
 
 fn loaded(file: &str, extra: &[(&str, &str)]) -> Result<Config, String> {
@@ -214,6 +214,9 @@ fn apps_are_folders_that_are_checked_with_their_credentials() {
     let paged = loaded(&format!("{}[page]\napp = 'helper'\n", apps(&[&plain])), &[]).expect("usable");
     assert_eq!((config.page_app.as_str(), paged.page_app.as_str()), ("hexmap", "helper"));
     assert!(fault("[page]\napp = 'helper'\n", &[]).contains("page.app: is not the id of an app"));
+    assert!(fault("[page]\napp = 'magic'\n", &[]).contains("[magic] enabled = true"));
+    let magic = loaded("[magic]\nenabled = true\n[page]\napp = 'magic'\n", &[]).expect("usable");
+    assert_eq!((magic.magic, config.magic, magic.page_app.as_str()), (true, false, "magic"));
 
     assert!(fault(&with_credential, &[]).contains("HELPER_TOKEN: is not set"));
     assert!(fault(&apps(&[&remote]), &[]).contains("apps[1]: credential_env must name"));
@@ -222,7 +225,9 @@ fn apps_are_folders_that_are_checked_with_their_credentials() {
     let map = manifest("map", &text.replace("helper", "hexmap"));
     assert!(fault(&apps(&[&map]), &[]).contains("another app called \"hexmap\""));
     let builtin = manifest("builtin", &format!("{text}{}", server.replace("https://tools.example/mcp", "builtin")));
-    assert!(fault(&apps(&[&builtin]), &[]).contains("only the map's server comes with the gateway"));
+    assert!(fault(&apps(&[&builtin]), &[]).contains("only what comes with the gateway has such a server"));
+    let taken = manifest("taken", &text.replace("helper", "magic"));
+    assert!(fault(&apps(&[&taken]), &[]).contains("another app called \"magic\""), "also where it is switched off");
     let both = fault(&apps(&["/nowhere/at/all", &map]), &[]);
     assert!(both.contains("apps[1]: /nowhere/at/all/app.toml") && both.contains("apps[2]"), "all at once: {both}");
     std::fs::remove_file(folder.path().join("plain/prompt.md")).expect("removed");

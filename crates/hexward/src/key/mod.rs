@@ -7,6 +7,7 @@ mod list;
 
 pub(crate) use arguments::KeyArgs;
 
+use crate::builtin::SCHEMAS;
 use crate::clock::SystemClock;
 use crate::secrets;
 use crate::{config, demo};
@@ -18,7 +19,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
-use store::{CORE, KeyRow, KeySource, NewKey, Store};
+use store::{KeyRow, KeySource, NewKey, Store};
 
 /// Carries the command out.
 pub(crate) async fn command(args: KeyArgs) -> Result<ExitCode> {
@@ -37,7 +38,7 @@ pub(crate) async fn command(args: KeyArgs) -> Result<ExitCode> {
 }
 
 /// The gateway's own database.
-async fn open(state_dir: &Path) -> Result<Store> {
+pub(crate) async fn open(state_dir: &Path) -> Result<Store> {
     let url = config::database_url(&demo::environment()?, state_dir);
     if let Some(path) = url.expose_secret().strip_prefix("sqlite:") {
         // A file that this user leaves beside the gateway's (a log of SQLite, say) the gateway could not open.
@@ -48,7 +49,7 @@ async fn open(state_dir: &Path) -> Result<Store> {
             Err(_) => secrets::private_folder(state_dir)?,
         }
     }
-    Store::open(url.expose_secret(), &[&CORE, &hexmap::SCHEMA]).await.context("the gateway's database can't be opened")
+    Store::open(url.expose_secret(), &SCHEMAS).await.context("the gateway's database can't be opened")
 }
 
 async fn create(store: &Store, args: &CreateArgs, now: Timestamp) -> Result<()> {

@@ -1,0 +1,94 @@
+//! The apps that come with the gateway. Each is an MCP server on a loopback port of its own, with a credential nobody else has; once
+//! they run, nothing tells them from a foreign app.
+
+use crate::gateway::{TOOL_RESULT_BYTES_MAX, TOOL_WAIT, bind};
+use crate::secrets;
+use anyhow::{Context, Result};
+use policy::{Clock, Manifest, McpServer};
+use proxy::App;
+use proxy::mcp::upstream::{McpUpstream, UpstreamConfig};
+use runs::RunApp;
+use secrecy::SecretString;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use store::{CORE, Schema, Store};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Everything that a gateway's database holds. Whether an app is switched on changes no tables.
+pub(crate) const SCHEMAS: [&Schema; 3] = [&CORE, &hexmap::SCHEMA, &magic::SCHEMA];
+
+/// What their servers run on.
+pub(crate) struct Host<'g> {
+    pub(crate) store: &'g Store,
+    pub(crate) clock: &'g Arc<dyn Clock>,
+    pub(crate) tasks: &'g TaskTracker,
+    pub(crate) stop: &'g CancellationToken,
+}
+
+/// One of them.
+struct Builtin {
+    manifest: &'static str,
+    prompt: &'static str,
+    path: &'static str,
+    serve: fn(&Host<'_>, TcpListener, String),
+}
+
+const HEXMAP: Builtin = Builtin { manifest: hexmap::MANIFEST, prompt: hexmap::PROMPT, path: hexmap::PATH, serve: serve_hexmap };
+const MAGIC: Builtin = Builtin { manifest: magic::MANIFEST, prompt: magic::PROMPT, path: magic::PATH, serve: serve_magic };
+
+/// Starts those that are switched on; the map always is.
+pub(crate) async fn start(host: &Host<'_>, magic: bool) -> Result<Vec<RunApp>> {
+    let mut apps = vec![HEXMAP.start(host).await?];
+    if magic {
+        apps.push(MAGIC.start(host).await?);
+    }
+    Ok(apps)
+}
+
+impl Builtin {
+    async fn start(&self, host: &Host<'_>) -> Result<RunApp> {
+        let manifest = Manifest::parse(self.manifest)?;
+        let credential = secrets::random_hex()?;
+        let url = match manifest.mcp.as_ref().map(|mcp| &mcp.server) {
+            Some(McpServer::Url(url)) => url.clone(),
+            Some(McpServer::Builtin) | None => {
+                let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), &format!("app {}", manifest.id)).await?;
+                let url = format!("http://{}{}", listener.local_addr()?, self.path);
+                (self.serve)(host, listener, credential.clone());
+                url
+            }
+        };
+        let config = UpstreamConfig {
+            url: url.parse().with_context(|| format!("app {}: {url} is not an address", manifest.id))?,
+            credential: SecretString::from(credential),
+            timeout: TOOL_WAIT,
+            result_bytes_max: TOOL_RESULT_BYTES_MAX,
+        };
+        let upstream = Some(Arc::new(McpUpstream::new(config)?));
+        Ok(RunApp { app: Arc::new(App { manifest, upstream }), prompt: self.prompt.to_owned() })
+    }
+}
+
+fn serve_hexmap(host: &Host<'_>, listener: TcpListener, credential: String) {
+    let config = hexmap::ServerConfig { credential, hosts: Vec::new(), clock: Arc::clone(host.clock) };
+    let serving = hexmap::serve(listener, host.store.clone(), config, host.stop.clone());
+    host.tasks.spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the map's server ended");
+        }
+    });
+}
+
+fn serve_magic(host: &Host<'_>, listener: TcpListener, credential: String) {
+    let library = magic::Library::new(host.store.clone(), Arc::clone(host.clock));
+    host.tasks.spawn(library.clone().keep_fresh(host.stop.clone().cancelled_owned()));
+    let config = magic::ServerConfig { credential, hosts: Vec::new() };
+    let serving = magic::serve(listener, library, config, host.stop.clone());
+    host.tasks.spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the Magic assistant's server ended");
+        }
+    });
+}

@@ -1,0 +1,120 @@
+//! The Magic assistant: the real agent looks cards and rules up, and what an operator imports meanwhile is found.
+
+use gate_tests::{Person, Setup, TestGate, hexward};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::{Command, Output};
+
+const ASKED: &str = "Find red instants that cost one";
+/// A model that has a deck judged.
+const JUDGE: &str = r#"
+name = "judge"
+about = "The model asks whether a deck is legal."
+[[reply]]
+when = { turn = 1 }
+[[reply.steps]]
+tool_use = { name = "mtg_deck_legality", input = { deck = "40 Mossy Hollow\n5 Burrowkit\n15 Burowkit", format = "standard" } }
+[[reply]]
+steps = [{ text = "It said: ${mtg_deck_legality}" }]
+"#;
+/// One card in the form of Scryfall's bulk files.
+const IMPORTED: &str = r#"[{"object": "card", "oracle_id": "0c0ffee0-0000-4000-8000-000000000002", "lang": "en", "name": "Imported Spark", "layout": "normal",
+    "mana_cost": "{R}", "cmc": 1.0, "type_line": "Instant", "oracle_text": "It sparks.", "colors": ["R"], "color_identity": ["R"],
+    "keywords": [], "legalities": {"standard": "legal"}}]"#;
+
+async fn conversation(person: &Person) -> String {
+    person.conversation_with(&json!({"app": "magic"})).await
+}
+
+fn said(events: &[Value]) -> String {
+    events.iter().filter(|event| event["type"] == "text_delta").map(|event| event["text"].as_str().unwrap()).collect()
+}
+
+fn event<'e>(events: &'e [Value], kind: &str) -> &'e Value {
+    events.iter().find(|event| event["type"] == kind).unwrap_or_else(|| panic!("no {kind}: {events:?}"))
+}
+
+fn cards(folder: &Path, arguments: &[&str]) -> Output {
+    let database = format!("sqlite:{}", folder.join("gate.db").display());
+    let mut command = Command::new(hexward());
+    command.arg("cards").args(arguments).current_dir(folder).env_clear().env("DATABASE_URL", database);
+    command.output().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_looks_up_cards_rules_and_decks() {
+    let gate = TestGate::start(Setup { magic: true, scenarios: vec![("judge", JUDGE.to_owned())], ..Setup::default() }).await;
+    let ada = gate.person().await;
+    let conversation = conversation(&ada).await;
+    // Changes are off: everything that the assistant has only reads.
+    let events = ada.run(&conversation, ASKED, false).await;
+    let call = event(&events, "tool_call");
+    assert_eq!(call["tool"], "mtg_card_search");
+    assert_eq!(call["arguments"]["filters"], json!({"colors": ["R"], "type": "Instant", "manaValue": 1}));
+    assert_eq!((&event(&events, "tool_result")["ok"], &events.last().unwrap()["outcome"]), (&json!(true), &json!("finished")));
+    assert!(said(&events).contains("I found one card: Sparkfinger Jab."), "{}", said(&events));
+
+    let events = ada.run(&conversation, "What do the rules say about flying?", false).await;
+    assert_eq!(event(&events, "tool_call")["tool"], "mtg_rules_lookup");
+    assert!(said(&events).contains("blocked only by creatures with flying or reach"), "{}", said(&events));
+
+    let events = ada.run(&conversation, "[[scenario:judge]] Is my deck legal?", false).await;
+    let judged = said(&events);
+    for part in ["\"verdict\":\"illegal\"", "5 of Burrowkit; standard allows 4", "Did they mean Burrowkit"] {
+        assert!(judged.contains(part), "{part}: {judged}");
+    }
+    assert_eq!(gate.sandboxes_started(), 1);
+    let calls = gate.database.tool_calls().await;
+    assert_eq!(
+        calls.iter().map(|(tool, _)| tool.as_str()).collect::<Vec<_>>(),
+        ["mtg_card_search", "mtg_rules_lookup", "mtg_deck_legality"]
+    );
+    assert!(ada.tiles().await.is_empty(), "the map is another app");
+
+    // What the model was offered is what the manifest lists, no tool of the map among it, and the notice stands in its prompt.
+    let body: Value = serde_json::from_slice(&gate.provider_saw()[0].body).unwrap();
+    let tools: Vec<&str> = body["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    assert_eq!(tools.len(), 9);
+    assert!(tools.iter().all(|tool| tool.starts_with("mcp__magic__mtg_")), "{tools:?}");
+    assert!(body["system"].to_string().contains("Not approved/endorsed by Wizards"));
+    gate.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_imported_while_the_gateway_runs_is_found_and_a_cut_file_is_not() {
+    let gate = TestGate::start(Setup { magic: true, ..Setup::default() }).await;
+    let ada = gate.person().await;
+    let folder = gate.folder.path();
+    let file = folder.join("oracle-cards.json");
+    std::fs::write(&file, &IMPORTED.as_bytes()[..IMPORTED.len() - 5]).unwrap();
+    let refused = cards(folder, &["import", "oracle-cards.json"]);
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("oracle-cards.json: nothing was imported: it is cut or damaged"), "{why}");
+    let events = ada.run(&conversation(&ada).await, ASKED, false).await;
+    assert!(said(&events).contains("Sparkfinger Jab"), "nothing was lost: {}", said(&events));
+
+    std::fs::write(&file, IMPORTED).unwrap();
+    let taken = cards(folder, &["import", "oracle-cards.json"]);
+    let out = String::from_utf8_lossy(&taken.stdout).into_owned();
+    assert!(taken.status.success() && out.starts_with("1 cards from scryfall as of 2"), "{out}");
+    let status = String::from_utf8_lossy(&cards(folder, &["status"]).stdout).into_owned();
+    assert!(status.contains("imported 0 days ago") && status.contains("rules            invented ones"), "{status}");
+    // The running gateway looks every few seconds; a message takes about one.
+    for _ in 0..30 {
+        let events = ada.run(&conversation(&ada).await, ASKED, false).await;
+        if said(&events).contains("I found one card: Imported Spark.") {
+            return gate.finish().await;
+        }
+        assert!(said(&events).contains("Sparkfinger Jab"), "the old cards or the new ones: {}", said(&events));
+    }
+    panic!("the gateway never noticed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_did_not_switch_it_on_has_no_such_app() {
+    let gate = TestGate::start(Setup::default()).await;
+    let ada = gate.person().await;
+    let refused = ada.post("/api/conversations", &json!({"app": "magic"})).await;
+    assert_eq!(refused.status, 404, "{}", refused.text());
+    gate.finish().await;
+}
