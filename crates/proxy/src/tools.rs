@@ -13,7 +13,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use policy::{AuditEvent, Denial, DenialCode, ToolEffect, ToolRequest, UserId, admit_tool, canonical_digest};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Change, OpenError, OpenToolCall, ToolState};
@@ -124,7 +124,7 @@ impl RunTools {
     async fn call(&self, call: ToolCall) -> Result<Value, HostError> {
         let (id, dialogue) = (call.tool_use_id.clone().unwrap_or_default(), self.run.dialogue());
         let result = match self.open(&call, &id).await {
-            Ok((open, arguments)) => self.run_tool(open, &id, arguments).await.map(capped),
+            Ok((open, arguments)) => in_band(self.run_tool(open, &id, arguments).await).map(capped),
             Err(OpenError::Denied(denial) | OpenError::Short { denial, .. }) => {
                 let refused = self.refuse(denial, &id, &call.name).await;
                 if let Some(dialogue) = dialogue {
@@ -224,6 +224,18 @@ impl RunTools {
             self.run.tell(told).await;
         }
         HostError::Denied { code: code.as_str(), message: code.sentence() }
+    }
+}
+
+/// A tool's server that knows no such tool, or not these arguments, is an answer to the model: agents put other words around faults
+/// of the protocol.
+fn in_band(result: Result<Value, HostError>) -> Result<Value, HostError> {
+    match result {
+        Err(error @ HostError::Unknown) => {
+            let text = front::sentence(&error);
+            Ok(json!({"content": [{"type": "text", "text": text}], "isError": true, "_meta": {"hexward/reason": "tool.unknown"}}))
+        }
+        other => other,
     }
 }
 

@@ -98,7 +98,7 @@ fn info(host: &dyn ToolHost) -> Value {
 /// What went wrong with a call is for the model to read and to tell: a tool result, not a protocol error.
 fn tool_error(error: HostError) -> Result<Map<String, Value>, Fault> {
     let reason = match &error {
-        HostError::Unknown => "tool.unknown",
+        HostError::Unknown => return Err(fault(error, code::PARAMS)),
         HostError::Denied { code, .. } => *code,
         HostError::Upstream(_) => "tool.unavailable",
         HostError::Uncertain(_) => "tool.uncertain",
