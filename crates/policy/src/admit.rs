@@ -383,6 +383,9 @@ mod tests {
         assert_eq!(code(ask("change", true), &view()), Err(DenialCode::ToolWriteOff));
         assert_eq!(code(ask("change", true), &writes), Ok(ToolEffect::Write));
         assert_eq!(code(ask("change", false), &writes), Err(DenialCode::ToolNotEmitted));
+        let induced = |tool: &str| ToolRequest { honest: false, ..ask(tool, true) };
+        assert_eq!(code(induced("change"), &writes), Err(DenialCode::ToolInduced), "said outside of the conversation");
+        assert_eq!(code(induced("look"), &writes), Ok(ToolEffect::Read), "a look changes nothing");
         assert_eq!(code(ask("delete_all", true), &writes), Err(DenialCode::ToolUnknown));
     }
 }
