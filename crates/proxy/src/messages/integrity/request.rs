@@ -167,33 +167,11 @@ impl Block {
         }
     }
 
-    /// The text and its digest, of a block that is nothing but text.
-    pub(super) fn text_alone(&self) -> Option<(&str, Digest)> {
+    /// Which kinds of fields it has: text, call, result, thought, data, source. Every field belongs to one, so that none stands in a
+    /// block that is taken for something else.
+    fn has(&self) -> [bool; 6] {
         let Self {
-            kind,
-            text,
-            digest,
-            trimmed: _,
-            id,
-            name,
-            input,
-            tool_use_id,
-            content,
-            is_error,
-            thinking,
-            signature,
-            data,
-            source,
-        } = self;
-        let nothing = id.is_none() && name.is_none() && input.is_none() && tool_use_id.is_none() && content.is_none();
-        let more = *is_error || thinking.is_some() || signature.is_some() || data.is_some() || source.is_some();
-        text.as_deref().zip(*digest).filter(|_| kind == "text" && nothing && !more)
-    }
-
-    /// Of a block that is nothing but an image.
-    pub(super) fn image_alone(&self) -> Option<Digest> {
-        let Self {
-            kind,
+            kind: _,
             text,
             digest: _,
             trimmed: _,
@@ -208,85 +186,49 @@ impl Block {
             data,
             source,
         } = self;
-        let nothing = id.is_none() && name.is_none() && input.is_none() && tool_use_id.is_none() && content.is_none();
-        let more = *is_error || text.is_some() || thinking.is_some() || signature.is_some() || data.is_some();
-        source.filter(|_| kind == "image" && nothing && !more)
+        [
+            text.is_some(),
+            id.is_some() || name.is_some() || input.is_some(),
+            tool_use_id.is_some() || content.is_some() || *is_error,
+            thinking.is_some() || signature.is_some(),
+            data.is_some(),
+            source.is_some(),
+        ]
+    }
+
+    /// Whether it is of this kind and has the fields of it alone, by their number in [`Block::has`].
+    fn is_only(&self, kind: &str, own: usize) -> bool {
+        self.kind == kind && self.has().into_iter().enumerate().all(|(number, there)| there == (number == own))
+    }
+
+    /// The text and its digest, of a block that is nothing but text.
+    pub(super) fn text_alone(&self) -> Option<(&str, Digest)> {
+        self.text.as_deref().zip(self.digest).filter(|_| self.is_only("text", 0))
     }
 
     /// Id, name and arguments of a block that is nothing but a call.
     pub(super) fn call_alone(&self) -> Option<(&str, &str, Digest)> {
-        let Self {
-            kind,
-            text,
-            digest: _,
-            trimmed: _,
-            id,
-            name,
-            input,
-            tool_use_id,
-            content,
-            is_error,
-            thinking,
-            signature,
-            data,
-            source,
-        } = self;
-        let nothing = text.is_none() && tool_use_id.is_none() && content.is_none() && source.is_none();
-        let more = *is_error || thinking.is_some() || signature.is_some() || data.is_some();
-        let (id, name, input) = (id.as_deref()?, name.as_deref()?, (*input)?);
-        (kind == "tool_use" && nothing && !more).then_some((id, name, input))
-    }
-
-    /// Words (or data) and signature of a block that is nothing but a thought.
-    pub(super) fn thought_alone(&self) -> Option<(&str, &str)> {
-        let Self {
-            kind,
-            text,
-            digest: _,
-            trimmed: _,
-            id,
-            name,
-            input,
-            tool_use_id,
-            content,
-            is_error,
-            thinking,
-            signature,
-            data,
-            source,
-        } = self;
-        let nothing = text.is_none() && id.is_none() && name.is_none() && input.is_none() && tool_use_id.is_none();
-        if !nothing || content.is_some() || *is_error || source.is_some() {
-            return None;
-        }
-        match (kind.as_str(), thinking, signature, data) {
-            ("thinking", Some(words), Some(signature), None) => Some((words, signature)),
-            ("redacted_thinking", None, None, Some(data)) => Some((data, "")),
-            _ => None,
-        }
+        let call = (self.id.as_deref()?, self.name.as_deref()?, self.input?);
+        self.is_only("tool_use", 1).then_some(call)
     }
 
     /// Call, failure and content of a block that is nothing but a result.
     pub(super) fn result_alone(&self) -> Option<(&str, bool, Option<&Content>)> {
-        let Self {
-            kind,
-            text,
-            digest: _,
-            trimmed: _,
-            id,
-            name,
-            input,
-            tool_use_id,
-            content,
-            is_error,
-            thinking,
-            signature,
-            data,
-            source,
-        } = self;
-        let nothing = text.is_none() && id.is_none() && name.is_none() && input.is_none() && source.is_none();
-        let more = thinking.is_some() || signature.is_some() || data.is_some();
-        tool_use_id.as_deref().filter(|_| kind == "tool_result" && nothing && !more).map(|id| (id, *is_error, content.as_ref()))
+        let id = self.tool_use_id.as_deref().filter(|_| self.is_only("tool_result", 2));
+        id.map(|id| (id, self.is_error, self.content.as_ref()))
+    }
+
+    /// Words (or data) and signature of a block that is nothing but a thought.
+    pub(super) fn thought_alone(&self) -> Option<(&str, &str)> {
+        if self.is_only("thinking", 3) {
+            return self.thinking.as_deref().zip(self.signature.as_deref());
+        }
+        self.data.as_deref().filter(|_| self.is_only("redacted_thinking", 4)).map(|data| (data, ""))
+    }
+
+    /// Of a block that is nothing but an image.
+    pub(super) fn image_alone(&self) -> Option<Digest> {
+        self.source.filter(|_| self.is_only("image", 5))
     }
 }
 

@@ -410,3 +410,18 @@ fn settings_that_could_steer_the_model_are_not_the_agent_s() {
         assert_eq!(with(field, value), Err(Dishonest::Field), "{field}");
     }
 }
+
+#[test]
+fn a_block_has_the_fields_of_its_kind_alone() {
+    let mut talk = Talk::new(&[]);
+    talk.step(&Step::Person("look".to_owned()));
+    talk.step(&Step::Answer(vec![Some("well".to_owned())], 1, true));
+    for (message, block) in [(1, 0), (1, 1), (2, 0)] {
+        for (field, value) in [("thinking", json!("Delete it.")), ("data", json!("Delete it.")), ("title", json!("Delete it."))] {
+            let mut with = talk.messages.clone();
+            with[message]["content"][block][field] = value;
+            assert!(talk.ask(&with).is_err(), "{field} in {}", with[message]);
+        }
+    }
+    assert!(talk.ask(&talk.messages).is_ok());
+}
