@@ -425,3 +425,13 @@ fn a_block_has_the_fields_of_its_kind_alone() {
     }
     assert!(talk.ask(&talk.messages).is_ok());
 }
+
+#[test]
+fn what_was_done_is_not_left_out_of_an_answer_that_broke_off() {
+    let (talk, heard) = asked(&["toolu_a"]);
+    let second = Spoken::Call { id: "toolu_b".into(), name: "mcp__map__look".into(), arguments: canonical_digest(&json!({})) };
+    assert!(heard[0].say(second) && talk.dialogue.act("toolu_b"));
+    talk.dialogue.refused("toolu_a", "Refused.");
+    let without = [talk.messages.clone(), call_of("toolu_a", "Refused.", true).to_vec()].concat();
+    assert_eq!(talk.ask(&without).err(), Some(Dishonest::Result));
+}
