@@ -85,6 +85,24 @@ pub enum AuditEvent {
         /// The refusal.
         denial: Denial,
     },
+    /// What somebody's agents do became more unusual than before.
+    ConductRose {
+        /// In which run.
+        run: RunId,
+        /// Whose.
+        user: UserId,
+        /// `hasty`, `suspicious` or `hostile`.
+        conduct: &'static str,
+    },
+    /// The person was asked whether the run shall go on.
+    ChallengeEnded {
+        /// In which run.
+        run: RunId,
+        /// Whose.
+        user: UserId,
+        /// What they said; none is that nobody answered.
+        goes_on: Option<bool>,
+    },
     /// A key for remote callers was made.
     KeyCreated {
         /// The key.
@@ -158,6 +176,8 @@ impl AuditEvent {
             Self::AboveCeiling { .. } => "model_call.above_ceiling",
             Self::ToolCallOpened { .. } => "tool_call.opened",
             Self::Denied { .. } => "denied",
+            Self::ConductRose { .. } => "conduct.rose",
+            Self::ChallengeEnded { .. } => "challenge.ended",
             Self::KeyCreated { .. } => "key.created",
             Self::KeyRevoked { .. } => "key.revoked",
             Self::CallerRefused { .. } => "caller.refused",
@@ -177,7 +197,9 @@ impl AuditEvent {
             | Self::ModelCallOpened { run, .. }
             | Self::SliceTaken { run, .. }
             | Self::AboveCeiling { run, .. }
-            | Self::ToolCallOpened { run, .. } => Some(*run),
+            | Self::ToolCallOpened { run, .. }
+            | Self::ConductRose { run, .. }
+            | Self::ChallengeEnded { run, .. } => Some(*run),
             Self::Denied { run, .. } => *run,
             Self::KeyCreated { .. }
             | Self::KeyRevoked { .. }
@@ -206,6 +228,8 @@ impl AuditEvent {
                 json!({"call": call, "tool": tool, "arguments_sha256": arguments})
             }
             Self::Denied { denial, .. } => json!({"code": denial.code.as_str(), "wanted": denial.wanted}),
+            Self::ConductRose { user, conduct, .. } => json!({"user": user, "conduct": conduct}),
+            Self::ChallengeEnded { user, goes_on, .. } => json!({"user": user, "goes_on": goes_on}),
             Self::KeyCreated { key, user, name } => json!({"key": key, "user": user, "name": name}),
             Self::KeyRevoked { key, at } => json!({"key": key, "at": at}),
             Self::CallerRefused { fault, key, peer, unwritten } => {

@@ -121,6 +121,12 @@ codes! {
     RateAddress = "rate.address", Limit, "Too many messages came from your network. Wait a moment and send it again.";
     /// A person sent as many messages as they may.
     RateUser = "rate.user", Limit, "You have sent as many messages as you may for now. Wait a while and send it again.";
+    /// A person's agents used tools as often as they may.
+    RateTools = "rate.tools", Limit, "The assistant has used the application's tools as often as it may in an hour. Wait a while and ask again.";
+    /// What the agent does is unusual, and the person did not say that it shall go on.
+    BehaviourUnconfirmed = "behaviour.unconfirmed", Limit, "The assistant did unusually much at once, and nobody said in time that it shall go on. Answer the question in the page, and ask again.";
+    /// What the agent does is so unusual that its run was stopped.
+    BehaviourHostile = "behaviour.hostile", Limit, "The assistant did far more at once than anybody asks for and was stopped. Look at what it changed, and ask for less at a time.";
     /// Everybody together sent as much as the gateway takes.
     RateGlobal = "rate.global", Limit, "Too many people are using this right now. Wait a moment and send it again.";
     /// A key was used as often as it may be.
@@ -187,7 +193,7 @@ mod tests {
                         key.scope key.requests model.busy upstream.unavailable \
                         tool.unknown tool.not_emitted tool.induced tool.write_off egress.host egress.tls egress.rule egress.address \
                         egress.protocol egress.busy run.idle agent.output agent.memory agent.cpu agent.processes agent.disk \
-                        agent.connections agent.requests rate.address rate.user rate.global rate.key \
+                        agent.connections agent.requests rate.address rate.user rate.tools behaviour.unconfirmed behaviour.hostile rate.global rate.key \
                         run.queue_expired";
         assert_eq!(listed.join(" "), expected, "a code was renamed or removed: clients match on them");
     }

@@ -6,6 +6,7 @@
 
 mod admit;
 mod audit;
+mod behaviour;
 mod breaker;
 mod budget;
 mod canonical;
@@ -30,6 +31,7 @@ pub use admit::{
     BudgetLine, ModelPath, ModelPermit, ModelRequest, RunView, ToolPermit, ToolRequest, admit_model, admit_tool, ceiling_of,
 };
 pub use audit::AuditEvent;
+pub use behaviour::{Act, Behaviour, BehaviourRules, Conduct, Judged};
 pub use breaker::{Breaker, BreakerRules, CallOutcome, PACE_SECS_MAX, Pace, Passage};
 pub use budget::{
     ALERT_PERCENTS, Budgets, OUTPUT_TOKENS_MIN, Payer, Throttle, TierLimits, affordable_output, thresholds_crossed, throttle,
@@ -41,7 +43,7 @@ pub use egress::{
     AddressFault, CredentialSlot, Destination, EgressRequest, EgressRule, EgressRules, Endpoint, HostName, HostNameError,
     PathPattern, RuleError, Scheme, classify, is_plain_path, vet_address,
 };
-pub use ids::{CallId, ConversationId, IdError, KeyId, RunId, SandboxId, SliceId, UserId};
+pub use ids::{CallId, ChallengeId, ConversationId, IdError, KeyId, RunId, SandboxId, SliceId, UserId};
 pub use key::{
     KEY_PREFIX, KeyFault, KeyPath, KeyScope, KeyUse, Network, NetworkError, is_key_name, judge_key, key_digest, key_token,
 };

@@ -1,7 +1,7 @@
 //! Which limits apply to whom: a message of a person, a model call of a caller elsewhere.
 
 use crate::rate::{RateCheck, RateLimit, UNIT_MILLIS};
-use crate::{DenialCode, ModelPath, Standing, Throttle, UserId};
+use crate::{BehaviourRules, DenialCode, ModelPath, Standing, Throttle, UserId};
 use core::net::IpAddr;
 
 /// Tokens of a prompt that add one unit to a model call.
@@ -41,10 +41,14 @@ pub struct RateRules {
     pub signed_in: TierRules,
     /// Messages of everybody in a minute.
     pub messages_per_minute: u64,
+    /// Tool calls of one user's agents in an hour.
+    pub tool_calls_per_hour: u64,
     /// Model calls with one key in an hour, unless the key says otherwise.
     pub key_per_hour: u64,
     /// Model calls of all callers elsewhere in a minute.
     pub calls_per_minute: u64,
+    /// What agents may do at once, beside how often.
+    pub behaviour: BehaviourRules,
 }
 
 impl Default for RateRules {
@@ -58,8 +62,10 @@ impl Default for RateRules {
             anonymous: TierRules { user_per_hour: 100, together_per_minute: 200, weight: 1 },
             signed_in: TierRules { user_per_hour: 200, together_per_minute: 300, weight: 2 },
             messages_per_minute: 300,
+            tool_calls_per_hour: 200,
             key_per_hour: 10_000,
             calls_per_minute: 3_000,
+            behaviour: BehaviourRules::default(),
         }
     }
 }
@@ -79,8 +85,10 @@ impl RateRules {
             anonymous: TIER,
             signed_in: TIER,
             messages_per_minute: MANY,
+            tool_calls_per_hour: MANY,
             key_per_hour: MANY * 1000,
             calls_per_minute: MANY,
+            behaviour: BehaviourRules::indifferent(),
         }
     }
 
@@ -120,6 +128,17 @@ impl RateRules {
             );
         }
         checks
+    }
+
+    /// What a tool call of one user's agents is checked against, wherever they run.
+    #[must_use]
+    pub fn of_tool_call(&self, user: UserId) -> RateCheck {
+        RateCheck {
+            name: format!("tools:{user}"),
+            limit: RateLimit::per_hour(self.tool_calls_per_hour),
+            weight_millis: UNIT_MILLIS,
+            code: DenialCode::RateTools,
+        }
     }
 
     /// What a model call of a caller elsewhere is checked against. `per_hour` is the key's own limit, if it has one. Near the end

@@ -1,6 +1,6 @@
 //! What the gateway saw of a run, as it happens. Pages and history come from this, never from the agent's own output.
 
-use policy::{Denial, Microusd, Usage};
+use policy::{ChallengeId, Denial, Microusd, Usage};
 use serde_json::Value;
 
 /// One thing that was seen pass.
@@ -60,6 +60,20 @@ pub enum RunEvent {
         status: u16,
         /// The provider's error, or ours, in one line.
         error: Option<String>,
+    },
+    /// What the agent does is unusual, so its tools wait until the person says whether it shall go on.
+    Challenged {
+        /// The question.
+        challenge: ChallengeId,
+        /// How many zero bits the SHA-256 of `CHALLENGE:NONCE` has to begin with.
+        bits: u32,
+    },
+    /// The question is over.
+    ChallengeEnded {
+        /// The question.
+        challenge: ChallengeId,
+        /// Whether the run goes on.
+        goes_on: bool,
     },
     /// Something was refused.
     Denied {

@@ -1,6 +1,7 @@
 //! The way of a tool call: the run's app, the model's own word, the journal, the tool, the journal again.
 
 use crate::answer::{self, Body};
+use crate::behaviour::act_of;
 use crate::context::{App, RunContext};
 use crate::mcp::front::{self, HostError, ServerInfo, ToolCall, ToolHost};
 use crate::mcp::upstream::{UpstreamError, UserRef};
@@ -12,7 +13,7 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use policy::{AuditEvent, Denial, DenialCode, ToolEffect, ToolRequest, UserId, admit_tool, canonical_digest};
+use policy::{Act, AuditEvent, Denial, DenialCode, ToolEffect, ToolRequest, UserId, admit_tool, canonical_digest};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,6 +150,9 @@ impl RunTools {
     /// May they? And then: written down before it leaves. What is written down and later sent are the arguments as the model said them, not as the agent did.
     async fn open(&self, call: &ToolCall, tool_use_id: &str) -> Result<(OpenToolCall, Map<String, Value>), OpenError> {
         let run = &self.run;
+        if let Some(rule) = run.app.manifest.tools.get(&call.name) {
+            self.proxy.pace_tool(run, act_of(rule)).await.map_err(OpenError::Denied)?;
+        }
         let Some(digest) = canonical_digest(&Value::Object(call.arguments.clone())) else {
             return Err(OpenError::Denied(Denial::new(DenialCode::ToolNotEmitted, &call.name)));
         };
@@ -212,6 +216,7 @@ impl RunTools {
     /// A refusal reaches the model as a failed tool, the user as an event, and the record.
     async fn refuse(&self, denial: Denial, tool_use_id: &str, tool: &str) -> HostError {
         let code = denial.code;
+        self.proxy.judge(&self.run, Act::Denied).await;
         if self.run.record_denial() {
             self.proxy.record(AuditEvent::Denied { run: Some(self.run.run), denial: denial.clone() }).await;
             let told = RunEvent::ToolResult {

@@ -366,7 +366,9 @@ fn note(event: &RunEvent, failed: &mut Option<Failed>) {
         | RunEvent::TextDelta { .. }
         | RunEvent::ToolCallStarted { .. }
         | RunEvent::ToolCall { .. }
-        | RunEvent::ToolResult { .. } => {}
+        | RunEvent::ToolResult { .. }
+        | RunEvent::Challenged { .. }
+        | RunEvent::ChallengeEnded { .. } => {}
     }
 }
 
@@ -388,6 +390,10 @@ fn show(feed: &Feed, event: RunEvent) {
         RunEvent::ModelCallEnded { model, usage, cost, .. } => {
             let (input_tokens, output_tokens) = usage.map_or((0, 0), |usage| (usage.prompt(), usage.output));
             feed.push(EventBody::ModelCall { model, input_tokens, output_tokens, cost_microusd: cost.0 });
+        }
+        RunEvent::Challenged { challenge, bits } => feed.push(EventBody::Challenge { challenge_id: challenge, bits }),
+        RunEvent::ChallengeEnded { challenge, goes_on } => {
+            feed.push(EventBody::ChallengeEnded { challenge_id: challenge, goes_on });
         }
         RunEvent::Denied { denial } => {
             feed.push(EventBody::Denied { code: denial.code.as_str(), message: denial.message(), wanted: denial.wanted });

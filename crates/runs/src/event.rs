@@ -1,6 +1,6 @@
 //! What a page sees of a run: one flat JSON object an event.
 
-use policy::{ConversationId, RunId};
+use policy::{ChallengeId, ConversationId, RunId};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -90,6 +90,20 @@ pub enum EventBody {
         output_tokens: u64,
         /// What was charged.
         cost_microusd: i64,
+    },
+    /// The agent does unusually much: its tools wait until the person says whether it shall go on.
+    Challenge {
+        /// The question.
+        challenge_id: ChallengeId,
+        /// How many zero bits the SHA-256 of `CHALLENGE_ID:NONCE` has to begin with.
+        bits: u32,
+    },
+    /// The question is over.
+    ChallengeEnded {
+        /// The question.
+        challenge_id: ChallengeId,
+        /// Whether the run goes on.
+        goes_on: bool,
     },
     /// Something was refused.
     Denied {

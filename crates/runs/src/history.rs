@@ -59,7 +59,11 @@ impl History {
                 self.append(Role::Tool, content.to_string()).await;
             }
             RunEvent::ModelCallEnded { .. } => self.flush().await,
-            RunEvent::ModelCallBegan | RunEvent::ToolCallStarted { .. } | RunEvent::Denied { .. } => {}
+            RunEvent::ModelCallBegan
+            | RunEvent::ToolCallStarted { .. }
+            | RunEvent::Challenged { .. }
+            | RunEvent::ChallengeEnded { .. }
+            | RunEvent::Denied { .. } => {}
         }
     }
 

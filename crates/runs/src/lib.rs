@@ -18,11 +18,12 @@ mod queue;
 pub use event::{Event, EventBody};
 pub use feed::Feed;
 pub use limits::AgentLimits;
+pub use proxy::Answered;
 pub use queue::QueueSettings;
 
 use agents::{Agents, Parked};
 use parking_lot::Mutex;
-use policy::{Clock, ConversationId, Microusd, RateRefusal, RateRules, RunId, Standing, UserId, UserMessage};
+use policy::{ChallengeId, Clock, ConversationId, Microusd, RateRefusal, RateRules, RunId, Standing, UserId, UserMessage};
 use pool::Pool;
 use proxy::{App, Proxy};
 use queue::{NoRoom, Queue, Turn};
@@ -290,6 +291,12 @@ impl Runs {
             live.stop.cancel();
             true
         })
+    }
+
+    /// The user's answer to the question whether a run of theirs shall go on.
+    #[must_use]
+    pub fn answer_challenge(&self, user: UserId, run: RunId, challenge: ChallengeId, nonce: &str, goes_on: bool) -> Answered {
+        self.parts.proxy.answer_challenge(user, run, challenge, nonce, goes_on)
     }
 
     /// The run going on in the user's conversation.

@@ -101,6 +101,7 @@ fn router(web: Shared) -> Router {
         .route("/api/conversations/{id}/messages", post(conversations::send))
         .route("/api/runs/{id}/events", get(run_events::stream))
         .route("/api/runs/{id}/stop", post(run_events::stop))
+        .route("/api/runs/{id}/challenge", post(run_events::answer_challenge))
         .route("/api/apps/{app}/resource", get(apps::resource))
         .route("/api/changes", get(apps::changes))
         .fallback(answer::not_found)

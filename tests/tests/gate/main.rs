@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod agent;
+mod behaviour;
 mod bodies;
 mod callers;
 mod ceilings;

@@ -24,6 +24,12 @@ export const api = {
   sendMessage: (conversationId: string, text: string, writes: boolean) =>
     send<{ run_id: string }>(`/api/conversations/${encodeURIComponent(conversationId)}/messages`, { text, writes }),
   stopRun: (runId: string) => send<unknown>(`/api/runs/${encodeURIComponent(runId)}/stop`, {}),
+  answerChallenge: (runId: string, challengeId: string, nonce: string, goesOn: boolean) =>
+    send<unknown>(`/api/runs/${encodeURIComponent(runId)}/challenge`, {
+      challenge_id: challengeId,
+      nonce,
+      goes_on: goesOn,
+    }),
   mapItems: () => read<MapItem>(`/api/apps/hexmap/resource?uri=${encodeURIComponent("map://items")}`),
   runEventsUrl: (runId: string) => `/api/runs/${encodeURIComponent(runId)}/events`,
   changesUrl: "/api/changes",

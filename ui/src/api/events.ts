@@ -42,6 +42,15 @@ export function parseRunEvent(data: string): RunEvent | null {
         output_tokens: count(fields["output_tokens"]),
         cost_microusd: count(fields["cost_microusd"]),
       };
+    case "challenge":
+      return { seq, type: "challenge", challenge_id: text(fields["challenge_id"]), bits: count(fields["bits"]) };
+    case "challenge_ended":
+      return {
+        seq,
+        type: "challenge_ended",
+        challenge_id: text(fields["challenge_id"]),
+        goes_on: fields["goes_on"] === true,
+      };
     case "denied":
       return {
         seq,

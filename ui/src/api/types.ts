@@ -53,6 +53,8 @@ export type RunEvent = { seq: number } & (
   | { type: "tool_call"; call_id: string; tool: string; arguments: unknown; inside: boolean }
   | { type: "tool_result"; call_id: string; tool: string; ok: boolean; result: string; denial: Denial | null }
   | { type: "model_call"; model: string; input_tokens: number; output_tokens: number; cost_microusd: number }
+  | { type: "challenge"; challenge_id: string; bits: number }
+  | { type: "challenge_ended"; challenge_id: string; goes_on: boolean }
   | { type: "denied"; code: string; message: string; wanted: string }
   | {
       type: "run_ended";

@@ -2,6 +2,7 @@ import { api, ApiError, asApiError } from "../api/client";
 import { parseRunEvent } from "../api/events";
 import { type Connection, openStream, retryDelayMs } from "../api/stream";
 import type { RunEvent } from "../api/types";
+import { solve } from "./challenge";
 import {
   addUserMessage,
   beginRun,
@@ -93,6 +94,18 @@ export class Chat {
     } catch (thrown) {
       this.error = asApiError(thrown);
       this.stopping = false;
+    }
+  }
+
+  /** Says whether a run whose agent does unusually much shall go on. The gateway's event takes the question away. */
+  async answerChallenge(goesOn: boolean): Promise<void> {
+    const run = this.transcript.run;
+    if (!run?.challenge) return;
+    const { id, bits } = run.challenge;
+    try {
+      await api.answerChallenge(run.id, id, goesOn ? await solve(id, bits) : "", goesOn);
+    } catch (thrown) {
+      this.error = asApiError(thrown);
     }
   }
 

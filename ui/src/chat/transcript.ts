@@ -40,6 +40,8 @@ export interface ActiveRun {
   position: number;
   inputTokens: number;
   outputTokens: number;
+  /** The question whether it shall go on, while it is open. */
+  challenge: { id: string; bits: number } | null;
 }
 
 export interface Transcript {
@@ -67,7 +69,7 @@ export function withoutLastUserMessage(transcript: Transcript): Transcript {
 export function beginRun(transcript: Transcript, runId: string): Transcript {
   return {
     ...transcript,
-    run: { id: runId, lastSeq: -1, state: "starting", position: 0, inputTokens: 0, outputTokens: 0 },
+    run: { id: runId, lastSeq: -1, state: "starting", position: 0, inputTokens: 0, outputTokens: 0, challenge: null },
   };
 }
 
@@ -103,6 +105,10 @@ export function reduce(transcript: Transcript, event: RunEvent): Transcript {
           outputTokens: run.outputTokens + event.output_tokens,
         },
       };
+    case "challenge":
+      return { entries, run: { ...run, challenge: { id: event.challenge_id, bits: event.bits } } };
+    case "challenge_ended":
+      return { entries, run: run.challenge?.id === event.challenge_id ? { ...run, challenge: null } : run };
     case "denied": {
       const { code, message, wanted } = event;
       return { entries: [...settleText(entries), { kind: "denied", code, message, wanted }], run };
