@@ -5,7 +5,7 @@ use crate::behaviour::act_of;
 use crate::context::{App, RunContext};
 use crate::mcp::front::{self, HostError, ServerInfo, ToolCall, ToolHost};
 use crate::mcp::upstream::{UpstreamError, UserRef};
-use crate::mcp::{capped, plain};
+use crate::mcp::{capped, marked, plain};
 use crate::{Proxy, RunEvent};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -125,7 +125,7 @@ impl RunTools {
     async fn call(&self, call: ToolCall) -> Result<Value, HostError> {
         let (id, dialogue) = (call.tool_use_id.clone().unwrap_or_default(), self.run.dialogue());
         let result = match self.open(&call, &id).await {
-            Ok((open, arguments)) => in_band(self.run_tool(open, &id, arguments).await).map(capped),
+            Ok((open, arguments)) => in_band(self.run_tool(open, &id, arguments).await.map(marked)).map(capped),
             Err(OpenError::Denied(denial) | OpenError::Short { denial, .. }) => {
                 let refused = self.refuse(denial, &id, &call.name).await;
                 if let Some(dialogue) = dialogue {
