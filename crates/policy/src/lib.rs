@@ -24,6 +24,7 @@ mod rate;
 mod rate_rules;
 mod rest;
 mod route;
+mod skills;
 mod time;
 mod usage;
 
@@ -62,5 +63,6 @@ pub use rate::{
 pub use rate_rules::{RateRules, TierRules, call_weight_millis};
 pub use rest::{Standing, first_to_go};
 pub use route::{Candidate, choose, free_again};
+pub use skills::Skill;
 pub use time::{Clock, Timestamp, date_of_day, day_of_date};
 pub use usage::{Extras, Usage};

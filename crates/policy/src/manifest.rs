@@ -26,6 +26,12 @@ pub struct Manifest {
     /// Resource addresses (or prefixes ending in `/`) that the app's pages and the agent may read.
     #[serde(default)]
     pub resources: Vec<String>,
+    /// Ways of working with fewer tools, for people to choose.
+    #[serde(default)]
+    pub skills: BTreeMap<String, crate::Skill>,
+    /// The skill that this one was narrowed to. Never said by a file.
+    #[serde(skip)]
+    pub skill: Option<String>,
 }
 
 /// How the agent is run.
@@ -179,7 +185,7 @@ impl Manifest {
             "agent.turns_max and agent.output_tokens_max must be at least 1"
         } else if manifest.mcp.is_none() && !(manifest.tools.is_empty() && manifest.resources.is_empty()) {
             "tools and resources need an [mcp] server that has them"
-        } else if let Some(reason) = manifest.agent.fault() {
+        } else if let Some(reason) = manifest.agent.fault().or_else(|| manifest.skills_fault()) {
             reason
         } else {
             return Ok(manifest);

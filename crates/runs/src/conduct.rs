@@ -201,7 +201,7 @@ impl Conductor {
     /// A new one, which is told what was said before.
     async fn new_agent(&self, context: &Arc<RunContext>, message: &UserMessage) -> Result<Agent, SandboxError> {
         let parts = &self.runs.parts;
-        let options = boot::options(parts, &self.app.manifest.id, self.writes, self.past().await?);
+        let options = boot::options(parts, &self.app.manifest.key(), self.writes, self.past().await?);
         let mut options = options.ok_or_else(|| SandboxError::Ended("its app is gone".to_owned()))?;
         if self.app.manifest.agent.isolate_prompt_cache {
             options.system_prompt = boot::prompt_of_its_own(&options.system_prompt, self.user);

@@ -88,6 +88,30 @@ pub struct RunApp {
     pub prompt: String,
 }
 
+impl RunApp {
+    /// The app, and the app with each of its skills: fewer tools, and the skill's instructions after the prompt.
+    #[must_use]
+    pub fn with_skills(self) -> Vec<Self> {
+        let manifest = &self.app.manifest;
+        let narrowed = manifest.skills.iter().filter_map(|(name, skill)| {
+            let app = App { manifest: manifest.narrowed(name)?, upstream: self.app.upstream.clone() };
+            let prompt = format!("{}\n\n# {}\n\n{}", self.prompt.trim_end(), skill.title, skill.instructions.trim());
+            Some(Self { app: Arc::new(app), prompt })
+        });
+        let mut all: Vec<Self> = narrowed.collect();
+        all.push(self);
+        all
+    }
+
+    /// Whether people of a standing may use it.
+    #[must_use]
+    pub fn is_for(&self, standing: Standing) -> bool {
+        let manifest = &self.app.manifest;
+        let skill = manifest.skill.as_ref().and_then(|name| manifest.skills.get(name));
+        manifest.skill.is_none() || skill.is_some_and(|skill| skill.is_for(standing))
+    }
+}
+
 /// Everything a conductor needs.
 pub struct Parts {
     /// The database.
@@ -100,7 +124,7 @@ pub struct Parts {
     pub proxy: Arc<Proxy>,
     /// How agents are run.
     pub driver: Arc<dyn Driver>,
-    /// The apps by id.
+    /// The apps by key: their id, and with each skill.
     pub apps: HashMap<String, RunApp>,
     /// This gateway's name in the database.
     pub gateway: String,
@@ -141,6 +165,9 @@ pub enum StartError {
     /// There is no such app.
     #[error("no such app")]
     NoApp,
+    /// The conversation's skill is not for people of this standing.
+    #[error("the skill is not for this person")]
+    Skill,
     /// The user has no such conversation.
     #[error("no such conversation")]
     NoConversation,
@@ -218,6 +245,9 @@ impl Runs {
             return Err(StartError::Stopping);
         }
         let chosen = self.parts.apps.get(app).ok_or(StartError::NoApp)?;
+        if !chosen.is_for(sender.standing) {
+            return Err(StartError::Skill);
+        }
         self.parts.driver.check()?;
         let (run, user, feed) = (RunId::random(), sender.user, Feed::new());
         feed.push(EventBody::RunStarted { run_id: run, conversation_id: conversation });
@@ -320,7 +350,7 @@ impl Runs {
         }
     }
 
-    /// An app by id.
+    /// An app by its key.
     #[must_use]
     pub fn app(&self, id: &str) -> Option<&RunApp> {
         self.parts.apps.get(id)

@@ -72,6 +72,11 @@ impl From<StartError> for Refusal {
     fn from(error: StartError) -> Self {
         match error {
             StartError::NoApp | StartError::NoConversation => Self::not_found(),
+            StartError::Skill => Self::new(
+                StatusCode::FORBIDDEN,
+                "skill.tier",
+                "This skill is not for you any more. Begin a new conversation without it.",
+            ),
             StartError::Active => Self::new(
                 StatusCode::CONFLICT,
                 "run.active",

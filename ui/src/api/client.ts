@@ -20,7 +20,7 @@ export const api = {
   session: () => read<Session>("/api/session"),
   conversations: () => read<ConversationSummary[]>("/api/conversations"),
   conversation: (id: string) => read<Conversation>(`/api/conversations/${encodeURIComponent(id)}`),
-  createConversation: () => send<{ id: string }>("/api/conversations", {}),
+  createConversation: (skill: string | null) => send<{ id: string }>("/api/conversations", skill ? { skill } : {}),
   sendMessage: (conversationId: string, text: string, writes: boolean) =>
     send<{ run_id: string }>(`/api/conversations/${encodeURIComponent(conversationId)}/messages`, { text, writes }),
   stopRun: (runId: string) => send<unknown>(`/api/runs/${encodeURIComponent(runId)}/stop`, {}),

@@ -2,10 +2,16 @@
 
 export interface Session {
   user: { id: string; kind: string };
-  app: { id: string; title: string; greeting: string; suggestions: string[] };
+  app: { id: string; title: string; greeting: string; suggestions: string[]; skills: Skill[] };
   mode: { sandboxed: boolean; warning: string | null; model: "scripted" | "real" };
   limits: { message_chars_max: number };
   writes_default: boolean;
+}
+
+/** A way of working with fewer tools, chosen for a whole conversation. */
+export interface Skill {
+  id: string;
+  title: string;
 }
 
 export interface ConversationSummary {
@@ -36,6 +42,7 @@ export type StoredMessage =
 
 export interface Conversation {
   id: string;
+  skill: string | null;
   messages: StoredMessage[];
   active_run: string | null;
 }

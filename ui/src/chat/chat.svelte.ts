@@ -20,6 +20,8 @@ const REATTACH_ATTEMPTS_MAX = 7;
 export class Chat {
   transcript = $state.raw<Transcript>(emptyTranscript);
   conversationId = $state<string | null>(null);
+  /** How this conversation is worked on; chosen before its first message. */
+  skill = $state<string | null>(null);
   connection = $state<Connection>("open");
   error = $state.raw<ApiError | null>(null);
   /** Between pressing send and the gateway's answer that a run exists. */
@@ -69,7 +71,7 @@ export class Chat {
     this.transcript = addUserMessage(this.transcript, text);
     const shown = this.#shown;
     try {
-      const id = this.conversationId ?? (await api.createConversation()).id;
+      const id = this.conversationId ?? (await api.createConversation(this.skill)).id;
       if (this.#shown === shown) this.conversationId = id;
       const { run_id } = await api.sendMessage(id, text, writes);
       if (this.#shown === shown) this.#attach(run_id);
@@ -120,6 +122,7 @@ export class Chat {
   async #restore(id: string): Promise<void> {
     const conversation = await api.conversation(id);
     if (this.conversationId !== id) return;
+    this.skill = conversation.skill;
     this.transcript = fromStored(conversation.messages);
     if (conversation.active_run) this.#attach(conversation.active_run);
   }
@@ -216,6 +219,7 @@ export class Chat {
     this.sending = false;
     this.#reattachAttempts = 0;
     this.transcript = emptyTranscript;
+    this.skill = null;
     this.error = null;
     this.stopping = false;
     this.loading = false;
