@@ -42,7 +42,8 @@ const MEASURES: &[(&str, Measure)] = &[
 ];
 
 /// Only when asked for by name.
-const ASKED: &[(&str, Measure)] = &[("soak-short", |places, report| soak::measure(places, report, soak::CYCLES_SHORT))];
+const ASKED: &[(&str, Measure)] =
+    &[("load-short", load::measure_short), ("soak-short", |places, report| soak::measure(places, report, soak::CYCLES_SHORT))];
 
 fn main() -> ExitCode {
     match run() {

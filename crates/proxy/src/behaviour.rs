@@ -185,6 +185,10 @@ impl Proxy {
     }
 
     async fn ask_to_go_on(&self, run: &RunContext) -> Result<(), Denial> {
+        // Whoever comes after the answer asks no second time.
+        if run.has_to_stop() {
+            return Err(Denial::new(DenialCode::BehaviourUnconfirmed, "the run is being stopped"));
+        }
         let (challenge, mut answer, new) = self.behaviours.ask(run.user, run.run);
         if new {
             run.tell(RunEvent::Challenged { challenge, bits: WORK_BITS }).await;
@@ -194,6 +198,9 @@ impl Proxy {
             said = tokio::time::timeout(ANSWER_WAIT, answer.wait_for(Option::is_some)) => said.ok().and_then(Result::ok).and_then(|said| *said),
             () = over.cancelled() => None,
         };
+        if said == Some(false) {
+            run.stop_for(DenialCode::BehaviourUnconfirmed);
+        }
         if new {
             self.behaviours.give_up(run.user, challenge);
             self.record(AuditEvent::ChallengeEnded { run: run.run, user: run.user, goes_on: said }).await;
@@ -201,10 +208,7 @@ impl Proxy {
         }
         match said {
             Some(true) => Ok(()),
-            Some(false) => {
-                run.stop_for(DenialCode::BehaviourUnconfirmed);
-                Err(Denial::new(DenialCode::BehaviourUnconfirmed, "the person said no"))
-            }
+            Some(false) => Err(Denial::new(DenialCode::BehaviourUnconfirmed, "the person said no")),
             None => Err(Denial::new(DenialCode::BehaviourUnconfirmed, "nobody answered")),
         }
     }
@@ -235,9 +239,7 @@ mod tests {
         let nonce = nonce(id);
         assert_eq!(behaviours.answer(user, run, id, &nonce, true), Answered::TooSoon);
         std::thread::sleep(READING_TIME);
-        for (user, run, id) in
-            [(UserId::random(), run, id), (user, RunId::random(), id), (user, run, ChallengeId::random())]
-        {
+        for (user, run, id) in [(UserId::random(), run, id), (user, RunId::random(), id), (user, run, ChallengeId::random())] {
             assert_eq!(behaviours.answer(user, run, id, &nonce, true), Answered::NoQuestion);
         }
         for bad in ["", "x", &"1".repeat(40)] {

@@ -8,8 +8,8 @@ use crate::messages::prefixes::Prefixes;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use policy::{BudgetLine, DenialCode, Manifest, RunId, RunView, Timestamp, UserId};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use store::Purse;
 use tokio::sync::{Semaphore, mpsc};
@@ -126,6 +126,11 @@ impl RunContext {
     pub(crate) fn stop_for(&self, code: DenialCode) {
         let _ = self.misconduct.set(code);
         self.stopped.cancel();
+    }
+
+    /// Whether it has to be stopped.
+    pub(crate) fn has_to_stop(&self) -> bool {
+        self.stopped.is_cancelled()
     }
 
     /// Waits until it has to be stopped for what its agent does.

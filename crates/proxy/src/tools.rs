@@ -150,9 +150,6 @@ impl RunTools {
     /// May they? And then: written down before it leaves. What is written down and later sent are the arguments as the model said them, not as the agent did.
     async fn open(&self, call: &ToolCall, tool_use_id: &str) -> Result<(OpenToolCall, Map<String, Value>), OpenError> {
         let run = &self.run;
-        if let Some(rule) = run.app.manifest.tools.get(&call.name) {
-            self.proxy.pace_tool(run, act_of(rule)).await.map_err(OpenError::Denied)?;
-        }
         let Some(digest) = canonical_digest(&Value::Object(call.arguments.clone())) else {
             return Err(OpenError::Denied(Denial::new(DenialCode::ToolNotEmitted, &call.name)));
         };
@@ -167,6 +164,9 @@ impl RunTools {
         };
         let now = self.proxy.clock.now();
         let permit = admit_tool(request, &run.app.manifest, &run.view(), now).map_err(OpenError::Denied)?;
+        if let Some(rule) = run.app.manifest.tools.get(&call.name) {
+            self.proxy.pace_tool(run, act_of(rule)).await.map_err(OpenError::Denied)?;
+        }
         // Of several answers to one request one acts, and only as long as the conversation has not gone on.
         if honest && !run.dialogue().is_some_and(|dialogue| dialogue.act(tool_use_id)) {
             return Err(OpenError::Denied(Denial::new(DenialCode::ToolNotEmitted, &call.name)));

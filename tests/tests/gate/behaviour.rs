@@ -98,7 +98,7 @@ async fn a_no_stops_the_run() {
     let end = stream.rest().await.pop().unwrap();
     assert_eq!((&end["outcome"], &end["code"]), (&json!("failed"), &json!("behaviour.unconfirmed")), "{end}");
     let conduct = gate.database.conduct().await;
-    assert_eq!(conduct, ["hasty", "suspicious", "false"]);
+    assert_eq!(conduct.get(..3), Some(&["hasty".to_owned(), "suspicious".to_owned(), "false".to_owned()][..]), "{conduct:?}");
     let next = ada.run(&conversation, "What is on my map?", false).await;
     assert_eq!(next.last().unwrap()["outcome"], "finished", "a new message begins anew: {next:?}");
     gate.finish().await;
@@ -106,21 +106,22 @@ async fn a_no_stops_the_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_refusal_after_the_other_stops_the_run() {
-    let mut setup = Setup { agent: Some(probe()), ..setup(BehaviourRules::default(), 1_000) };
+    let rules = BehaviourRules { hasty: 25, suspicious: 50, hostile: 100, ..BehaviourRules::default() };
+    let mut setup = Setup { agent: Some(probe()), ..setup(rules, 1_000) };
     setup.scenarios.clear();
     let gate = TestGate::start(setup).await;
     let agent = Probe::new(gate.person().await).await;
-    let forged = json!({"do": "tool", "name": "deleteItem", "arguments": {}, "id": "toolu_invented"});
-    let orders = json!({"report": "say", "orders": vec![forged; 60]});
+    let forged = json!({"do": "tool", "name": "addItem", "arguments": {}, "id": "t"});
+    let orders = json!({"report": "say", "orders": vec![forged; 34]});
     let events = agent.events(&orders, true).await;
     let end = events.last().unwrap();
     assert_eq!((&end["outcome"], &end["code"]), (&json!("failed"), &json!("behaviour.hostile")), "{end}");
     let refused = gate.database.denials().await.iter().filter(|denial| denial.starts_with("tool.not_emitted")).count();
-    assert!((20..60).contains(&refused), "{refused} were refused before it was stopped");
+    assert!((20..34).contains(&refused), "{refused} were refused before it was stopped");
     assert_eq!(gate.database.conduct().await, ["hasty", "suspicious", "hostile"]);
     let other = Probe::new(gate.person().await).await;
     let seen = other.tell(&gate, json!([{"do": "tool", "method": "tools/list"}])).await;
-    assert!(seen.to_string().contains("mapItemsList"), "others are left alone: {seen:?}");
+    assert!(format!("{seen:?}").contains("mapItemsList"), "others are left alone: {seen:?}");
     gate.finish().await;
 }
 

@@ -23,6 +23,7 @@ mod installing;
 mod integrity;
 mod interception;
 mod keys;
+mod kills;
 mod life;
 mod limits;
 mod magic;

@@ -169,7 +169,9 @@ impl Seen {
             | EventBody::TextDelta { .. }
             | EventBody::ToolCallStarted { .. }
             | EventBody::ToolCall { .. }
-            | EventBody::ModelCall { .. } => {}
+            | EventBody::ModelCall { .. }
+            | EventBody::Challenge { .. }
+            | EventBody::ChallengeEnded { .. } => {}
         }
     }
 
