@@ -21,9 +21,8 @@ const ABOVE: Statement = Statement(
 const TOLD_ABOVE: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'model_call.above_ceiling' ORDER BY id");
 const TEXTS: Statement = Statement("SELECT content FROM messages UNION ALL SELECT detail FROM audit_log");
 const DENIED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'denied' ORDER BY id");
-const CONDUCT: Statement = Statement(
-    "SELECT detail FROM audit_log WHERE kind IN ('conduct.rose', 'challenge.ended') ORDER BY id",
-);
+const CONDUCT: Statement =
+    Statement("SELECT detail FROM audit_log WHERE kind IN ('conduct.rose', 'challenge.ended') ORDER BY id");
 const CALLERS_REFUSED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'caller.refused' ORDER BY id");
 const CLAIMED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'sandbox.claimed' ORDER BY id");
 const PORTS: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'ports.refused' ORDER BY id");

@@ -235,9 +235,7 @@ mod tests {
         let nonce = nonce(id);
         assert_eq!(behaviours.answer(user, run, id, &nonce, true), Answered::TooSoon);
         std::thread::sleep(READING_TIME);
-        for (user, run, id) in
-            [(UserId::random(), run, id), (user, RunId::random(), id), (user, run, ChallengeId::random())]
-        {
+        for (user, run, id) in [(UserId::random(), run, id), (user, RunId::random(), id), (user, run, ChallengeId::random())] {
             assert_eq!(behaviours.answer(user, run, id, &nonce, true), Answered::NoQuestion);
         }
         for bad in ["", "x", &"1".repeat(40)] {

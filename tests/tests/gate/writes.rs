@@ -95,7 +95,8 @@ async fn a_skill_leaves_fewer_tools_whatever_is_switched_on() {
     let gate = TestGate::start(Setup { scenarios: vec![("forced", FORCED.to_owned())], ..Setup::default() }).await;
     let ada = gate.person().await;
     let session = ada.get("/api/session").await.json();
-    let skills: Vec<&str> = session["app"]["skills"].as_array().unwrap().iter().map(|skill| skill["id"].as_str().unwrap()).collect();
+    let skills: Vec<&str> =
+        session["app"]["skills"].as_array().unwrap().iter().map(|skill| skill["id"].as_str().unwrap()).collect();
     assert_eq!(skills, ["librarian", "planner"]);
     for (body, status) in [
         (json!({"skill": "nobody-wrote-this"}), 400),
