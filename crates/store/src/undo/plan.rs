@@ -32,7 +32,9 @@ statements! { PLANS:
     OWNER_OF_CALL = "SELECT user_id FROM tool_calls WHERE id = ?1";
     OWNER_OF_RUN = "SELECT user_id FROM runs WHERE id = ?1";
     READ_RUN = "SELECT app FROM runs WHERE id = ?2 AND user_id = ?1";
-    READ_ACTIVE_OF_USER = "SELECT id FROM runs WHERE user_id = ?1 AND app = ?2 AND state = 'active' AND writes = 1";
+    /// 1 user, 2 app. A run's app may be one of its skills, behind a slash.
+    READ_ACTIVE_OF_USER = "SELECT id FROM runs \
+                           WHERE user_id = ?1 AND (app = ?2 OR app LIKE ?2 || '/%') AND state = 'active' AND writes = 1";
     /// 1 user, 2 conversation.
     LIST_STANDING = "SELECT u.call_id, 'done', u.inverse, u.undone, p.state \
                      FROM tool_calls c JOIN tool_undos u ON u.call_id = c.id LEFT JOIN tool_calls p ON p.id = u.pending \
@@ -109,7 +111,9 @@ fn plan_of_run(tx: &mut dyn Tx, user: UserId, run: RunId, direction: Direction) 
     let active = tx.query_opt(READ_ACTIVE, &[run.to_string().into()])?.is_some();
     let rows = tx.query(LIST_OF_RUN, &[key.as_slice(), &limits(direction)].concat())?;
     let (entries, more) = in_order(&rows, direction)?;
-    Ok(Some(UndoPlan { app: row.text(0)?, user, entries, more, active }))
+    // Whatever its skill was: a narrower list of tools for an agent is none for the person.
+    let app = row.text(0)?.split('/').next().unwrap_or_default().to_owned();
+    Ok(Some(UndoPlan { app, user, entries, more, active }))
 }
 
 fn plan_since(tx: &mut dyn Tx, user: UserId, app: &str, at: Timestamp, direction: Direction) -> Result<UndoPlan, StoreError> {
