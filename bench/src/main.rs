@@ -21,6 +21,7 @@ mod sandboxes;
 mod soak;
 mod srt;
 mod statistics;
+mod undoing;
 
 use anyhow::{Context, Result, bail};
 use places::Places;
@@ -37,6 +38,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("load", load::measure),
     ("egress", egress::measure),
     ("store", durability::measure),
+    ("hexmap", undoing::measure),
     ("run", running::measure),
     ("soak", |places, report| soak::measure(places, report, soak::CYCLES)),
 ];

@@ -10,6 +10,7 @@ import { startFixture } from "./fixture/server.mjs";
 import { chatStories } from "./stories/chat.mjs";
 import { looksStories } from "./stories/looks.mjs";
 import { mapStories } from "./stories/map.mjs";
+import { undoStories } from "./stories/undo.mjs";
 
 const STORY_TIMEOUT_MS = 60_000;
 const WAIT_MS = 15_000;
@@ -40,7 +41,7 @@ async function tell(browser, story) {
 }
 
 const wanted = process.argv[2] ?? "";
-const stories = [...chatStories, ...mapStories, ...looksStories].filter(({ name }) => name.includes(wanted));
+const stories = [...chatStories, ...mapStories, ...undoStories, ...looksStories].filter(({ name }) => name.includes(wanted));
 const browser = await launch();
 let failed = stories.length === 0 ? 1 : 0;
 for (const story of stories) {

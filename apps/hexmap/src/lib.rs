@@ -25,7 +25,13 @@ pub const PROMPT: &str = include_str!("../prompt.md");
 /// The tables of the map.
 pub static SCHEMA: Schema = Schema {
     name: APP,
-    sqlite: &[Migration { number: 1, name: "tiles", sql: include_str!("../migrations/sqlite/0001_tiles.sql") }],
-    postgres: &[Migration { number: 1, name: "tiles", sql: include_str!("../migrations/postgres/0001_tiles.sql") }],
-    statements: &[map::READS, map::CHANGES, map::MOVES],
+    sqlite: &[
+        Migration { number: 1, name: "tiles", sql: include_str!("../migrations/sqlite/0001_tiles.sql") },
+        Migration { number: 2, name: "changes", sql: include_str!("../migrations/sqlite/0002_changes.sql") },
+    ],
+    postgres: &[
+        Migration { number: 1, name: "tiles", sql: include_str!("../migrations/postgres/0001_tiles.sql") },
+        Migration { number: 2, name: "changes", sql: include_str!("../migrations/postgres/0002_changes.sql") },
+    ],
+    statements: &[map::READS, map::CHANGES, map::MOVES, map::RECORDS, map::UNDOS],
 };

@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode, header};
 use policy::Clock;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListResourceTemplatesResult,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
+    ListResourcesResult, ListToolsResult, MetaObject, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
     ReadResourceResult, ServerCapabilities, ServerConfig as Announced, Tool,
 };
 use rmcp::service::RequestContext;
@@ -28,6 +28,12 @@ use tokio_util::sync::CancellationToken;
 pub const USER_HEADER: &str = "x-hexward-user";
 /// The header with the name to call them by; optional, UTF-8.
 pub const USER_NAME_HEADER: &str = "x-hexward-user-name";
+/// What the gateway calls the call, among what goes with it.
+pub const CALL_META: &str = "hexward/call";
+/// The way back from what a call did, among what goes with its result.
+pub const UNDO_META: &str = "hexward/undo";
+/// What stood in the way of an undo, sentence by sentence, among what goes with its result.
+pub const CONFLICTS_META: &str = "hexward/conflicts";
 /// The path the server answers on.
 pub const PATH: &str = "/mcp";
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -157,11 +163,13 @@ impl ServerHandler for Hexmap {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let caller = caller_of(&context)?;
-        let outcome = tools::call(&self.maps, &caller, &request.name, request.arguments.unwrap_or_default()).await;
+        let call = call_name(request.meta.as_deref().unwrap_or(&context.meta))?;
+        let maps = call.as_deref().map_or_else(|| self.maps.clone(), |call| self.maps.in_call(call));
+        let outcome = tools::call(&maps, &caller, &request.name, request.arguments.unwrap_or_default()).await;
         let outcome = outcome.ok_or_else(|| ErrorData::invalid_params("Unknown tool", None))?;
         Ok(match outcome {
-            Ok(value) => success(value),
-            Err(error) => failure(&error),
+            Ok(value) => with(success(value), UNDO_META, call.and_then(|call| tools::way_back(&request.name, &call))),
+            Err(error) => with(failure(&error), CONFLICTS_META, conflicts(&error)),
         }
         .into())
     }
@@ -197,6 +205,27 @@ impl ServerHandler for Hexmap {
             Err(error) => Err(ErrorData::internal_error(logged(&error), None)),
         }
     }
+}
+
+/// What the gateway calls this call, if it says so.
+fn call_name(meta: &MetaObject) -> Result<Option<String>, ErrorData> {
+    match meta.get(CALL_META) {
+        None => Ok(None),
+        Some(Value::String(call)) if crate::coord::is_user(call) => Ok(Some(call.clone())),
+        Some(_) => Err(ErrorData::invalid_params(format!("{CALL_META} must be a short name of letters, digits, - and _"), None)),
+    }
+}
+
+/// A result with something for the gateway.
+fn with(mut result: CallToolResult, key: &str, value: Option<Value>) -> CallToolResult {
+    if let Some(value) = value {
+        result.meta.get_or_insert_default().insert(key.to_owned(), value);
+    }
+    result
+}
+
+fn conflicts(error: &MapError) -> Option<Value> {
+    if let MapError::Conflict(named) = error { Some(named.clone().into()) } else { None }
 }
 
 /// An object is also given as structured content.

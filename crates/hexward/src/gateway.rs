@@ -257,6 +257,7 @@ async fn sweep_regularly(store: Store, clock: Arc<dyn Clock>, stop: Cancellation
         let now = clock.now();
         let swept = async {
             store.sweep_sessions(now).await?;
+            store.sweep_undos(now).await?;
             store.sweep_slices(now).await
         };
         match swept.await {

@@ -78,6 +78,32 @@ pub enum AuditEvent {
         /// The digest of its canonical arguments, hexadecimal.
         arguments: String,
     },
+    /// What a call did is about to be undone, or done again.
+    UndoOpened {
+        /// The journal's entry of the undo.
+        call: CallId,
+        /// The agent's call that it is about.
+        undoes: CallId,
+        /// The run of that call.
+        run: RunId,
+        /// Whose.
+        user: UserId,
+        /// The tool that does it.
+        tool: String,
+        /// Whether it is done again.
+        redo: bool,
+        /// `person` or `operator`.
+        by: &'static str,
+    },
+    /// An undo came back.
+    UndoEnded {
+        /// The journal's entry of the undo.
+        call: CallId,
+        /// The run of the call that it is about.
+        run: RunId,
+        /// `done`, `failed` or `uncertain`.
+        outcome: &'static str,
+    },
     /// Something was refused.
     Denied {
         /// In which run, if any.
@@ -175,6 +201,8 @@ impl AuditEvent {
             Self::SliceTaken { .. } => "slice.taken",
             Self::AboveCeiling { .. } => "model_call.above_ceiling",
             Self::ToolCallOpened { .. } => "tool_call.opened",
+            Self::UndoOpened { .. } => "undo.opened",
+            Self::UndoEnded { .. } => "undo.ended",
             Self::Denied { .. } => "denied",
             Self::ConductRose { .. } => "conduct.rose",
             Self::ChallengeEnded { .. } => "challenge.ended",
@@ -199,7 +227,9 @@ impl AuditEvent {
             | Self::AboveCeiling { run, .. }
             | Self::ToolCallOpened { run, .. }
             | Self::ConductRose { run, .. }
-            | Self::ChallengeEnded { run, .. } => Some(*run),
+            | Self::ChallengeEnded { run, .. }
+            | Self::UndoOpened { run, .. }
+            | Self::UndoEnded { run, .. } => Some(*run),
             Self::Denied { run, .. } => *run,
             Self::KeyCreated { .. }
             | Self::KeyRevoked { .. }
@@ -227,6 +257,10 @@ impl AuditEvent {
             Self::ToolCallOpened { call, tool, arguments, .. } => {
                 json!({"call": call, "tool": tool, "arguments_sha256": arguments})
             }
+            Self::UndoOpened { call, undoes, user, tool, redo, by, .. } => {
+                json!({"call": call, "undoes": undoes, "user": user, "tool": tool, "redo": redo, "by": by})
+            }
+            Self::UndoEnded { call, outcome, .. } => json!({"call": call, "outcome": outcome}),
             Self::Denied { denial, .. } => json!({"code": denial.code.as_str(), "wanted": denial.wanted}),
             Self::ConductRose { user, conduct, .. } => json!({"user": user, "conduct": conduct}),
             Self::ChallengeEnded { user, goes_on, .. } => json!({"user": user, "goes_on": goes_on}),

@@ -89,6 +89,14 @@ codes! {
     ToolInduced = "tool.induced", Caller, "The model asked for this change outside of the conversation with the person, so it was not made.";
     /// Writes are switched off.
     ToolWriteOff = "tool.write_off", Caller, "Changes are switched off for this message. Switch on \"Allow changes\" and send it again.";
+    /// A change whose way back the app does not offer any more.
+    UndoInverse = "undo.inverse", Caller, "The application offers no way back from this change, so it can't be undone here.";
+    /// Undoing while an agent is changing things.
+    UndoActive = "undo.active", Caller, "The assistant is still changing things in this conversation. Wait for it, or stop it first.";
+    /// Two undos at once.
+    UndoBusy = "undo.busy", Caller, "Something of yours is being undone right now. Wait for it, and look at what came of it.";
+    /// A person undid and did again as often as they may.
+    UndoRate = "undo.rate", Limit, "You have undone and done again as much as you may for now. Wait a minute.";
     /// A host that is not on the list.
     EgressHost = "egress.host", Caller, "This host can't be reached from here. Only the model, the application's tools and hosts the operator allowed can.";
     /// TLS without a name, or with one that is not allowed.

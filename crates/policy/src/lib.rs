@@ -26,6 +26,7 @@ mod rest;
 mod route;
 mod skills;
 mod time;
+mod undo;
 mod usage;
 
 pub use admit::{
@@ -65,4 +66,5 @@ pub use rest::{Standing, first_to_go};
 pub use route::{Candidate, choose, free_again};
 pub use skills::Skill;
 pub use time::{Clock, Timestamp, date_of_day, day_of_date};
+pub use undo::{Direction, UndoPermit, UndoneBy, WayBack, admit_undo};
 pub use usage::{Extras, Usage};

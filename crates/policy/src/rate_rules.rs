@@ -11,6 +11,9 @@ const BYTES_A_TOKEN: u64 = 4;
 /// What a body is taken to have that does not say how long it is.
 const UNKNOWN_BODY_BYTES: u64 = 1 << 20;
 
+/// Requests of one user to undo something, in a minute. Each may stand for many calls, but only for such as an agent made.
+const UNDOS_PER_MINUTE: u64 = 30;
+
 /// Limits of people with one standing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TierRules {
@@ -139,6 +142,13 @@ impl RateRules {
             weight_millis: UNIT_MILLIS,
             code: DenialCode::RateTools,
         }
+    }
+
+    /// What a request to undo something is checked against: each leaves its lines in the journal and the audit log for good.
+    #[must_use]
+    pub fn of_undo(user: UserId) -> Vec<RateCheck> {
+        let limit = RateLimit::per_minute(UNDOS_PER_MINUTE);
+        vec![RateCheck { name: format!("undo:{user}"), limit, weight_millis: UNIT_MILLIS, code: DenialCode::UndoRate }]
     }
 
     /// What a model call of a caller elsewhere is checked against. `per_hour` is the key's own limit, if it has one. Near the end

@@ -1,6 +1,6 @@
 //! What the gateway saw of a run, as it happens. Pages and history come from this, never from the agent's own output.
 
-use policy::{ChallengeId, Denial, Microusd, Usage};
+use policy::{CallId, ChallengeId, Denial, Microusd, Usage};
 use serde_json::Value;
 
 /// One thing that was seen pass.
@@ -47,6 +47,8 @@ pub enum RunEvent {
         result: String,
         /// The refusal, if it was one.
         denial: Option<Denial>,
+        /// The journal's entry, if what it did can be undone.
+        undo: Option<CallId>,
     },
     /// A model call is settled.
     ModelCallEnded {

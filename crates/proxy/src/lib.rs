@@ -22,6 +22,8 @@ mod serve;
 mod strict;
 mod tools;
 mod traffic;
+mod undo;
+mod way_back;
 
 pub use behaviour::Answered;
 pub use context::{App, RunContext, RunLimits};
@@ -33,6 +35,7 @@ pub use relay::relay;
 pub use selfcheck::{SelfCheck, Trial};
 pub use tools::read_resource;
 pub use traffic::TrafficLimits;
+pub use undo::{UndoLine, UndoOutcome, UndoReport, Undoing};
 
 pub(crate) use serve::accept;
 

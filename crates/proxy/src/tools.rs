@@ -6,25 +6,27 @@ use crate::context::{App, RunContext};
 use crate::mcp::front::{self, HostError, ServerInfo, ToolCall, ToolHost};
 use crate::mcp::upstream::{UpstreamError, UserRef};
 use crate::mcp::{capped, marked, plain};
-use crate::{Proxy, RunEvent};
+use crate::{Proxy, RunEvent, way_back};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use policy::{Act, AuditEvent, Denial, DenialCode, ToolEffect, ToolRequest, UserId, admit_tool, canonical_digest};
+use policy::{Act, AuditEvent, CallId, Denial, DenialCode, ToolEffect, ToolRequest, UserId, admit_tool, canonical_digest};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Change, OpenError, OpenToolCall, ToolState};
+use store::{Change, Inverse, OpenError, OpenToolCall, StoreError, ToolState};
 
 const BODY_BYTES_MAX: usize = 1 << 20;
 const BODY_WAIT: Duration = Duration::from_secs(30);
 /// What of a result goes to the page and into the history.
 const RESULT_CHARS_SHOWN: usize = 20_000;
-const UNCERTAIN: &str = "The tool's answer was lost, so nobody knows whether it took effect. Look before you ask for it again.";
-const UNREACHABLE: &str = "The application's tools can't be reached right now, and nothing was done. Try again in a moment.";
+pub(crate) const UNCERTAIN: &str =
+    "The tool's answer was lost, so nobody knows whether it took effect. Look before you ask for it again.";
+pub(crate) const UNREACHABLE: &str =
+    "The application's tools can't be reached right now, and nothing was done. Try again in a moment.";
 
 /// Answers one request on the tools' name.
 pub(crate) async fn handle(proxy: &Arc<Proxy>, run: Arc<RunContext>, request: Request<Incoming>) -> Response<Body> {
@@ -106,7 +108,7 @@ pub async fn read_resource(app: &App, user: UserId, uri: &str) -> Result<Value, 
     upstream.read_resource(&user_ref(user), uri).await.map_err(|error| unreachable_app(app, error))
 }
 
-fn user_ref(user: UserId) -> UserRef {
+pub(crate) fn user_ref(user: UserId) -> UserRef {
     UserRef::new(user.to_string())
 }
 
@@ -183,11 +185,13 @@ impl RunTools {
     /// Calls the tool; using up the open call is what allows it.
     async fn run_tool(&self, open: OpenToolCall, tool_use_id: &str, arguments: Map<String, Value>) -> Result<Value, HostError> {
         let (app, tool) = (&self.run.app, open.permit().request().tool.clone());
-        let result = match &app.upstream {
-            Some(upstream) => upstream.call(&user_ref(self.run.user), &tool, arguments).await,
+        let mut result = match &app.upstream {
+            Some(upstream) => upstream.call_with(&user_ref(self.run.user), &tool, arguments, way_back::naming(open.id())).await,
             // A manifest without a server has no tools, so nothing was admitted.
             None => Err(UpstreamError::Unreachable("the app has no server".to_owned())),
         };
+        // Before anybody sees the result: what the app says to the gateway is not for the agent.
+        let said = result.as_mut().map(way_back::take).unwrap_or_default();
         let (state, text) = match &result {
             Ok(result) if is_error(result) => (ToolState::Failed, shown(result)),
             Ok(result) => (ToolState::Done, shown(result)),
@@ -195,9 +199,14 @@ impl RunTools {
             Err(error) if error.outcome_unknown() => (ToolState::Uncertain, UNCERTAIN.to_owned()),
             Err(_) => (ToolState::Failed, UNREACHABLE.to_owned()),
         };
-        if let Err(error) = self.proxy.store.settle_tool_call(open.id(), state, text.clone(), self.proxy.clock.now()).await {
-            tracing::error!(%error, call = %open.id(), "a tool call could not be settled; it will be shown as uncertain");
-        }
+        let inverse = said.inverse(&app.manifest, &tool).filter(|_| state == ToolState::Done);
+        let undo = match self.settle(open.id(), state, &text, inverse).await {
+            Ok(reversible) => reversible.then(|| open.id()),
+            Err(error) => {
+                tracing::error!(%error, call = %open.id(), "a tool call could not be settled; it will be shown as uncertain");
+                None
+            }
+        };
         if open.permit().effect() == ToolEffect::Write && state != ToolState::Failed {
             let user = self.run.user.to_string();
             self.proxy.store.announce(Change::App { user, app: app.manifest.id.clone() });
@@ -208,9 +217,19 @@ impl RunTools {
             ok: state == ToolState::Done,
             result: text,
             denial: None,
+            undo,
         };
         self.run.tell(told).await;
         result.map_err(|error| unreachable_app(app, error))
+    }
+
+    /// Journals how the call came out; true where it can be undone.
+    async fn settle(&self, call: CallId, state: ToolState, text: &str, way_back: Option<Inverse>) -> Result<bool, StoreError> {
+        let (store, now) = (&self.proxy.store, self.proxy.clock.now());
+        match way_back {
+            Some(inverse) => store.settle_reversible_call(call, text.to_owned(), inverse, now).await.map(|()| true),
+            None => store.settle_tool_call(call, state, text.to_owned(), now).await.map(|()| false),
+        }
     }
 
     /// A refusal reaches the model as a failed tool, the user as an event, and the record.
@@ -225,6 +244,7 @@ impl RunTools {
                 ok: false,
                 result: denial.message().to_owned(),
                 denial: Some(denial),
+                undo: None,
             };
             self.run.tell(told).await;
         }
@@ -244,12 +264,12 @@ fn in_band(result: Result<Value, HostError>) -> Result<Value, HostError> {
     }
 }
 
-fn is_error(result: &Value) -> bool {
+pub(crate) fn is_error(result: &Value) -> bool {
     result.get("isError").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// The text of a result, bounded.
-fn shown(result: &Value) -> String {
+pub(crate) fn shown(result: &Value) -> String {
     let blocks = result.get("content").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let texts = blocks.iter().filter_map(|block| block.get("text").and_then(Value::as_str));
     texts.collect::<Vec<_>>().join("\n").chars().take(RESULT_CHARS_SHOWN).collect()

@@ -14,12 +14,14 @@ mod limits;
 mod past;
 mod pool;
 mod queue;
+mod undo;
 
 pub use event::{Event, EventBody};
 pub use feed::Feed;
 pub use limits::AgentLimits;
-pub use proxy::Answered;
+pub use proxy::{Answered, UndoLine, UndoOutcome, UndoReport};
 pub use queue::QueueSettings;
+pub use undo::UndoError;
 
 use agents::{Agents, Parked};
 use parking_lot::Mutex;
@@ -28,7 +30,7 @@ use pool::Pool;
 use proxy::{App, Proxy};
 use queue::{NoRoom, Queue, Turn};
 use sandbox::{Driver, SandboxError};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -209,6 +211,7 @@ pub struct Runs {
     agents: Agents,
     pool: Arc<Pool>,
     live: Mutex<HashMap<RunId, Live>>,
+    undoing: Mutex<HashSet<UserId>>,
     queue: Arc<Queue>,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -223,7 +226,8 @@ impl Runs {
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         let parts = Arc::new(parts);
         let pool = Pool::start(Arc::clone(&parts));
-        let runs = Arc::new(Self { parts, agents, pool, live: Mutex::new(HashMap::new()), queue, tasks, stopping });
+        let (live, undoing) = (Mutex::default(), Mutex::default());
+        let runs = Arc::new(Self { parts, agents, pool, live, undoing, queue, tasks, stopping });
         runs.tasks.spawn(Arc::clone(&runs).give_way());
         runs
     }

@@ -4,7 +4,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use runs::StartError;
+use policy::DenialCode;
+use runs::{StartError, UndoError};
 use serde_json::json;
 use std::any::Any;
 use store::StoreError;
@@ -104,6 +105,20 @@ impl From<StartError> for Refusal {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), error.public())
             }
             StartError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<UndoError> for Refusal {
+    fn from(error: UndoError) -> Self {
+        let denied = |code: DenialCode| Self::new(StatusCode::CONFLICT, code.as_str(), code.sentence());
+        match error {
+            UndoError::Nothing => Self::not_found(),
+            UndoError::Active => denied(DenialCode::UndoActive),
+            UndoError::Busy => denied(DenialCode::UndoBusy),
+            UndoError::Rate(refusal) => StartError::Rate(refusal).into(),
+            UndoError::Stopping => StartError::Stopping.into(),
+            UndoError::Store(error) => error.into(),
         }
     }
 }

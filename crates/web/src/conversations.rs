@@ -13,6 +13,8 @@ use policy::{ConversationId, Manifest, Standing, UserMessage};
 use runs::Sender;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use store::UndoStanding;
 
 /// `{}`
 #[derive(Deserialize)]
@@ -97,12 +99,18 @@ pub(crate) async fn show(
     let messages = web.store.messages_of(user, id).await?.ok_or(Refusal::not_found())?;
     let app = web.store.app_of_conversation(user, id).await?.ok_or(Refusal::not_found())?;
     let skill = app.split_once('/').map(|(_, skill)| skill);
-    let messages: Vec<Value> = messages.into_iter().map(|(role, content)| message(role, &content)).collect();
+    let standings: HashMap<String, UndoStanding> = web.store.undo_standings(user, id).await?.into_iter().collect();
+    let messages: Vec<Value> = messages.into_iter().map(|(role, content)| message(role, &content, &standings)).collect();
     Ok(Json(json!({"id": id, "skill": skill, "messages": messages, "active_run": web.runs.active(user, id)})))
 }
 
-fn message(role: String, content: &str) -> Value {
+fn message(role: String, content: &str, standings: &HashMap<String, UndoStanding>) -> Value {
     let mut fields: Map<String, Value> = serde_json::from_str(content).unwrap_or_default();
+    if let Some(Value::Object(undo)) = fields.get_mut("undo") {
+        let standing = undo.get("call").and_then(Value::as_str).and_then(|call| standings.get(call));
+        let state = standing.copied().unwrap_or(UndoStanding::NoWayBack).as_str();
+        undo.insert("state".to_owned(), Value::from(state));
+    }
     fields.insert("role".to_owned(), Value::String(role));
     Value::Object(fields)
 }

@@ -39,4 +39,6 @@ mod redteam;
 mod runtime;
 mod smuggling;
 mod stopping;
+mod undo;
+mod undo_apps;
 mod writes;

@@ -1,4 +1,4 @@
-import type { Conversation, ConversationSummary, MapItem, Session } from "./types";
+import type { Conversation, ConversationSummary, MapItem, Session, UndoReport } from "./types";
 
 /** How long any answer may take before the page gives up on it. Streams are not bounded by this. */
 const ANSWER_TIMEOUT_MS = 30_000;
@@ -16,6 +16,9 @@ export class ApiError extends Error {
   }
 }
 
+/** One change, or everything that a run changed. */
+export type UndoTarget = { call: string } | { run: string };
+
 export const api = {
   session: () => read<Session>("/api/session"),
   conversations: () => read<ConversationSummary[]>("/api/conversations"),
@@ -30,6 +33,7 @@ export const api = {
       nonce,
       goes_on: goesOn,
     }),
+  undo: (what: UndoTarget, redo: boolean) => send<UndoReport>("/api/undo", { ...what, redo }),
   mapItems: () => read<MapItem>(`/api/apps/hexmap/resource?uri=${encodeURIComponent("map://items")}`),
   runEventsUrl: (runId: string) => `/api/runs/${encodeURIComponent(runId)}/events`,
   changesUrl: "/api/changes",

@@ -25,6 +25,33 @@ export interface Denial {
   message: string;
 }
 
+/** How a change stands: it can be undone, done again, or nobody can say. */
+export type UndoState = "possible" | "undone" | "final" | "pending" | "uncertain" | "no_way_back";
+
+/** The way back from what a tool did. */
+export interface Undo {
+  /** The journal's entry of the call. */
+  call: string;
+  run: string;
+  state: UndoState;
+}
+
+/** What came of a request to undo, call by call. */
+export interface UndoReport {
+  calls: UndoneCall[];
+  complete: boolean;
+  more: boolean;
+}
+
+export interface UndoneCall {
+  call: string;
+  tool: string;
+  outcome: string;
+  message: string | null;
+  /** What stands in the way, sentence by sentence. */
+  conflicts: string[];
+}
+
 export type StoredMessage =
   | { role: "user"; text: string }
   | { role: "assistant"; text: string }
@@ -36,6 +63,7 @@ export type StoredMessage =
       ok: boolean;
       result: string;
       denial: Denial | null;
+      undo?: Undo;
     }
   /** A call that the agent carried out in its sandbox: what came of it did not pass the gateway. */
   | { role: "tool"; call_id: string; tool: string; arguments: unknown; inside: true };
@@ -58,7 +86,7 @@ export type RunEvent = { seq: number } & (
   | { type: "text_delta"; text: string }
   | { type: "tool_call_started"; call_id: string; tool: string }
   | { type: "tool_call"; call_id: string; tool: string; arguments: unknown; inside: boolean }
-  | { type: "tool_result"; call_id: string; tool: string; ok: boolean; result: string; denial: Denial | null }
+  | { type: "tool_result"; call_id: string; tool: string; ok: boolean; result: string; denial: Denial | null; undo: Undo | null }
   | { type: "model_call"; model: string; input_tokens: number; output_tokens: number; cost_microusd: number }
   | { type: "challenge"; challenge_id: string; bits: number }
   | { type: "challenge_ended"; challenge_id: string; goes_on: boolean }

@@ -1,7 +1,7 @@
-import { api, ApiError, asApiError } from "../api/client";
+import { api, ApiError, asApiError, type UndoTarget } from "../api/client";
 import { parseRunEvent } from "../api/events";
 import { type Connection, openStream, retryDelayMs } from "../api/stream";
-import type { RunEvent } from "../api/types";
+import type { RunEvent, UndoneCall } from "../api/types";
 import { solve } from "./challenge";
 import {
   addUserMessage,
@@ -11,6 +11,7 @@ import {
   reduce,
   type Transcript,
   withoutLastUserMessage,
+  withStandings,
 } from "./transcript";
 
 /** After this many refused reconnections in a row (about two minutes) the page stops trying and says so. */
@@ -28,6 +29,11 @@ export class Chat {
   sending = $state(false);
   stopping = $state(false);
   loading = $state(false);
+
+  /** Something is being undone or done again. */
+  undoing = $state(false);
+  /** What the last undo could not do, by the journal's entry of the call. */
+  hindrances = $state.raw<ReadonlyMap<string, UndoneCall>>(new Map());
 
   readonly busy = $derived(this.sending || this.transcript.run !== null);
 
@@ -108,6 +114,45 @@ export class Chat {
       await api.answerChallenge(run.id, id, goesOn ? await solve(id, bits) : "", goesOn);
     } catch (thrown) {
       this.error = asApiError(thrown);
+    }
+  }
+
+  /** Takes back what the agent changed, or does it again; what stands in the way is shown where it stands. */
+  async undo(what: UndoTarget, redo: boolean): Promise<void> {
+    if (this.busy || this.undoing) return;
+    const shown = this.#shown;
+    this.undoing = true;
+    this.error = null;
+    this.hindrances = new Map();
+    try {
+      const { calls, more } = await api.undo(what, redo);
+      this.onToolDone();
+      if (this.#shown !== shown) return;
+      this.hindrances = new Map(calls.filter(({ message }) => message !== null).map((call) => [call.call, call]));
+      if (more) this.error = new ApiError(0, "undo.more", "There is more of it than goes at once. Press the button again.", null);
+    } catch (thrown) {
+      if (this.#shown === shown) this.error = asApiError(thrown);
+    } finally {
+      if (this.#shown === shown) {
+        await this.#readStandings();
+        this.undoing = false;
+      }
+    }
+  }
+
+  /** Something of this conversation was undone elsewhere, in another tab or by the operator. */
+  async followUndo(conversation: string): Promise<void> {
+    if (conversation === this.conversationId && !this.busy && !this.undoing) await this.#readStandings();
+  }
+
+  async #readStandings(): Promise<void> {
+    const id = this.conversationId;
+    if (!id) return;
+    try {
+      const { messages } = await api.conversation(id);
+      if (this.conversationId === id) this.transcript = withStandings(this.transcript, messages);
+    } catch (thrown) {
+      if (this.conversationId === id) this.error ??= asApiError(thrown);
     }
   }
 
@@ -223,5 +268,7 @@ export class Chat {
     this.error = null;
     this.stopping = false;
     this.loading = false;
+    this.undoing = false;
+    this.hindrances = new Map();
   }
 }

@@ -1,5 +1,5 @@
 import { api, type ApiError, asApiError } from "../api/client";
-import { isChangeOf } from "../api/events";
+import { isChangeOf, undoneIn } from "../api/events";
 import { openStream, retryDelayMs } from "../api/stream";
 import type { MapItem } from "../api/types";
 import { layOut, type PlacedTile } from "./layout";
@@ -23,6 +23,9 @@ export class HexMapModel {
   #closeStream: (() => void) | null = null;
   #timers = new Set<ReturnType<typeof setTimeout>>();
   #attempts = 0;
+
+  /** `onUndo` is told of conversations whose changes were undone: they come on the same stream. */
+  constructor(private readonly onUndo: (conversation: string) => void = () => {}) {}
 
   start(): void {
     void this.refresh();
@@ -96,6 +99,8 @@ export class HexMapModel {
     this.#closeStream = openStream(api.changesUrl, {
       onData: (data) => {
         if (isChangeOf("hexmap", data)) void this.refresh();
+        const conversation = undoneIn(data);
+        if (conversation) this.onUndo(conversation);
       },
       onConnection: (connection) => {
         if (connection === "retrying") interrupted = true;
