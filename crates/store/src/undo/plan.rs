@@ -7,14 +7,14 @@ use policy::{CallId, ConversationId, Direction, RunId, Timestamp, UserId};
 /// Calls that are looked through for what was undone.
 const REDO_CALLS_MAX: usize = 10_000;
 
-/// What is read of a call.
+/// What is read of a call of an agent's. What a person does with their own hand stands in the journal under its own id instead of a run's.
 macro_rules! entries {
     ($which:literal) => {
         concat!(
             "SELECT c.id, c.run_id, r.conversation_id, c.tool_use_id, c.app, c.tool, c.state, u.inverse, u.arguments, u.undone, p.state \
              FROM tool_calls c LEFT JOIN tool_undos u ON u.call_id = c.id LEFT JOIN tool_calls p ON p.id = u.pending \
              LEFT JOIN runs r ON r.id = c.run_id \
-             WHERE c.user_id = ?1 AND c.undoes IS NULL AND c.effect = 'write' AND c.state IN ('done', 'uncertain') AND ",
+             WHERE c.user_id = ?1 AND c.undoes IS NULL AND c.run_id <> c.id AND c.effect = 'write' AND c.state IN ('done', 'uncertain') AND ",
             $which
         )
     };

@@ -225,6 +225,10 @@ async fn everything_since_a_time_is_found(db: Db) {
     };
     assert_eq!(calls(NOW).await, [late, early], "of all their conversations");
     assert!(calls(NOW.plus_micros(1)).await.is_empty());
+    // What somebody did with their own hand belongs to no run, and was no agent's.
+    house.call("own", NOW).await;
+    db.execute("UPDATE tool_calls SET run_id = id WHERE tool_use_id = 'own'").await;
+    assert_eq!(calls(NOW).await, [late, early]);
     let elsewhere = UndoScope::Since { app: "other".to_owned(), at: Timestamp(0) };
     assert!(house.plan(elsewhere, Direction::Undo).await.entries.is_empty());
 }
