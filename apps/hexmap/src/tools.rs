@@ -3,6 +3,7 @@
 use crate::arguments::{Arguments, FIELDS, Fields, LISTING_DEPTH_MAX};
 use crate::coord::Coord;
 use crate::map::{MapError, Maps, own_root};
+use crate::people;
 use crate::server::Caller;
 use crate::tile::Tile;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 const LISTING_DEPTH: usize = 3;
 
 /// What a tool does to a map, as its annotations say it.
-enum Effect {
+pub(crate) enum Effect {
     Read,
     /// Adds; calling it again adds again, or fails.
     Add,
@@ -34,17 +35,17 @@ impl Effect {
     }
 }
 
-struct Definition {
-    name: &'static str,
-    title: &'static str,
-    description: &'static str,
-    effect: Effect,
-    required: &'static [&'static str],
-    properties: Value,
+pub(crate) struct Definition {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) effect: Effect,
+    pub(crate) required: &'static [&'static str],
+    pub(crate) properties: Value,
 }
 
 fn definitions() -> Vec<Definition> {
-    reads().into_iter().chain(writes()).collect()
+    reads().into_iter().chain(writes()).chain(people::definitions()).collect()
 }
 
 fn reads() -> [Definition; 5] {
@@ -140,7 +141,7 @@ fn writes() -> [Definition; 4] {
     ]
 }
 
-fn id(what: &str) -> Value {
+pub(crate) fn id(what: &str) -> Value {
     json!({"type": "string", "description": what})
 }
 
@@ -148,7 +149,7 @@ fn user() -> Value {
     json!({"type": "string", "description": "The user's id, as getCurrentUser tells it"})
 }
 
-fn group() -> Value {
+pub(crate) fn group() -> Value {
     json!({"type": "integer", "minimum": 0, "description": "Which of the user's maps; 0 is the only one"})
 }
 
@@ -161,7 +162,7 @@ fn fields() -> Value {
     json!({"type": "array", "items": {"type": "string", "enum": FIELDS}, "description": "Which fields to show; all by default"})
 }
 
-fn coords(what: &str) -> Value {
+pub(crate) fn coords(what: &str) -> Value {
     json!({
         "type": "object", "description": what, "required": ["userId", "groupId", "path"], "additionalProperties": false,
         "properties": {
@@ -181,7 +182,10 @@ fn written() -> JsonObject {
         "type": "string", "enum": ["organizational", "context", "system"],
         "description": "organizational groups tiles, context holds knowledge (the default), system is a task",
     });
-    let visibility = json!({"type": "string", "enum": ["private"], "description": "Tiles are seen by their owner alone"});
+    let visibility = json!({
+        "type": "string", "enum": ["private", "public"],
+        "description": "public marks what may be shared one day; until something is shared, only the owner sees any tile",
+    });
     let fields = [
         ("title", text(crate::tile::TITLE_CHARS_MAX, "The tile's name")),
         ("content", text(crate::tile::CONTENT_CHARS_MAX, "The tile's text")),
@@ -262,7 +266,7 @@ async fn run(maps: &Maps, caller: &Caller, name: &str, given: &Arguments<'_>) ->
             maps.delete_tile(&given.coord("coords")?).await?;
             Ok(json!({"success": true}))
         }
-        _ => Err(MapError::Invalid(format!("There is no tool {name}"))),
+        other => people::run(maps, caller, other, given).await,
     }
 }
 

@@ -78,6 +78,19 @@ pub enum AuditEvent {
         /// The digest of its canonical arguments, hexadecimal.
         arguments: String,
     },
+    /// A person's own call of a tool is about to be made: no agent and no run is in it.
+    PersonCallOpened {
+        /// The call.
+        call: CallId,
+        /// Whose.
+        user: UserId,
+        /// Of which app.
+        app: String,
+        /// The tool.
+        tool: String,
+        /// The digest of its arguments, hexadecimal.
+        arguments: String,
+    },
     /// Something was refused.
     Denied {
         /// In which run, if any.
@@ -157,6 +170,7 @@ impl AuditEvent {
             Self::SliceTaken { .. } => "slice.taken",
             Self::AboveCeiling { .. } => "model_call.above_ceiling",
             Self::ToolCallOpened { .. } => "tool_call.opened",
+            Self::PersonCallOpened { .. } => "person_call.opened",
             Self::Denied { .. } => "denied",
             Self::KeyCreated { .. } => "key.created",
             Self::KeyRevoked { .. } => "key.revoked",
@@ -179,7 +193,8 @@ impl AuditEvent {
             | Self::AboveCeiling { run, .. }
             | Self::ToolCallOpened { run, .. } => Some(*run),
             Self::Denied { run, .. } => *run,
-            Self::KeyCreated { .. }
+            Self::PersonCallOpened { .. }
+            | Self::KeyCreated { .. }
             | Self::KeyRevoked { .. }
             | Self::CallerRefused { .. }
             | Self::RateRefused { .. }
@@ -204,6 +219,9 @@ impl AuditEvent {
             }
             Self::ToolCallOpened { call, tool, arguments, .. } => {
                 json!({"call": call, "tool": tool, "arguments_sha256": arguments})
+            }
+            Self::PersonCallOpened { call, user, app, tool, arguments } => {
+                json!({"call": call, "user": user, "app": app, "tool": tool, "arguments_sha256": arguments})
             }
             Self::Denied { denial, .. } => json!({"code": denial.code.as_str(), "wanted": denial.wanted}),
             Self::KeyCreated { key, user, name } => json!({"key": key, "user": user, "name": name}),

@@ -121,6 +121,8 @@ codes! {
     RateAddress = "rate.address", Limit, "Too many messages came from your network. Wait a moment and send it again.";
     /// A person sent as many messages as they may.
     RateUser = "rate.user", Limit, "You have sent as many messages as you may for now. Wait a while and send it again.";
+    /// A person did as much in an app's page as they may in this time.
+    RateEdits = "rate.edits", Limit, "You have changed and opened as much as you may for now. Wait a moment and do it again.";
     /// Everybody together sent as much as the gateway takes.
     RateGlobal = "rate.global", Limit, "Too many people are using this right now. Wait a moment and send it again.";
     /// A key was used as often as it may be.

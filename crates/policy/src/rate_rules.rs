@@ -45,6 +45,8 @@ pub struct RateRules {
     pub key_per_hour: u64,
     /// Model calls of all callers elsewhere in a minute.
     pub calls_per_minute: u64,
+    /// What one person does in an app's page by themselves in a minute: reads and changes.
+    pub edits_per_minute: u64,
 }
 
 impl Default for RateRules {
@@ -60,6 +62,7 @@ impl Default for RateRules {
             messages_per_minute: 300,
             key_per_hour: 10_000,
             calls_per_minute: 3_000,
+            edits_per_minute: 240,
         }
     }
 }
@@ -81,6 +84,7 @@ impl RateRules {
             messages_per_minute: MANY,
             key_per_hour: MANY * 1000,
             calls_per_minute: MANY,
+            edits_per_minute: MANY,
         }
     }
 
@@ -120,6 +124,13 @@ impl RateRules {
             );
         }
         checks
+    }
+
+    /// What a person's own call of an app's tool is checked against.
+    #[must_use]
+    pub fn of_edit(&self, user: UserId) -> Vec<RateCheck> {
+        let limit = RateLimit::per_minute(self.edits_per_minute);
+        vec![RateCheck { name: format!("edits:{user}"), limit, weight_millis: UNIT_MILLIS, code: DenialCode::RateEdits }]
     }
 
     /// What a model call of a caller elsewhere is checked against. `per_hour` is the key's own limit, if it has one. Near the end

@@ -105,11 +105,11 @@ pub async fn read_resource(app: &App, user: UserId, uri: &str) -> Result<Value, 
     upstream.read_resource(&user_ref(user), uri).await.map_err(|error| unreachable_app(app, error))
 }
 
-fn user_ref(user: UserId) -> UserRef {
+pub(crate) fn user_ref(user: UserId) -> UserRef {
     UserRef::new(user.to_string())
 }
 
-fn unreachable_app(app: &App, error: UpstreamError) -> HostError {
+pub(crate) fn unreachable_app(app: &App, error: UpstreamError) -> HostError {
     tracing::warn!(app = app.manifest.id, %error, "the app's tools did not answer");
     error.into()
 }
@@ -239,12 +239,12 @@ fn in_band(result: Result<Value, HostError>) -> Result<Value, HostError> {
     }
 }
 
-fn is_error(result: &Value) -> bool {
+pub(crate) fn is_error(result: &Value) -> bool {
     result.get("isError").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// The text of a result, bounded.
-fn shown(result: &Value) -> String {
+pub(crate) fn shown(result: &Value) -> String {
     let blocks = result.get("content").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let texts = blocks.iter().filter_map(|block| block.get("text").and_then(Value::as_str));
     texts.collect::<Vec<_>>().join("\n").chars().take(RESULT_CHARS_SHOWN).collect()

@@ -22,6 +22,7 @@ pub(super) struct RatesFile {
     messages_per_minute: u64,
     key_per_hour: u64,
     calls_per_minute: u64,
+    edits_per_minute: u64,
     danger_any_user_rate: bool,
     tiers: TiersFile,
 }
@@ -54,6 +55,7 @@ impl Default for RatesFile {
             messages_per_minute: rules.messages_per_minute,
             key_per_hour: rules.key_per_hour,
             calls_per_minute: rules.calls_per_minute,
+            edits_per_minute: rules.edits_per_minute,
             danger_any_user_rate: false,
             tiers: TiersFile::default(),
         }
@@ -70,6 +72,7 @@ pub(super) fn read(file: &RatesFile, faults: &mut Faults) -> RateRules {
         ("rates.messages_per_minute", file.messages_per_minute, NUMBER_MAX),
         ("rates.key_per_hour", file.key_per_hour, KEY_PER_HOUR_MAX),
         ("rates.calls_per_minute", file.calls_per_minute, NUMBER_MAX),
+        ("rates.edits_per_minute", file.edits_per_minute, NUMBER_MAX),
     ];
     for (name, value, max) in bounds {
         within(name, value, max, faults);
@@ -86,6 +89,7 @@ pub(super) fn read(file: &RatesFile, faults: &mut Faults) -> RateRules {
         messages_per_minute: file.messages_per_minute,
         key_per_hour: file.key_per_hour,
         calls_per_minute: file.calls_per_minute,
+        edits_per_minute: file.edits_per_minute,
     }
 }
 
