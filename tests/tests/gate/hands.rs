@@ -107,7 +107,9 @@ async fn a_hand_needs_a_session_its_own_page_and_a_body_that_is_one() {
     let good = json!({"arguments": {"coords": place, "title": "x"}}).to_string();
     let unsigned = exchange(gate.address, request("POST", &path, &[("content-type", json_type)], good.clone())).await;
     assert_eq!(code(&unsigned), (401, "session.none".to_owned()));
-    for (name, value) in [("origin", "http://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site")] {
+    for (name, value) in
+        [("origin", "http://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site")]
+    {
         let headers = [("cookie", ada.cookie.as_str()), ("content-type", json_type), (name, value)];
         let foreign = exchange(gate.address, request("POST", &path, &headers, good.clone())).await;
         assert_eq!(code(&foreign), (403, "origin".to_owned()), "{name}: {value}");

@@ -89,8 +89,9 @@ async fn a_person_s_call_stands_under_its_own_id(db: Db) {
     assert_ne!(first.id(), large.id());
     assert_eq!((first.permit().user(), first.permit().tool()), (user, "bring"));
     db.store.settle_tool_call(first.id(), ToolState::Done, String::new(), NOW).await.expect("a settlement");
-    const LISTED: Statement =
-        Statement("SELECT id, run_id, user_id, effect, state, CAST(LENGTH(arguments) AS BIGINT) FROM tool_calls ORDER BY opened_at, id");
+    const LISTED: Statement = Statement(
+        "SELECT id, run_id, user_id, effect, state, CAST(LENGTH(arguments) AS BIGINT) FROM tool_calls ORDER BY opened_at, id",
+    );
     let listed = db.store.read(|tx: &mut dyn Tx| tx.query(LISTED, &[])).await.expect("a look");
     for row in &listed {
         assert_eq!((row.text(0).expect("id"), row.text(2).expect("user")), (row.text(1).expect("run"), user.to_string()));
