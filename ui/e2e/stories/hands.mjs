@@ -326,6 +326,43 @@ export const handStories = [
     },
   },
   {
+    name: "a large map is drawn in part, and looked at from deeper tiles",
+    async run({ page, picture }) {
+      const tiles = [{ path: [], title: "World" }];
+      for (const { path } of tiles) {
+        if (path.length < 5) for (let step = 1; step <= 6 && tiles.length < 4_000; step++) tiles.push({ path: [...path, step], title: `T${[...path, step].join("")}` });
+      }
+      const document = JSON.stringify({ format: "hexward.map", version: 1, tiles });
+      await page.getByTestId("import-file").setInputFiles({ name: "world.json", mimeType: "application/json", buffer: Buffer.from(document) });
+      await page.getByTestId("import-dialog").getByLabel(/In place of this whole map/).check();
+      await page.getByTestId("import-go").click();
+      await tileNamed(page, "World").waitFor();
+      assert.match(await page.getByTestId("tile-count").innerText(), /4,000 tiles/);
+      const drawn = await page.getByTestId("tile").count();
+      assert.ok(drawn <= 259, `${drawn} tiles are drawn`);
+      assert.equal(await tileNamed(page, "T1111").count(), 0, "a level that does not fit is left out as a whole");
+      assert.match(await tileNamed(page, "T111").getAttribute("aria-label"), /6 more below/);
+      await settle(page);
+      await screenshot(page, picture("hands-large"));
+      // Moving and zooming it takes no noticeable time.
+      const begun = Date.now();
+      await tileNamed(page, "World").focus();
+      for (let press = 0; press < 10; press++) await page.keyboard.press("+");
+      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+      assert.ok(Date.now() - begun < 5_000, `ten steps took ${Date.now() - begun} ms`);
+      assert.ok((await page.getByTestId("tile").count()) < drawn, "what is out of view is not drawn");
+      await page.keyboard.press("0");
+      await select(page, "T111");
+      await button(page, "Look from here").click();
+      await tileNamed(page, "T1111").waitFor();
+      assert.equal(await tileNamed(page, "World").count(), 0);
+      const crumbs = page.getByRole("navigation", { name: "Where you are on the map" });
+      assert.deepEqual(await crumbs.getByRole("listitem").allInnerTexts(), ["World", "T1", "T11", "T111"]);
+      await crumbs.getByRole("button", { name: "T1", exact: true }).click();
+      await tileNamed(page, "T12").waitFor();
+    },
+  },
+  {
     name: "the map works on a small screen",
     context: { viewport: { width: 360, height: 740 } },
     async run({ page, picture }) {
