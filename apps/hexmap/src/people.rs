@@ -10,77 +10,85 @@ use crate::tools::{Definition, Effect, coords, group, id, item};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
-pub(crate) fn definitions() -> [Definition; 8] {
-    let tool = |name, title, description, effect, required, properties| Definition {
-        name,
-        title,
-        description,
-        effect,
-        required,
-        properties,
-    };
-    let at = || json!({"coords": coords("Where the tile lies")});
-    let text = |what: &str| json!({"type": "string", "description": what});
+fn tool(
+    (name, title): (&'static str, &'static str),
+    description: &'static str,
+    effect: Effect,
+    required: &'static [&'static str],
+    properties: Value,
+) -> Definition {
+    Definition { name, title, description, effect, required, properties }
+}
+
+fn text(what: &str) -> Value {
+    json!({"type": "string", "description": what})
+}
+
+pub(crate) fn definitions() -> impl Iterator<Item = Definition> {
+    of_tiles().into_iter().chain(of_maps())
+}
+
+fn of_tiles() -> [Definition; 3] {
     [
         tool(
-            "listVersions",
-            "Earlier versions of a tile",
+            ("listVersions", "Earlier versions of a tile"),
             "What a tile held before, the newest first; twenty are kept.",
             Effect::Read,
             &["coords"],
-            at(),
+            json!({"coords": coords("Where the tile lies")}),
         ),
         tool(
-            "restoreVersion",
-            "Restore a version",
+            ("restoreVersion", "Restore a version"),
             "Gives a tile what it held before; what it holds now becomes a version.",
             Effect::Overwrite,
             &["coords", "number"],
             json!({"coords": coords("Where the tile lies"), "number": {"type": "integer", "minimum": 1}}),
         ),
         tool(
-            "markSeen",
-            "Mark as seen",
+            ("markSeen", "Mark as seen"),
             "Takes the mark of an agent's change off a tile, or off all tiles.",
             Effect::Overwrite,
             &[],
             json!({"itemId": id("The tile's id; without it, all tiles")}),
         ),
+    ]
+}
+
+fn of_maps() -> [Definition; 5] {
+    let top = "Where the tile lies; without it, the root of the first map";
+    let target = "A root, whose map is replaced, or a free place; without it, the root of the first map";
+    [
         tool(
-            "exportMap",
-            "Export",
+            ("exportMap", "Export"),
             "What lies at and below a tile, page by page; pages of one revision belong together.",
             Effect::Read,
             &[],
-            json!({"coords": coords("Where the tile lies; without it, the root of the first map"), "after": text("What the page before called next")}),
+            json!({"coords": coords(top), "after": text("What the page before called next")}),
         ),
         tool(
-            "importMap",
-            "Import",
-            "Reads a document that was exported: in place of all tiles of a map, or as a new tile at a free place. All of it or nothing.",
+            ("importMap", "Import"),
+            "Reads a document that was exported: in place of all tiles of a map, or as a new tile at a free place. All of it or \
+             nothing.",
             Effect::Delete,
             &["document"],
-            json!({"document": text("The document, as JSON text"), "coords": coords("A root, whose map is replaced, or a free place; without it, the root of the first map")}),
+            json!({"document": text("The document, as JSON text"), "coords": coords(target)}),
         ),
         tool(
-            "listMaps",
-            "List maps",
+            ("listMaps", "List maps"),
             "The maps of the user, what they hold, and how much there may be.",
             Effect::Read,
             &[],
             json!({}),
         ),
         tool(
-            "createMap",
-            "Create a map",
+            ("createMap", "Create a map"),
             "Another map with nothing but its root.",
             Effect::Add,
             &["title"],
             json!({"title": text("The root's title")}),
         ),
         tool(
-            "deleteMap",
-            "Delete a map",
+            ("deleteMap", "Delete a map"),
             "Deletes a map with all its tiles. The first map stays.",
             Effect::Delete,
             &["groupId"],

@@ -61,8 +61,8 @@ fn reads() -> [Definition; 5] {
         read(
             "getCurrentUser",
             "Current user",
-            "Who you work for: their id (the userId of every coordinate, also called mappingId), their name and the root of \
-             their map.",
+            "Who you work for: their id (the userId of every coordinate, also called mappingId), their name, the root of \
+             their first map, and all their maps by groupId.",
             &[],
             json!({}),
         ),
@@ -279,10 +279,12 @@ const MOVED_FIELDS: [&str; 8] = ["id", "coordinates", "depth", "title", "parentI
 /// As every tool.
 pub async fn current_user(maps: &Maps, caller: &Caller) -> Result<Value, MapError> {
     let root = maps.tile(&own_root(&caller.user)?).await?;
+    let (lines, _) = maps.maps(&caller.user).await?;
     Ok(json!({
         "id": caller.user, "mappingId": caller.user, "name": caller.name,
         "displayName": caller.name.as_deref().unwrap_or("User"), "groupId": root.coord.group,
         "rootItemId": root.id, "rootCoordinates": root.coord.to_string(),
+        "maps": lines.iter().map(|line| json!({"groupId": line.group, "title": line.title, "tiles": line.tiles})).collect::<Vec<_>>(),
     }))
 }
 

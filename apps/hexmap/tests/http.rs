@@ -342,7 +342,11 @@ async fn tools_and_resources_are_listed_and_read() {
     assert_eq!((&listed["result"]["cacheScope"], &listed["result"]["resultType"]), (&json!("private"), &json!("complete")));
     let (status, gone) = server.ask(MODERN, "ada", "tools/call", json!({"name": "dropTables", "arguments": {}})).await;
     assert_eq!((status, &gone["error"]["code"]), (200, &json!(-32602)));
+}
 
+#[tokio::test]
+async fn the_server_says_what_it_speaks_and_resources_are_read() {
+    let server = server().await;
     let (_, discovered) = server.ask(MODERN, "ada", "server/discover", json!({})).await;
     assert!(discovered["result"]["supportedVersions"].as_array().unwrap().contains(&json!(MODERN)), "{discovered}");
     let hello = json!({"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
@@ -430,6 +434,8 @@ async fn people_have_tools_of_their_own_for_their_own_maps() {
     }
     let made = server.by_hand("eve", "createMap", json!({"title": "Second"})).await["structuredContent"].clone();
     assert_eq!(made["coordinates"], "eve,1");
+    let me = server.call(LEGACY, "eve", "getCurrentUser", json!({})).await["structuredContent"].clone();
+    assert_eq!(me["maps"][1], json!({"groupId": 1, "title": "Second", "tiles": 1}), "an agent is told of them");
     assert_eq!(server.by_hand("ada", "deleteMap", json!({"groupId": 1})).await["isError"], true, "ada has no such map");
     assert_eq!(server.by_hand("eve", "deleteMap", json!({"groupId": 1})).await["structuredContent"]["count"], 1);
     assert_eq!(server.by_hand("eve", "deleteMap", json!({"groupId": 0})).await["isError"], true, "the first map stays");

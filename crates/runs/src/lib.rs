@@ -9,6 +9,7 @@ mod boot;
 mod conduct;
 mod event;
 mod feed;
+mod hands;
 mod history;
 mod limits;
 mod past;
@@ -17,7 +18,9 @@ mod queue;
 
 pub use event::{Event, EventBody};
 pub use feed::Feed;
+pub use hands::PersonError;
 pub use limits::AgentLimits;
+pub use proxy::{PersonAnswer, PersonCallError};
 pub use queue::QueueSettings;
 
 use agents::{Agents, Parked};
@@ -25,7 +28,6 @@ use parking_lot::Mutex;
 use policy::{Clock, ConversationId, Microusd, RateRefusal, RateRules, RunId, Standing, UserId, UserMessage};
 use pool::Pool;
 use proxy::{App, Proxy};
-pub use proxy::{PersonAnswer, PersonCallError};
 use queue::{NoRoom, Queue, Turn};
 use sandbox::{Driver, SandboxError};
 use std::collections::HashMap;
@@ -165,17 +167,6 @@ pub enum StartError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// Why a person's own call of a tool has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum PersonError {
-    /// As many as allowed were made.
-    #[error("{}", .0.code.sentence())]
-    Rate(RateRefusal),
-    /// What became of it otherwise.
-    #[error(transparent)]
-    Call(#[from] PersonCallError),
 }
 
 /// A run that is going on, or was a moment ago.
@@ -323,31 +314,6 @@ impl Runs {
             Err(proxy::mcp::front::HostError::Unknown) => Ok(None),
             Err(error) => Err(error.to_string()),
         }
-    }
-
-    /// Calls a tool of an app for a person who does it with their own hand.
-    ///
-    /// # Errors
-    /// [`PersonError`]; one of a lost answer says that nobody knows what became of it.
-    pub async fn call_tool(
-        &self,
-        user: UserId,
-        app: &str,
-        tool: &str,
-        arguments: serde_json::Map<String, serde_json::Value>,
-    ) -> Result<PersonAnswer, PersonError> {
-        let Some(app) = self.parts.apps.get(app).map(|known| Arc::clone(&known.app)) else {
-            return Err(PersonCallError::Unknown.into());
-        };
-        match self.parts.rates.admit(self.parts.settings.rates.of_edit(user), self.parts.clock.now()).await {
-            Ok(_) => {}
-            Err(RateError::Refused(refusal)) => return Err(PersonError::Rate(refusal)),
-            Err(RateError::Store(error)) => return Err(PersonCallError::Store(error).into()),
-        }
-        let (proxy, tool) = (Arc::clone(&self.parts.proxy), tool.to_owned());
-        // A task of its own: a page that goes away can't take the journal's second entry with it.
-        let call = self.tasks.spawn(async move { proxy.call_for_person(&app, user, &tool, arguments).await });
-        Ok(call.await.map_err(|_| PersonCallError::Uncertain)??)
     }
 
     /// An app by id.

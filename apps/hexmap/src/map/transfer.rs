@@ -79,7 +79,7 @@ fn usual_type() -> String {
     ItemType::default().word().to_owned()
 }
 
-fn is_usual_type(word: &String) -> bool {
+fn is_usual_type(word: &str) -> bool {
     word == ItemType::default().word()
 }
 
@@ -87,7 +87,7 @@ fn usual_visibility() -> String {
     Visibility::default().word().to_owned()
 }
 
-fn is_usual_visibility(word: &String) -> bool {
+fn is_usual_visibility(word: &str) -> bool {
     word == Visibility::default().word()
 }
 
