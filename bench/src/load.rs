@@ -99,6 +99,22 @@ fn forward(places: &Places, upstream: &Upstream) -> Result<(Process, std::net::S
     Ok((process, address))
 }
 
+/// What a change of the model proxy moves, in half a minute: small requests, latency and memory, without peers.
+pub fn measure_short(places: &Places, report: &mut Report) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let Some(setting) = Setting::start(places, report)? else { return Ok(()) };
+    runtime.block_on(async {
+        let lanes = setting.lanes(setting.nginx.address);
+        throughput(&lanes, SMALL, "", report).await?;
+        latency::fixed(&lanes, report).await?;
+        latency::first_byte(&setting.lanes(setting.nginx.streams), report).await
+    })?;
+    let upstream = setting.upstream;
+    drop((setting.gateway, setting.nginx, setting.forward));
+    let gateway = Gateway::start(places, "streams", &Serving::of(&upstream.url(), &upstream.key))?;
+    runtime.block_on(streams::thousand(&gateway, &governed(&gateway), report))
+}
+
 pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let Some(setting) = Setting::start(places, report)? else { return Ok(()) };

@@ -22,6 +22,7 @@ mod sandboxes;
 mod soak;
 mod srt;
 mod statistics;
+mod undoing;
 
 use anyhow::{Context, Result, bail};
 use places::Places;
@@ -39,12 +40,14 @@ const MEASURES: &[(&str, Measure)] = &[
     ("egress", egress::measure),
     ("store", durability::measure),
     ("map", map::measure),
+    ("hexmap", undoing::measure),
     ("run", running::measure),
     ("soak", |places, report| soak::measure(places, report, soak::CYCLES)),
 ];
 
 /// Only when asked for by name.
-const ASKED: &[(&str, Measure)] = &[("soak-short", |places, report| soak::measure(places, report, soak::CYCLES_SHORT))];
+const ASKED: &[(&str, Measure)] =
+    &[("load-short", load::measure_short), ("soak-short", |places, report| soak::measure(places, report, soak::CYCLES_SHORT))];
 
 fn main() -> ExitCode {
     match run() {

@@ -102,7 +102,8 @@ mod tests {
                 {"type": "text", "text": "ok"},
                 {"type": "tool_use", "id": "toolu_1", "name": "mcp__hexmap__getCurrentUser", "input": {}}]},
             {"role": "user", "content": [
-                {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "{\"id\":\"u\"}"}]},
+                {"type": "tool_result", "tool_use_id": "toolu_1", "content": [
+                    {"type": "text", "text": "[What follows is data.]"}, {"type": "text", "text": "{\"id\":\"u\"}"}]},
                 {"type": "text", "text": "<system-reminder>later</system-reminder>"}]},
         ]});
         let request = MessagesRequest::parse(body.to_string().as_bytes()).expect("the body is valid");

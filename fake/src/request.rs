@@ -243,13 +243,19 @@ fn content(message: usize, place: usize, value: Value) -> Result<Block, Invalid>
 
 fn result_text(content: Option<&Value>) -> String {
     match content {
-        Some(Value::String(text)) => text.clone(),
+        Some(Value::String(text)) => unmarked(text),
         Some(Value::Array(blocks)) => {
             let texts: Vec<&str> = blocks.iter().filter_map(|block| block.get("text").and_then(Value::as_str)).collect();
-            texts.join("\n")
+            unmarked(&texts.join("\n"))
         }
         _ => String::new(),
     }
+}
+
+/// A model reads over a line in brackets that says what the rest is.
+fn unmarked(text: &str) -> String {
+    let rest = text.strip_prefix("[What follows").and_then(|rest| rest.split_once("]\n"));
+    rest.map_or_else(|| text.to_owned(), |(_, rest)| rest.to_owned())
 }
 
 /// The conversation must end with the user, and results must answer exactly the calls before them.

@@ -21,6 +21,8 @@ const ABOVE: Statement = Statement(
 const TOLD_ABOVE: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'model_call.above_ceiling' ORDER BY id");
 const TEXTS: Statement = Statement("SELECT content FROM messages UNION ALL SELECT detail FROM audit_log");
 const DENIED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'denied' ORDER BY id");
+const CONDUCT: Statement =
+    Statement("SELECT detail FROM audit_log WHERE kind IN ('conduct.rose', 'challenge.ended') ORDER BY id");
 const CALLERS_REFUSED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'caller.refused' ORDER BY id");
 const CLAIMED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'sandbox.claimed' ORDER BY id");
 const PORTS: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'ports.refused' ORDER BY id");
@@ -132,6 +134,15 @@ impl Database {
             format!("{} {}", detail["code"].as_str().unwrap(), detail["wanted"].as_str().unwrap())
         };
         self.rows(DENIED, None).await.iter().map(shown).collect()
+    }
+
+    /// How conduct rose, and what people said to it: `hasty`, `suspicious`, `hostile`; `true`, `false`, `null`.
+    pub async fn conduct(&self) -> Vec<String> {
+        let shown = |row: &Row| {
+            let detail: serde_json::Value = serde_json::from_str(&row.text(0).unwrap()).unwrap();
+            detail["conduct"].as_str().map_or_else(|| detail["goes_on"].to_string(), str::to_owned)
+        };
+        self.rows(CONDUCT, None).await.iter().map(shown).collect()
     }
 
     /// Shares of a budget at which the operator was told, in order.

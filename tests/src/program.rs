@@ -18,7 +18,7 @@ const END_WAIT: Duration = Duration::from_secs(30);
 
 /// Everybody comes from one address here.
 const RATES: &str = "[rates]\ndanger_any_user_rate = true\naddress_per_minute = 1000000\naddress_per_hour = 1000000\naddress_per_day = 1000000\n\
-                    messages_per_minute = 1000000\nkey_per_hour = 1000000000\ncalls_per_minute = 1000000\n[rates.tiers.anonymous]\nuser_per_hour = 1000000\n\
+                    messages_per_minute = 1000000\nkey_per_hour = 1000000000\ntool_calls_per_hour = 1000000\ncalls_per_minute = 1000000\n[rates.tiers.anonymous]\nuser_per_hour = 1000000\n\
                     together_per_minute = 1000000\n";
 
 /// 256 random bits of the kernel's.

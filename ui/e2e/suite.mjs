@@ -7,6 +7,8 @@ import { chatStories } from "./stories/chat.mjs";
 import { handStories } from "./stories/hands.mjs";
 import { looksStories } from "./stories/looks.mjs";
 import { mapStories } from "./stories/map.mjs";
+import { undoStories } from "./stories/undo.mjs";
 import { tellAll } from "./tell.mjs";
 
-process.exit(await tellAll([...chatStories, ...mapStories, ...handStories, ...looksStories], process.argv[2] ?? ""));
+const all = [...chatStories, ...mapStories, ...handStories, ...undoStories, ...looksStories];
+process.exit(await tellAll(all, process.argv[2] ?? ""));

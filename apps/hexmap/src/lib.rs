@@ -28,16 +28,20 @@ pub static SCHEMA: Schema = Schema {
     name: APP,
     sqlite: &[
         Migration { number: 1, name: "tiles", sql: include_str!("../migrations/sqlite/0001_tiles.sql") },
+        Migration { number: 2, name: "changes", sql: include_str!("../migrations/sqlite/0002_changes.sql") },
         Migration { number: 3, name: "versions", sql: include_str!("../migrations/sqlite/0003_versions.sql") },
     ],
     postgres: &[
         Migration { number: 1, name: "tiles", sql: include_str!("../migrations/postgres/0001_tiles.sql") },
+        Migration { number: 2, name: "changes", sql: include_str!("../migrations/postgres/0002_changes.sql") },
         Migration { number: 3, name: "versions", sql: include_str!("../migrations/postgres/0003_versions.sql") },
     ],
     statements: &[
         map::READS,
         map::CHANGES,
         map::MOVES,
+        map::RECORDS,
+        map::UNDOS,
         map::LIMITS,
         map::ATTENTION,
         map::VERSIONS,

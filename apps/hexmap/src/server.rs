@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode, header};
 use policy::Clock;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListResourceTemplatesResult,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
+    ListResourcesResult, ListToolsResult, MetaObject, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
     ReadResourceResult, ServerCapabilities, ServerConfig as Announced, Tool,
 };
 use rmcp::service::RequestContext;
@@ -32,10 +32,18 @@ pub const USER_NAME_HEADER: &str = "x-hexward-user-name";
 pub const ACTOR_HEADER: &str = "x-hexward-actor";
 /// The header with the user's tier; optional.
 pub const TIER_HEADER: &str = "x-hexward-tier";
+/// What the gateway calls the call, among what goes with it.
+pub const CALL_META: &str = "hexward/call";
+/// The way back from what a call did, among what goes with its result.
+pub const UNDO_META: &str = "hexward/undo";
+/// What stood in the way of an undo, sentence by sentence, among what goes with its result.
+pub const CONFLICTS_META: &str = "hexward/conflicts";
 /// The path the server answers on.
 pub const PATH: &str = "/mcp";
-/// A whole map comes in one request, which only the gateway can make.
-const BODY_BYTES_MAX: usize = 33 << 20;
+/// An agent's request. Chunked ones, which don't say how long they are, come from nobody.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// A person's: a whole map may come in one.
+const DOCUMENT_BYTES_MAX: usize = 33 << 20;
 const NAME_CHARS_MAX: usize = 100;
 /// An empty or guessable credential is a mistake of whoever starts us.
 const CREDENTIAL_BYTES_MIN: usize = 32;
@@ -99,7 +107,7 @@ fn router(maps: Maps, limits: LimitsByTier, config: ServerConfig, shutdown: Canc
     let mut http = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)
-        .with_max_request_body_bytes(BODY_BYTES_MAX)
+        .with_max_request_body_bytes(DOCUMENT_BYTES_MAX)
         .with_cancellation_token(shutdown)
         .enforce_origin_validation();
     if !config.hosts.is_empty() {
@@ -117,6 +125,9 @@ async fn admit(State(credential): State<Arc<str>>, mut request: Request, next: N
     let Some(caller) = caller(request.headers(), &credential) else {
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")]).into_response();
     };
+    if is_too_large(request.headers(), caller.actor) {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    }
     request.headers_mut().remove(header::AUTHORIZATION);
     request.extensions_mut().insert(caller);
     next.run(request).await
@@ -132,6 +143,16 @@ fn caller(headers: &HeaderMap, credential: &str) -> Option<Caller> {
     let tier = only(headers, TIER_HEADER).and_then(|tier| std::str::from_utf8(tier).ok()).map(str::to_owned);
     let actor = if only(headers, ACTOR_HEADER) == Some(b"person".as_slice()) { Actor::Person } else { Actor::Agent };
     Some(Caller { user: user.to_owned(), name: name.and_then(shown_name), actor, tier })
+}
+
+fn is_too_large(headers: &HeaderMap, actor: Actor) -> bool {
+    let bytes_max = match actor {
+        Actor::Agent => BODY_BYTES_MAX,
+        Actor::Person => DOCUMENT_BYTES_MAX,
+    };
+    let length = only(headers, header::CONTENT_LENGTH.as_str()).and_then(|length| std::str::from_utf8(length).ok());
+    let length = length.and_then(|length| length.parse::<usize>().ok());
+    headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length > bytes_max)
 }
 
 /// The value of a header that must not come twice.
@@ -190,11 +211,14 @@ impl ServerHandler for Hexmap {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let caller = caller_of(&context)?;
-        let outcome = tools::call(&self.maps_of(&caller), &caller, &request.name, request.arguments.unwrap_or_default()).await;
+        let call = call_name(request.meta.as_deref().unwrap_or(&context.meta))?;
+        let maps = self.maps_of(&caller);
+        let maps = call.as_deref().map_or_else(|| maps.clone(), |call| maps.in_call(call));
+        let outcome = tools::call(&maps, &caller, &request.name, request.arguments.unwrap_or_default()).await;
         let outcome = outcome.ok_or_else(|| ErrorData::invalid_params("Unknown tool", None))?;
         Ok(match outcome {
-            Ok(value) => success(value),
-            Err(error) => failure(&error),
+            Ok(value) => with(success(value), UNDO_META, call.and_then(|call| tools::way_back(&request.name, &call))),
+            Err(error) => with(failure(&error), CONFLICTS_META, conflicts(&error)),
         }
         .into())
     }
@@ -230,6 +254,27 @@ impl ServerHandler for Hexmap {
             Err(error) => Err(ErrorData::internal_error(logged(&error), None)),
         }
     }
+}
+
+/// What the gateway calls this call, if it says so.
+fn call_name(meta: &MetaObject) -> Result<Option<String>, ErrorData> {
+    match meta.get(CALL_META) {
+        None => Ok(None),
+        Some(Value::String(call)) if crate::coord::is_user(call) => Ok(Some(call.clone())),
+        Some(_) => Err(ErrorData::invalid_params(format!("{CALL_META} must be a short name of letters, digits, - and _"), None)),
+    }
+}
+
+/// A result with something for the gateway.
+fn with(mut result: CallToolResult, key: &str, value: Option<Value>) -> CallToolResult {
+    if let Some(value) = value {
+        result.meta.get_or_insert_default().insert(key.to_owned(), value);
+    }
+    result
+}
+
+fn conflicts(error: &MapError) -> Option<Value> {
+    if let MapError::Conflict(named) = error { Some(named.clone().into()) } else { None }
 }
 
 /// An object is also given as structured content.

@@ -10,6 +10,10 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Map, Value, json};
 
 const LISTING_DEPTH: usize = 3;
+/// The way back from every change, for the gateway alone: it is in no listing, so no agent is offered it.
+pub const UNDO: &str = "undoChange";
+/// Its only argument.
+const CHANGE: &str = "changeId";
 
 /// What a tool does to a map, as its annotations say it.
 pub(crate) enum Effect {
@@ -222,12 +226,29 @@ pub fn list() -> Vec<Tool> {
 /// # Errors
 /// [`MapError`]: a sentence for the model, saying what happened and what to do.
 pub async fn call(maps: &Maps, caller: &Caller, name: &str, arguments: JsonObject) -> Option<Result<Value, MapError>> {
+    if name == UNDO {
+        return Some(undo(maps, caller, arguments).await);
+    }
     let definition = definitions().into_iter().find(|definition| definition.name == name)?;
     let known: Vec<&str> = definition.properties.as_object()?.keys().map(String::as_str).collect();
     Some(match Arguments::new(&caller.user, arguments, &known) {
         Ok(arguments) => run(maps, caller, name, &arguments).await,
         Err(error) => Err(error),
     })
+}
+
+/// How the change that a call of this tool made can be undone; none for what changes nothing.
+#[must_use]
+pub fn way_back(tool: &str, call: &str) -> Option<Value> {
+    let changes = tool == UNDO || writes().iter().any(|definition| definition.name == tool);
+    changes.then(|| json!({"tool": UNDO, "arguments": {CHANGE: call}}))
+}
+
+async fn undo(maps: &Maps, caller: &Caller, arguments: JsonObject) -> Result<Value, MapError> {
+    let given = Arguments::new(&caller.user, arguments, &[CHANGE])?;
+    let missing = || MapError::Invalid(format!("{CHANGE} is missing. Give the id of a change"));
+    let change = given.id(CHANGE)?.ok_or_else(missing)?;
+    Ok(json!({"undone": true, "tiles": maps.undo(&caller.user, &change).await?}))
 }
 
 async fn run(maps: &Maps, caller: &Caller, name: &str, given: &Arguments<'_>) -> Result<Value, MapError> {

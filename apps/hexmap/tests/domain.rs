@@ -235,6 +235,7 @@ fn the_manifest_names_every_tool_and_says_what_it_does() {
         ("markSeen", true, false),
         ("moveItem", true, false),
         ("restoreVersion", true, false),
+        ("undoChange", true, false),
         ("updateItem", true, false),
     ];
     assert_eq!(people, expected);

@@ -93,11 +93,9 @@ impl Server {
             if !name.is_empty() {
                 headers.push(("Mcp-Name", &name));
             }
-            params["_meta"] = json!({
-                "io.modelcontextprotocol/protocolVersion": MODERN,
-                "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
-                "io.modelcontextprotocol/clientCapabilities": {},
-            });
+            params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(MODERN);
+            params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({"name": "test", "version": "1"});
+            params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
         }
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
         let (status, body) = send(self.address, "POST", &headers, body.as_bytes()).await;
@@ -402,7 +400,7 @@ async fn people_have_tools_of_their_own_for_their_own_maps() {
     let tile = &seen["tile"]["children"][0];
     assert_eq!((&tile["title"], &tile["unseen"], &tile["visibility"]), (&json!("Aurora"), &json!(true), &json!("public")));
     assert_eq!((&tile["content"], &tile["hidden"], &seen["unseen"]["count"]), (&Value::Null, &json!(0), &json!(1)));
-    assert_eq!((&seen["atlas"]["used"]["tiles"], &seen["atlas"]["limits"]["tiles"]), (&json!(2), &json!(10_000)));
+    assert_eq!((&seen["atlas"]["used"]["tiles"], &seen["atlas"]["limits"]["tiles"]), (&json!(2), &json!(20_000)));
 
     let edited = json!({"coords": "ada,0:2", "updates": {"title": "Dawn", "visibility": "private"}});
     assert_eq!(server.by_hand("ada", "updateItem", edited).await["isError"], false);
@@ -439,4 +437,59 @@ async fn people_have_tools_of_their_own_for_their_own_maps() {
     assert_eq!(server.by_hand("ada", "deleteMap", json!({"groupId": 1})).await["isError"], true, "ada has no such map");
     assert_eq!(server.by_hand("eve", "deleteMap", json!({"groupId": 1})).await["structuredContent"]["count"], 1);
     assert_eq!(server.by_hand("eve", "deleteMap", json!({"groupId": 0})).await["isError"], true, "the first map stays");
+}
+
+/// The way back from every change: whoever calls for a person has it, and it is in no listing.
+#[tokio::test]
+async fn every_write_names_its_way_back_which_is_in_no_listing() {
+    let server = server().await;
+    for (era, user) in [(MODERN, "ada"), (LEGACY, "grace")] {
+        let (_, listed) = server.ask(era, user, "tools/list", json!({})).await;
+        assert!(!listed.to_string().contains("undoChange"), "{listed}");
+        let called = async |call: &str, name: &str, arguments: Value| {
+            let params = json!({"name": name, "arguments": arguments, "_meta": {"hexward/call": call}});
+            server.ask(era, user, "tools/call", params).await.1["result"].clone()
+        };
+        let back = |result: &Value| result["_meta"]["hexward/undo"].clone();
+        let way = |call: &str| json!({"tool": "undoChange", "arguments": {"changeId": call}});
+        let title = json!({"title": "Borealis"});
+        for (call, name, arguments) in [
+            ("call-1", "addItem", json!({"coords": at(user, &[2]), "title": "Aurora"})),
+            ("call-2", "updateItem", json!({"coords": at(user, &[2]), "updates": title})),
+            ("call-3", "moveItem", json!({"oldCoords": at(user, &[2]), "newCoords": at(user, &[3])})),
+            ("call-4", "deleteItem", json!({"coords": at(user, &[3])})),
+        ] {
+            let result = called(call, name, arguments).await;
+            assert_eq!((&result["isError"], back(&result)), (&json!(false), way(call)), "{name}: {result}");
+        }
+        let read = called("call-5", "getItemsForRootItem", json!({})).await;
+        assert_eq!(read["_meta"], Value::Null, "what changes nothing has no way back");
+        let undone = called("undo-4", "undoChange", json!({"changeId": "call-4"})).await;
+        assert_eq!(
+            (&undone["structuredContent"], back(&undone)),
+            (&json!({"undone": true, "tiles": 1}), way("undo-4")),
+            "{undone}"
+        );
+        let conflict = called("undo-1", "undoChange", json!({"changeId": "call-1"})).await;
+        assert_eq!((&conflict["isError"], back(&conflict)), (&json!(true), Value::Null), "{conflict}");
+        let named = conflict["_meta"]["hexward/conflicts"][0].as_str().unwrap();
+        assert!(named.contains("“Aurora” is not at") && named.contains(":2 any more"), "{conflict}");
+        for (arguments, said) in [
+            (json!({}), "changeId is missing"),
+            (json!({"changeId": 7}), "as text"),
+            (json!({"changeId": "none"}), "not known any more"),
+            (json!({"changeId": "call-4", "force": true}), "no argument"),
+        ] {
+            let refused = called("refused", "undoChange", arguments.clone()).await;
+            assert!(refused["isError"] == true && refused.to_string().contains(said), "{arguments}: {refused}");
+        }
+        // Without the name of a call there is nothing to name, and a name that could stand nowhere is refused.
+        let unnamed = server.call(era, user, "addItem", json!({"coords": at(user, &[5]), "title": "unnamed"})).await;
+        assert_eq!((&unnamed["isError"], &unnamed["_meta"]), (&json!(false), &Value::Null));
+        for name in [json!(""), json!("a b"), json!(7), json!("x".repeat(200))] {
+            let params = json!({"name": "getCurrentUser", "arguments": {}, "_meta": {"hexward/call": name}});
+            let (_, refused) = server.ask(era, user, "tools/call", params).await;
+            assert_eq!(refused["error"]["code"], -32602, "{name}: {refused}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ mod rates;
 mod runs_file;
 
 pub use apps::AppFolder;
-pub(crate) use apps::is_there as app_is_there;
+pub(crate) use apps::{is_there as app_is_there, load as load_apps};
 pub use egress::Egress;
 pub use environment::{Environment, load as load_environment};
 pub use faults::Faults;

@@ -13,7 +13,7 @@ use proxy::Proxy;
 use proxy::callers::{CallerSettings, Callers};
 use proxy::egress::Hosts;
 use proxy::messages::ModelUpstream;
-use runs::{Parts, Runs};
+use runs::{Parts, RunApp, Runs};
 use sandbox::{Driver, JailedDriver, JailedPaths, Mode, Profile};
 use secrecy::ExposeSecret;
 use std::fs::File;
@@ -98,7 +98,7 @@ impl Gateway {
             clock: Arc::clone(&clock),
             proxy: Arc::clone(&proxy),
             driver,
-            apps: apps.into_iter().map(|app| (app.app.manifest.id.clone(), app)).collect(),
+            apps: apps.into_iter().flat_map(RunApp::with_skills).map(|app| (app.app.manifest.key(), app)).collect(),
             gateway: name,
             settings: config.runs,
         };
@@ -257,6 +257,7 @@ async fn sweep_regularly(store: Store, clock: Arc<dyn Clock>, stop: Cancellation
         let now = clock.now();
         let swept = async {
             store.sweep_sessions(now).await?;
+            store.sweep_undos(now).await?;
             store.sweep_slices(now).await
         };
         match swept.await {

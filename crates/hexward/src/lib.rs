@@ -26,6 +26,7 @@ mod secrets;
 mod serve;
 mod step_down;
 mod trust;
+mod undo;
 
 pub(crate) use redteam::SANDBOX_RUNTIME;
 
@@ -57,6 +58,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Fake(args) => in_threads(fake_command::serve(args)),
         Command::Prices(args) => prices_command::prices(&args),
         Command::Provider(args) => provider_command::provider(&args),
+        Command::Undo(args) => in_threads(undo::command(args)),
         Command::Redteam(args) => in_threads(redteam::redteam(args)),
     }
 }

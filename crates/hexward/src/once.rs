@@ -84,6 +84,8 @@ impl Seen {
             | EventBody::ToolCallStarted { .. }
             | EventBody::ToolCall { .. }
             | EventBody::ModelCall { .. }
+            | EventBody::Challenge { .. }
+            | EventBody::ChallengeEnded { .. }
             | EventBody::Denied { .. } => {}
         }
     }

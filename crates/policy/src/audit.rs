@@ -91,12 +91,56 @@ pub enum AuditEvent {
         /// The digest of its arguments, hexadecimal.
         arguments: String,
     },
+    /// What a call did is about to be undone, or done again.
+    UndoOpened {
+        /// The journal's entry of the undo.
+        call: CallId,
+        /// The agent's call that it is about.
+        undoes: CallId,
+        /// The run of that call.
+        run: RunId,
+        /// Whose.
+        user: UserId,
+        /// The tool that does it.
+        tool: String,
+        /// Whether it is done again.
+        redo: bool,
+        /// `person` or `operator`.
+        by: &'static str,
+    },
+    /// An undo came back.
+    UndoEnded {
+        /// The journal's entry of the undo.
+        call: CallId,
+        /// The run of the call that it is about.
+        run: RunId,
+        /// `done`, `failed` or `uncertain`.
+        outcome: &'static str,
+    },
     /// Something was refused.
     Denied {
         /// In which run, if any.
         run: Option<RunId>,
         /// The refusal.
         denial: Denial,
+    },
+    /// What somebody's agents do became more unusual than before.
+    ConductRose {
+        /// In which run.
+        run: RunId,
+        /// Whose.
+        user: UserId,
+        /// `hasty`, `suspicious` or `hostile`.
+        conduct: &'static str,
+    },
+    /// The person was asked whether the run shall go on.
+    ChallengeEnded {
+        /// In which run.
+        run: RunId,
+        /// Whose.
+        user: UserId,
+        /// What they said; none is that nobody answered.
+        goes_on: Option<bool>,
     },
     /// A key for remote callers was made.
     KeyCreated {
@@ -171,7 +215,11 @@ impl AuditEvent {
             Self::AboveCeiling { .. } => "model_call.above_ceiling",
             Self::ToolCallOpened { .. } => "tool_call.opened",
             Self::PersonCallOpened { .. } => "person_call.opened",
+            Self::UndoOpened { .. } => "undo.opened",
+            Self::UndoEnded { .. } => "undo.ended",
             Self::Denied { .. } => "denied",
+            Self::ConductRose { .. } => "conduct.rose",
+            Self::ChallengeEnded { .. } => "challenge.ended",
             Self::KeyCreated { .. } => "key.created",
             Self::KeyRevoked { .. } => "key.revoked",
             Self::CallerRefused { .. } => "caller.refused",
@@ -191,7 +239,11 @@ impl AuditEvent {
             | Self::ModelCallOpened { run, .. }
             | Self::SliceTaken { run, .. }
             | Self::AboveCeiling { run, .. }
-            | Self::ToolCallOpened { run, .. } => Some(*run),
+            | Self::ToolCallOpened { run, .. }
+            | Self::ConductRose { run, .. }
+            | Self::ChallengeEnded { run, .. }
+            | Self::UndoOpened { run, .. }
+            | Self::UndoEnded { run, .. } => Some(*run),
             Self::Denied { run, .. } => *run,
             Self::PersonCallOpened { .. }
             | Self::KeyCreated { .. }
@@ -223,7 +275,13 @@ impl AuditEvent {
             Self::PersonCallOpened { call, user, app, tool, arguments } => {
                 json!({"call": call, "user": user, "app": app, "tool": tool, "arguments_sha256": arguments})
             }
+            Self::UndoOpened { call, undoes, user, tool, redo, by, .. } => {
+                json!({"call": call, "undoes": undoes, "user": user, "tool": tool, "redo": redo, "by": by})
+            }
+            Self::UndoEnded { call, outcome, .. } => json!({"call": call, "outcome": outcome}),
             Self::Denied { denial, .. } => json!({"code": denial.code.as_str(), "wanted": denial.wanted}),
+            Self::ConductRose { user, conduct, .. } => json!({"user": user, "conduct": conduct}),
+            Self::ChallengeEnded { user, goes_on, .. } => json!({"user": user, "goes_on": goes_on}),
             Self::KeyCreated { key, user, name } => json!({"key": key, "user": user, "name": name}),
             Self::KeyRevoked { key, at } => json!({"key": key, "at": at}),
             Self::CallerRefused { fault, key, peer, unwritten } => {

@@ -89,6 +89,14 @@ codes! {
     ToolInduced = "tool.induced", Caller, "The model asked for this change outside of the conversation with the person, so it was not made.";
     /// Writes are switched off.
     ToolWriteOff = "tool.write_off", Caller, "Changes are switched off for this message. Switch on \"Allow changes\" and send it again.";
+    /// A change whose way back the app does not offer any more.
+    UndoInverse = "undo.inverse", Caller, "The application offers no way back from this change, so it can't be undone here.";
+    /// Undoing while an agent is changing things.
+    UndoActive = "undo.active", Caller, "The assistant is still changing things in this conversation. Wait for it, or stop it first.";
+    /// Two undos at once.
+    UndoBusy = "undo.busy", Caller, "Something of yours is being undone right now. Wait for it, and look at what came of it.";
+    /// A person undid and did again as often as they may.
+    UndoRate = "undo.rate", Limit, "You have undone and done again as much as you may for now. Wait a minute.";
     /// A host that is not on the list.
     EgressHost = "egress.host", Caller, "This host can't be reached from here. Only the model, the application's tools and hosts the operator allowed can.";
     /// TLS without a name, or with one that is not allowed.
@@ -123,6 +131,12 @@ codes! {
     RateUser = "rate.user", Limit, "You have sent as many messages as you may for now. Wait a while and send it again.";
     /// A person did as much in an app's page as they may in this time.
     RateEdits = "rate.edits", Limit, "You have changed and opened as much as you may for now. Wait a moment and do it again.";
+    /// A person's agents used tools as often as they may.
+    RateTools = "rate.tools", Limit, "The assistant has used the application's tools as often as it may in an hour. Wait a while and ask again.";
+    /// What the agent does is unusual, and the person did not say that it shall go on.
+    BehaviourUnconfirmed = "behaviour.unconfirmed", Limit, "The assistant did unusually much at once, and nobody said in time that it shall go on. Answer the question in the page, and ask again.";
+    /// What the agent does is so unusual that its run was stopped.
+    BehaviourHostile = "behaviour.hostile", Limit, "The assistant did far more at once than anybody asks for and was stopped. Look at what it changed, and ask for less at a time.";
     /// Everybody together sent as much as the gateway takes.
     RateGlobal = "rate.global", Limit, "Too many people are using this right now. Wait a moment and send it again.";
     /// A key was used as often as it may be.
@@ -189,7 +203,7 @@ mod tests {
                         key.scope key.requests model.busy upstream.unavailable \
                         tool.unknown tool.not_emitted tool.induced tool.write_off egress.host egress.tls egress.rule egress.address \
                         egress.protocol egress.busy run.idle agent.output agent.memory agent.cpu agent.processes agent.disk \
-                        agent.connections agent.requests rate.address rate.user rate.global rate.key \
+                        agent.connections agent.requests rate.address rate.user rate.tools behaviour.unconfirmed behaviour.hostile rate.global rate.key \
                         run.queue_expired";
         assert_eq!(listed.join(" "), expected, "a code was renamed or removed: clients match on them");
     }

@@ -67,6 +67,10 @@ id!(
     SliceId
 );
 id!(
+    /// A question whether a run shall go on.
+    ChallengeId
+);
+id!(
     /// A key of a remote caller.
     KeyId
 );

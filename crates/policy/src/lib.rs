@@ -6,6 +6,7 @@
 
 mod admit;
 mod audit;
+mod behaviour;
 mod breaker;
 mod budget;
 mod canonical;
@@ -24,13 +25,16 @@ mod rate;
 mod rate_rules;
 mod rest;
 mod route;
+mod skills;
 mod time;
+mod undo;
 mod usage;
 
 pub use admit::{
     BudgetLine, ModelPath, ModelPermit, ModelRequest, RunView, ToolPermit, ToolRequest, admit_model, admit_tool, ceiling_of,
 };
 pub use audit::AuditEvent;
+pub use behaviour::{Act, Behaviour, BehaviourRules, Conduct, Judged};
 pub use breaker::{Breaker, BreakerRules, CallOutcome, PACE_SECS_MAX, Pace, Passage};
 pub use budget::{
     ALERT_PERCENTS, Budgets, OUTPUT_TOKENS_MIN, Payer, Throttle, TierLimits, affordable_output, thresholds_crossed, throttle,
@@ -42,7 +46,7 @@ pub use egress::{
     AddressFault, CredentialSlot, Destination, EgressRequest, EgressRule, EgressRules, Endpoint, HostName, HostNameError,
     PathPattern, RuleError, Scheme, classify, is_plain_path, vet_address,
 };
-pub use ids::{CallId, ConversationId, IdError, KeyId, RunId, SandboxId, SliceId, UserId};
+pub use ids::{CallId, ChallengeId, ConversationId, IdError, KeyId, RunId, SandboxId, SliceId, UserId};
 pub use key::{
     KEY_PREFIX, KeyFault, KeyPath, KeyScope, KeyUse, Network, NetworkError, is_key_name, judge_key, key_digest, key_token,
 };
@@ -64,5 +68,7 @@ pub use rate::{
 pub use rate_rules::{RateRules, TierRules, call_weight_millis};
 pub use rest::{Standing, first_to_go};
 pub use route::{Candidate, choose, free_again};
+pub use skills::Skill;
 pub use time::{Clock, Timestamp, date_of_day, day_of_date};
+pub use undo::{Direction, UndoPermit, UndoneBy, WayBack, admit_undo};
 pub use usage::{Extras, Usage};

@@ -29,6 +29,12 @@ pub struct Manifest {
     /// What people may call from the app's pages, each tool by name. It says nothing about agents: these have `tools` alone.
     #[serde(default)]
     pub people: BTreeMap<String, PersonRule>,
+    /// Ways of working with fewer tools, for people to choose.
+    #[serde(default)]
+    pub skills: BTreeMap<String, crate::Skill>,
+    /// The skill that this one was narrowed to. Never said by a file.
+    #[serde(skip)]
+    pub skill: Option<String>,
 }
 
 /// How the agent is run.
@@ -139,6 +145,8 @@ pub struct ToolRule {
     /// Whether it removes things.
     #[serde(default)]
     pub destructive: bool,
+    /// The tool that undoes what this one did. The gateway calls it for a person; no agent is offered it or may call it.
+    pub inverse: Option<String>,
 }
 
 /// The operator's word about a tool that people call themselves.
@@ -195,12 +203,34 @@ impl Manifest {
             && !(manifest.tools.is_empty() && manifest.resources.is_empty() && manifest.people.is_empty())
         {
             "tools, resources and people need an [mcp] server that has them"
-        } else if let Some(reason) = manifest.agent.fault() {
+        } else if let Some(reason) =
+            manifest.fault_of_inverses(tool).or_else(|| manifest.agent.fault()).or_else(|| manifest.skills_fault())
+        {
             reason
         } else {
             return Ok(manifest);
         };
         Err(ManifestError::Value { id: manifest.id, reason: reason.to_owned() })
+    }
+
+    /// What of the ways back can't be. Invariant: an inverse is none of the tools that an agent may call.
+    fn fault_of_inverses(&self, is_name: impl Fn(&String) -> bool) -> Option<&'static str> {
+        let inverses = || self.tools.values().filter_map(|rule| rule.inverse.as_ref());
+        if !inverses().all(is_name) {
+            Some("the names of inverses must be letters, digits, _ and -")
+        } else if inverses().any(|inverse| self.tools.contains_key(inverse)) {
+            Some("an inverse must not be listed under [tools]: it is for the gateway alone, and no agent may call it")
+        } else if self.tools.values().any(|rule| rule.inverse.is_some() && rule.effect == ToolEffect::Read) {
+            Some("a tool with effect = \"read\" changes nothing, so it has no inverse")
+        } else {
+            None
+        }
+    }
+
+    /// The tool that undoes what another one did, as the operator paired them.
+    #[must_use]
+    pub fn inverse_of(&self, tool: &str) -> Option<&str> {
+        self.tools.get(tool)?.inverse.as_deref()
     }
 
     /// The runtime its agents are started in, as drivers know it: each app that brings a command has one of its own.
@@ -309,6 +339,22 @@ mod tests {
         assert!(fault("\"builtin\"", "\"stdio: sh\"").contains("builtin"));
         assert!(fault("\"builtin\"", "\"http://tools.example/mcp\"").contains("loopback"));
         assert!(fault("id = \"demo\"", "id = \"../x\"").contains("id must be"));
+    }
+
+    #[test]
+    fn an_inverse_is_for_the_gateway_alone() {
+        let with = |more: &str| Manifest::parse(&format!("{GOOD}{more}"));
+        let manifest = with("inverse = \"undo\"\n").expect("a good manifest");
+        assert_eq!(
+            (manifest.inverse_of("change"), manifest.inverse_of("look"), manifest.inverse_of("undo")),
+            (Some("undo"), None, None)
+        );
+        assert_eq!(manifest.tools_offered(true), ["change", "look"], "it is offered to nobody");
+        let fault = |more: &str| with(more).expect_err("must be refused").to_string();
+        assert!(fault("inverse = \"look\"\n").contains("no agent may call it"));
+        assert!(fault("inverse = \"change\"\n").contains("no agent may call it"), "nor its own");
+        assert!(fault("inverse = \"un do\"\n").contains("names of inverses"));
+        assert!(fault("[tools.peek]\neffect = \"read\"\ninverse = \"undo\"\n").contains("changes nothing"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Which limits apply to whom: a message of a person, a model call of a caller elsewhere.
 
 use crate::rate::{RateCheck, RateLimit, UNIT_MILLIS};
-use crate::{DenialCode, ModelPath, Standing, Throttle, UserId};
+use crate::{BehaviourRules, DenialCode, ModelPath, Standing, Throttle, UserId};
 use core::net::IpAddr;
 
 /// Tokens of a prompt that add one unit to a model call.
@@ -10,6 +10,9 @@ const TOKENS_A_UNIT: u64 = 50_000;
 const BYTES_A_TOKEN: u64 = 4;
 /// What a body is taken to have that does not say how long it is.
 const UNKNOWN_BODY_BYTES: u64 = 1 << 20;
+
+/// Requests of one user to undo something, in a minute. Each may stand for many calls, but only for such as an agent made.
+const UNDOS_PER_MINUTE: u64 = 30;
 
 /// Limits of people with one standing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +44,16 @@ pub struct RateRules {
     pub signed_in: TierRules,
     /// Messages of everybody in a minute.
     pub messages_per_minute: u64,
+    /// Tool calls of one user's agents in an hour.
+    pub tool_calls_per_hour: u64,
     /// Model calls with one key in an hour, unless the key says otherwise.
     pub key_per_hour: u64,
     /// Model calls of all callers elsewhere in a minute.
     pub calls_per_minute: u64,
     /// What one person does in an app's page by themselves in a minute: reads and changes.
     pub edits_per_minute: u64,
+    /// What agents may do at once, beside how often.
+    pub behaviour: BehaviourRules,
 }
 
 impl Default for RateRules {
@@ -60,9 +67,11 @@ impl Default for RateRules {
             anonymous: TierRules { user_per_hour: 100, together_per_minute: 200, weight: 1 },
             signed_in: TierRules { user_per_hour: 200, together_per_minute: 300, weight: 2 },
             messages_per_minute: 300,
+            tool_calls_per_hour: 200,
             key_per_hour: 10_000,
             calls_per_minute: 3_000,
             edits_per_minute: 240,
+            behaviour: BehaviourRules::default(),
         }
     }
 }
@@ -82,9 +91,11 @@ impl RateRules {
             anonymous: TIER,
             signed_in: TIER,
             messages_per_minute: MANY,
+            tool_calls_per_hour: MANY,
             key_per_hour: MANY * 1000,
             calls_per_minute: MANY,
             edits_per_minute: MANY,
+            behaviour: BehaviourRules::indifferent(),
         }
     }
 
@@ -131,6 +142,24 @@ impl RateRules {
     pub fn of_edit(&self, user: UserId) -> Vec<RateCheck> {
         let limit = RateLimit::per_minute(self.edits_per_minute);
         vec![RateCheck { name: format!("edits:{user}"), limit, weight_millis: UNIT_MILLIS, code: DenialCode::RateEdits }]
+    }
+
+    /// What a tool call of one user's agents is checked against, wherever they run.
+    #[must_use]
+    pub fn of_tool_call(&self, user: UserId) -> RateCheck {
+        RateCheck {
+            name: format!("tools:{user}"),
+            limit: RateLimit::per_hour(self.tool_calls_per_hour),
+            weight_millis: UNIT_MILLIS,
+            code: DenialCode::RateTools,
+        }
+    }
+
+    /// What a request to undo something is checked against: each leaves its lines in the journal and the audit log for good.
+    #[must_use]
+    pub fn of_undo(user: UserId) -> Vec<RateCheck> {
+        let limit = RateLimit::per_minute(UNDOS_PER_MINUTE);
+        vec![RateCheck { name: format!("undo:{user}"), limit, weight_millis: UNIT_MILLIS, code: DenialCode::UndoRate }]
     }
 
     /// What a model call of a caller elsewhere is checked against. `per_hour` is the key's own limit, if it has one. Near the end

@@ -1,9 +1,11 @@
 //! Which agent goes first where there is no room for all that are at rest.
 
+use serde::Deserialize;
 use std::time::Duration;
 
 /// Whose work an agent did last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// Somebody with a session and no name.
     Anonymous,

@@ -7,9 +7,9 @@ use crate::messages::integrity::Dialogue;
 use crate::messages::prefixes::Prefixes;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use policy::{BudgetLine, Manifest, RunId, RunView, Timestamp, UserId};
-use std::sync::Arc;
+use policy::{BudgetLine, DenialCode, Manifest, RunId, RunView, Timestamp, UserId};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use store::Purse;
 use tokio::sync::{Semaphore, mpsc};
@@ -83,6 +83,9 @@ pub struct RunContext {
     exchanges: TaskTracker,
     /// When it was last seen to do something.
     active: Mutex<Instant>,
+    /// Why it has to be stopped, and the bell that says so.
+    misconduct: OnceLock<DenialCode>,
+    stopped: CancellationToken,
 }
 
 /// Held by whatever acts for a run; the run's end waits for it.
@@ -114,7 +117,26 @@ impl RunContext {
             work: TaskTracker::new(),
             exchanges: TaskTracker::new(),
             active: Mutex::new(Instant::now()),
+            misconduct: OnceLock::new(),
+            stopped: CancellationToken::new(),
         }
+    }
+
+    /// It has to be stopped, for the first reason that is given.
+    pub(crate) fn stop_for(&self, code: DenialCode) {
+        let _ = self.misconduct.set(code);
+        self.stopped.cancel();
+    }
+
+    /// Whether it has to be stopped.
+    pub(crate) fn has_to_stop(&self) -> bool {
+        self.stopped.is_cancelled()
+    }
+
+    /// Waits until it has to be stopped for what its agent does.
+    pub async fn misconduct(&self) -> DenialCode {
+        self.stopped.cancelled().await;
+        self.misconduct.get().copied().unwrap_or(DenialCode::BehaviourHostile)
     }
 
     /// The conversation of the agent that works for this run.

@@ -1,6 +1,6 @@
 //! What the gateway saw of a run, as it happens. Pages and history come from this, never from the agent's own output.
 
-use policy::{Denial, Microusd, Usage};
+use policy::{CallId, ChallengeId, Denial, Microusd, Usage};
 use serde_json::Value;
 
 /// One thing that was seen pass.
@@ -47,6 +47,8 @@ pub enum RunEvent {
         result: String,
         /// The refusal, if it was one.
         denial: Option<Denial>,
+        /// The journal's entry, if what it did can be undone.
+        undo: Option<CallId>,
     },
     /// A model call is settled.
     ModelCallEnded {
@@ -60,6 +62,20 @@ pub enum RunEvent {
         status: u16,
         /// The provider's error, or ours, in one line.
         error: Option<String>,
+    },
+    /// What the agent does is unusual, so its tools wait until the person says whether it shall go on.
+    Challenged {
+        /// The question.
+        challenge: ChallengeId,
+        /// How many zero bits the SHA-256 of `CHALLENGE:NONCE` has to begin with.
+        bits: u32,
+    },
+    /// The question is over.
+    ChallengeEnded {
+        /// The question.
+        challenge: ChallengeId,
+        /// Whether the run goes on.
+        goes_on: bool,
     },
     /// Something was refused.
     Denied {

@@ -4,6 +4,7 @@
 //! It never decides (that is `policy`), never shows anything to people, and never believes what a sandbox says of itself.
 
 mod answer;
+mod behaviour;
 pub mod callers;
 mod context;
 mod discovery;
@@ -22,7 +23,10 @@ mod serve;
 mod strict;
 mod tools;
 mod traffic;
+mod undo;
+mod way_back;
 
+pub use behaviour::Answered;
 pub use context::{App, RunContext, RunLimits};
 pub use discovery::Discovery;
 pub use events::RunEvent;
@@ -33,6 +37,7 @@ pub use relay::relay;
 pub use selfcheck::{SelfCheck, Trial};
 pub use tools::read_resource;
 pub use traffic::TrafficLimits;
+pub use undo::{UndoLine, UndoOutcome, UndoReport, Undoing};
 
 pub(crate) use serve::accept;
 
@@ -67,8 +72,9 @@ pub struct Proxy {
     used_up: Mutex<HashSet<(String, i64)>>,
     /// Room for calls at the same time, and for bodies in memory.
     rooms: Rooms,
-    /// None where nobody calls from elsewhere.
+    /// None where nothing is counted.
     rates: Option<Pacing>,
+    behaviours: behaviour::Behaviours,
     work: TaskTracker,
 }
 
@@ -109,6 +115,7 @@ impl Proxy {
             used_up: Mutex::default(),
             rooms: Rooms::new(CALLS_MAX, BODY_UNITS_MAX),
             rates: None,
+            behaviours: behaviour::Behaviours::default(),
             work: TaskTracker::new(),
         }
     }
@@ -126,7 +133,7 @@ impl Proxy {
         self.upstream.providers()
     }
 
-    /// Limits how often callers elsewhere may call.
+    /// Limits how often callers elsewhere may call, and tools may be used.
     #[must_use]
     pub fn paced(self, rates: Rates, rules: RateRules) -> Self {
         Self { rates: Some(Pacing { rates, rules }), ..self }

@@ -5,8 +5,9 @@ use crate::Proxy;
 use crate::context::App;
 use crate::mcp::upstream::UpstreamError;
 use crate::tools::{is_error, shown, unreachable_app, user_ref};
+use crate::way_back;
 use policy::{ToolEffect, UserId, admit_person, digest_bytes};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use store::{Change, StoreError, ToolState};
 
 /// What a tool answered a person.
@@ -18,6 +19,8 @@ pub struct PersonAnswer {
     pub content: Option<Value>,
     /// Its texts, bounded: for people, if it did not.
     pub text: String,
+    /// The way back from what it did, if the manifest has one that people may go: a tool and its arguments.
+    pub undo: Option<Value>,
 }
 
 /// Why a tool did not answer a person.
@@ -57,7 +60,10 @@ impl Proxy {
         let upstream = app.upstream.as_ref().ok_or(PersonCallError::Unknown)?;
         let open = self.store.open_person_call(permit, &app.manifest.id, &text, self.clock.now()).await?;
         drop(text);
-        let result = upstream.call(&user_ref(user).in_person(), open.permit().tool(), arguments).await;
+        let (asker, meta) = (user_ref(user).in_person(), way_back::naming(open.id()));
+        let mut result = upstream.call_with(&asker, open.permit().tool(), arguments, meta).await;
+        let said = result.as_mut().map(way_back::take).unwrap_or_default();
+        let inverse = said.inverse(&app.manifest, open.permit().tool());
         // What a tool did for a person is on their page; the journal keeps the reason where it did nothing.
         let (state, kept) = match &result {
             Ok(result) if is_error(result) => (ToolState::Failed, shown(result)),
@@ -71,15 +77,19 @@ impl Proxy {
         if open.permit().rule().effect == ToolEffect::Write && state != ToolState::Failed {
             self.store.announce(Change::App { user: user.to_string(), app: app.manifest.id.clone() });
         }
-        result.map(answer).map_err(|error| failure(app, error))
+        let undo = inverse.filter(|inverse| app.manifest.people.contains_key(&inverse.tool)).and_then(|inverse| {
+            let arguments: Value = serde_json::from_str(&inverse.arguments).ok()?;
+            Some(json!({"tool": inverse.tool, "arguments": arguments}))
+        });
+        result.map(|result| answer(result, undo)).map_err(|error| failure(app, error))
     }
 }
 
-fn answer(mut result: Value) -> PersonAnswer {
+fn answer(mut result: Value, undo: Option<Value>) -> PersonAnswer {
     let ok = !is_error(&result);
     let text = shown(&result);
     let content = result.as_object_mut().and_then(|fields| fields.remove("structuredContent")).filter(Value::is_object);
-    PersonAnswer { ok, content, text }
+    PersonAnswer { ok, content, text, undo: undo.filter(|_| ok) }
 }
 
 fn failure(app: &App, error: UpstreamError) -> PersonCallError {

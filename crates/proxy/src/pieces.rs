@@ -20,11 +20,22 @@ pub(crate) struct Pieces<S, E> {
     body: S,
     /// What came and was not asked for yet; none is the end.
     ready: VecDeque<Option<Result<Bytes, E>>>,
+    begun: Begun,
+}
+
+/// How far the beginning of an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begun {
+    NotYet,
+    /// Its first piece was handed over.
+    Handed,
+    /// And its reader has had its turn.
+    Seen,
 }
 
 impl<E, S: Stream<Item = Result<Bytes, E>> + Unpin> Pieces<S, E> {
     pub(crate) const fn new(body: S) -> Self {
-        Self { body, ready: VecDeque::new() }
+        Self { body, ready: VecDeque::new(), begun: Begun::NotYet }
     }
 
     /// Asks for the first piece, so that it can leave with the head if it came with it.
@@ -36,6 +47,14 @@ impl<E, S: Stream<Item = Result<Bytes, E>> + Unpin> Pieces<S, E> {
 
     /// The next piece, none at the end. Given up, it has lost nothing.
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes, E>> {
+        match self.begun {
+            Begun::NotYet => self.begun = Begun::Handed,
+            Begun::Handed => {
+                self.begun = Begun::Seen;
+                step_aside().await;
+            }
+            Begun::Seen => {}
+        }
         if self.ready.is_empty() {
             let next = self.body.next().await;
             self.ready.push_back(next);
@@ -55,6 +74,13 @@ impl<E, S: Stream<Item = Result<Bytes, E>> + Unpin> Pieces<S, E> {
             self.ready.push_back(more);
         }
     }
+}
+
+/// Whoever waits for a first piece may be on the same processors, as agents are, and would otherwise run when a burst of pieces has
+/// been worked off: what is written leaves, and then the thread's turn is somebody else's.
+async fn step_aside() {
+    tokio::task::yield_now().await;
+    std::thread::yield_now();
 }
 
 /// What is there at once, or after others had their turn. Whoever is asked is told so by the first time, and has mostly been waiting
@@ -111,7 +137,8 @@ mod tests {
         });
         let mut pieces = pieces(receiver);
         for number in 0..10_u8 {
-            let piece = if number == 0 { pieces.next().await } else { pieces.next().now_or_never().expect("it was gathered") };
+            // Between the first and the second its reader has a turn.
+            let piece = if number < 2 { pieces.next().await } else { pieces.next().now_or_never().expect("it was gathered") };
             assert_eq!(piece, Some(Ok(Bytes::copy_from_slice(&[number]))));
         }
         assert_eq!(pieces.next().now_or_never(), Some(None), "and the end with them");
@@ -141,7 +168,7 @@ mod tests {
             let mut next = pin!(pieces.next());
             assert!(futures_util::poll!(next.as_mut()).is_pending());
         }
-        assert_eq!(pieces.next().now_or_never(), Some(Some(PIECE)));
+        assert_eq!(pieces.next().await, Some(PIECE));
         let large = Bytes::from(vec![0; GATHERED_BYTES_MAX]);
         for _ in 0..3 {
             sender.send(Ok(large.clone())).await.expect("it is read");

@@ -1,29 +1,32 @@
 //! The way of a tool call: the run's app, the model's own word, the journal, the tool, the journal again.
 
 use crate::answer::{self, Body};
+use crate::behaviour::act_of;
 use crate::context::{App, RunContext};
 use crate::mcp::front::{self, HostError, ServerInfo, ToolCall, ToolHost};
 use crate::mcp::upstream::{UpstreamError, UserRef};
-use crate::mcp::{capped, plain};
-use crate::{Proxy, RunEvent};
+use crate::mcp::{capped, marked, plain};
+use crate::{Proxy, RunEvent, way_back};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use policy::{AuditEvent, Denial, DenialCode, ToolEffect, ToolRequest, UserId, admit_tool, canonical_digest};
+use policy::{Act, AuditEvent, CallId, Denial, DenialCode, ToolEffect, ToolRequest, UserId, admit_tool, canonical_digest};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Change, OpenError, OpenToolCall, ToolState};
+use store::{Change, Inverse, OpenError, OpenToolCall, StoreError, ToolState};
 
 const BODY_BYTES_MAX: usize = 1 << 20;
 const BODY_WAIT: Duration = Duration::from_secs(30);
 /// What of a result goes to the page and into the history.
 const RESULT_CHARS_SHOWN: usize = 20_000;
-const UNCERTAIN: &str = "The tool's answer was lost, so nobody knows whether it took effect. Look before you ask for it again.";
-const UNREACHABLE: &str = "The application's tools can't be reached right now, and nothing was done. Try again in a moment.";
+pub(crate) const UNCERTAIN: &str =
+    "The tool's answer was lost, so nobody knows whether it took effect. Look before you ask for it again.";
+pub(crate) const UNREACHABLE: &str =
+    "The application's tools can't be reached right now, and nothing was done. Try again in a moment.";
 
 /// Answers one request on the tools' name.
 pub(crate) async fn handle(proxy: &Arc<Proxy>, run: Arc<RunContext>, request: Request<Incoming>) -> Response<Body> {
@@ -124,7 +127,7 @@ impl RunTools {
     async fn call(&self, call: ToolCall) -> Result<Value, HostError> {
         let (id, dialogue) = (call.tool_use_id.clone().unwrap_or_default(), self.run.dialogue());
         let result = match self.open(&call, &id).await {
-            Ok((open, arguments)) => in_band(self.run_tool(open, &id, arguments).await).map(capped),
+            Ok((open, arguments)) => in_band(self.run_tool(open, &id, arguments).await.map(marked)).map(capped),
             Err(OpenError::Denied(denial) | OpenError::Short { denial, .. }) => {
                 let refused = self.refuse(denial, &id, &call.name).await;
                 if let Some(dialogue) = dialogue {
@@ -163,6 +166,9 @@ impl RunTools {
         };
         let now = self.proxy.clock.now();
         let permit = admit_tool(request, &run.app.manifest, &run.view(), now).map_err(OpenError::Denied)?;
+        if let Some(rule) = run.app.manifest.tools.get(&call.name) {
+            self.proxy.pace_tool(run, act_of(rule)).await.map_err(OpenError::Denied)?;
+        }
         // Of several answers to one request one acts, and only as long as the conversation has not gone on.
         if honest && !run.dialogue().is_some_and(|dialogue| dialogue.act(tool_use_id)) {
             return Err(OpenError::Denied(Denial::new(DenialCode::ToolNotEmitted, &call.name)));
@@ -179,11 +185,13 @@ impl RunTools {
     /// Calls the tool; using up the open call is what allows it.
     async fn run_tool(&self, open: OpenToolCall, tool_use_id: &str, arguments: Map<String, Value>) -> Result<Value, HostError> {
         let (app, tool) = (&self.run.app, open.permit().request().tool.clone());
-        let result = match &app.upstream {
-            Some(upstream) => upstream.call(&user_ref(self.run.user), &tool, arguments).await,
+        let mut result = match &app.upstream {
+            Some(upstream) => upstream.call_with(&user_ref(self.run.user), &tool, arguments, way_back::naming(open.id())).await,
             // A manifest without a server has no tools, so nothing was admitted.
             None => Err(UpstreamError::Unreachable("the app has no server".to_owned())),
         };
+        // Before anybody sees the result: what the app says to the gateway is not for the agent.
+        let said = result.as_mut().map(way_back::take).unwrap_or_default();
         let (state, text) = match &result {
             Ok(result) if is_error(result) => (ToolState::Failed, shown(result)),
             Ok(result) => (ToolState::Done, shown(result)),
@@ -191,9 +199,14 @@ impl RunTools {
             Err(error) if error.outcome_unknown() => (ToolState::Uncertain, UNCERTAIN.to_owned()),
             Err(_) => (ToolState::Failed, UNREACHABLE.to_owned()),
         };
-        if let Err(error) = self.proxy.store.settle_tool_call(open.id(), state, text.clone(), self.proxy.clock.now()).await {
-            tracing::error!(%error, call = %open.id(), "a tool call could not be settled; it will be shown as uncertain");
-        }
+        let inverse = said.inverse(&app.manifest, &tool).filter(|_| state == ToolState::Done);
+        let undo = match self.settle(open.id(), state, &text, inverse).await {
+            Ok(reversible) => reversible.then(|| open.id()),
+            Err(error) => {
+                tracing::error!(%error, call = %open.id(), "a tool call could not be settled; it will be shown as uncertain");
+                None
+            }
+        };
         if open.permit().effect() == ToolEffect::Write && state != ToolState::Failed {
             let user = self.run.user.to_string();
             self.proxy.store.announce(Change::App { user, app: app.manifest.id.clone() });
@@ -204,14 +217,25 @@ impl RunTools {
             ok: state == ToolState::Done,
             result: text,
             denial: None,
+            undo,
         };
         self.run.tell(told).await;
         result.map_err(|error| unreachable_app(app, error))
     }
 
+    /// Journals how the call came out; true where it can be undone.
+    async fn settle(&self, call: CallId, state: ToolState, text: &str, way_back: Option<Inverse>) -> Result<bool, StoreError> {
+        let (store, now) = (&self.proxy.store, self.proxy.clock.now());
+        match way_back {
+            Some(inverse) => store.settle_reversible_call(call, text.to_owned(), inverse, now).await.map(|()| true),
+            None => store.settle_tool_call(call, state, text.to_owned(), now).await.map(|()| false),
+        }
+    }
+
     /// A refusal reaches the model as a failed tool, the user as an event, and the record.
     async fn refuse(&self, denial: Denial, tool_use_id: &str, tool: &str) -> HostError {
         let code = denial.code;
+        self.proxy.judge(&self.run, Act::Denied).await;
         if self.run.record_denial() {
             self.proxy.record(AuditEvent::Denied { run: Some(self.run.run), denial: denial.clone() }).await;
             let told = RunEvent::ToolResult {
@@ -220,6 +244,7 @@ impl RunTools {
                 ok: false,
                 result: denial.message().to_owned(),
                 denial: Some(denial),
+                undo: None,
             };
             self.run.tell(told).await;
         }

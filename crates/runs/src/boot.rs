@@ -31,9 +31,9 @@ pub(crate) fn options(parts: &Parts, app: &str, writes: bool, past: Vec<PastMess
 
 /// What an agent without a past has to be started with to do this app's work.
 pub(crate) fn kind(parts: &Parts, app: &App, writes: bool) -> Kind {
-    let id = &app.manifest.id;
-    let boot = options(parts, id, writes, Vec::new()).map(|options| options.digest()).unwrap_or_default();
-    Kind { app: id.clone(), writes, boot }
+    let key = app.manifest.key();
+    let boot = options(parts, &key, writes, Vec::new()).map(|options| options.digest()).unwrap_or_default();
+    Kind { app: key, writes, boot }
 }
 
 /// A prompt that no other person's begins like. The provider's cache is found by a prompt's beginning, so nobody can try out what

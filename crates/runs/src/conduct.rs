@@ -1,7 +1,7 @@
 //! One run, top to bottom: an agent, the message, what is seen, the end.
 
 use crate::agents::{Agent, Parked};
-use crate::event::{DenialView, EventBody};
+use crate::event::{DenialView, EventBody, UndoView};
 use crate::history::History;
 use crate::limits::{Watch, has_room};
 use crate::past;
@@ -12,7 +12,7 @@ use proxy::{App, RunContext, RunEvent, RunLimits};
 use sandbox::{AgentEvent, PastMessage, SandboxError, TurnResult};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use store::RunEnd;
+use store::{RunEnd, UndoStanding};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -124,7 +124,7 @@ impl Conductor {
     fn watcher(&self, mut events: mpsc::Receiver<RunEvent>) -> impl Future<Output = Option<Failed>> + use<> {
         let parts = &self.runs.parts;
         let mut history = History::new(parts.store.clone(), Arc::clone(&parts.clock), self.conversation, self.run);
-        let feed = self.feed.clone();
+        let (feed, run) = (self.feed.clone(), self.run);
         async move {
             let (mut failed, mut answering) = (None, false);
             while let Some(event) = events.recv().await {
@@ -134,7 +134,7 @@ impl Conductor {
                     feed.push(EventBody::State { state: "answering" });
                 }
                 answering &= matches!(event, RunEvent::TextDelta { .. });
-                show(&feed, event);
+                show(&feed, run, event);
             }
             history.flush().await;
             failed
@@ -201,7 +201,7 @@ impl Conductor {
     /// A new one, which is told what was said before.
     async fn new_agent(&self, context: &Arc<RunContext>, message: &UserMessage) -> Result<Agent, SandboxError> {
         let parts = &self.runs.parts;
-        let options = boot::options(parts, &self.app.manifest.id, self.writes, self.past().await?);
+        let options = boot::options(parts, &self.app.manifest.key(), self.writes, self.past().await?);
         let mut options = options.ok_or_else(|| SandboxError::Ended("its app is gone".to_owned()))?;
         if self.app.manifest.agent.isolate_prompt_cache {
             options.system_prompt = boot::prompt_of_its_own(&options.system_prompt, self.user);
@@ -366,11 +366,13 @@ fn note(event: &RunEvent, failed: &mut Option<Failed>) {
         | RunEvent::TextDelta { .. }
         | RunEvent::ToolCallStarted { .. }
         | RunEvent::ToolCall { .. }
-        | RunEvent::ToolResult { .. } => {}
+        | RunEvent::ToolResult { .. }
+        | RunEvent::Challenged { .. }
+        | RunEvent::ChallengeEnded { .. } => {}
     }
 }
 
-fn show(feed: &Feed, event: RunEvent) {
+fn show(feed: &Feed, run: RunId, event: RunEvent) {
     match event {
         RunEvent::ModelCallBegan => feed.push(EventBody::State { state: "thinking" }),
         RunEvent::TextDelta { text, .. } => feed.push(EventBody::TextDelta { text }),
@@ -381,13 +383,18 @@ fn show(feed: &Feed, event: RunEvent) {
         RunEvent::ToolCall { call_id, tool, arguments, inside, .. } => {
             feed.push(EventBody::ToolCall { call_id, tool, arguments, inside });
         }
-        RunEvent::ToolResult { call_id, tool, ok, result, denial } => {
+        RunEvent::ToolResult { call_id, tool, ok, result, denial, undo } => {
             let denial = denial.map(|denial| DenialView { code: denial.code.as_str(), message: denial.message() });
-            feed.push(EventBody::ToolResult { call_id, tool, ok, result, denial });
+            let undo = undo.map(|call| UndoView { call, run, state: UndoStanding::Possible.as_str() });
+            feed.push(EventBody::ToolResult { call_id, tool, ok, result, denial, undo });
         }
         RunEvent::ModelCallEnded { model, usage, cost, .. } => {
             let (input_tokens, output_tokens) = usage.map_or((0, 0), |usage| (usage.prompt(), usage.output));
             feed.push(EventBody::ModelCall { model, input_tokens, output_tokens, cost_microusd: cost.0 });
+        }
+        RunEvent::Challenged { challenge, bits } => feed.push(EventBody::Challenge { challenge_id: challenge, bits }),
+        RunEvent::ChallengeEnded { challenge, goes_on } => {
+            feed.push(EventBody::ChallengeEnded { challenge_id: challenge, goes_on });
         }
         RunEvent::Denied { denial } => {
             feed.push(EventBody::Denied { code: denial.code.as_str(), message: denial.message(), wanted: denial.wanted });

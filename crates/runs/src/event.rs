@@ -1,6 +1,6 @@
 //! What a page sees of a run: one flat JSON object an event.
 
-use policy::{ConversationId, RunId};
+use policy::{CallId, ChallengeId, ConversationId, RunId};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,6 +21,17 @@ pub struct DenialView {
     pub code: &'static str,
     /// The public sentence.
     pub message: &'static str,
+}
+
+/// How a change can be undone, as pages see it.
+#[derive(Clone, Debug, Serialize)]
+pub struct UndoView {
+    /// The journal's entry of the call.
+    pub call: CallId,
+    /// Its run.
+    pub run: RunId,
+    /// `possible`; the history says how it stands later.
+    pub state: &'static str,
 }
 
 /// What happened.
@@ -79,6 +90,8 @@ pub enum EventBody {
         result: String,
         /// The refusal, if it was one.
         denial: Option<DenialView>,
+        /// Whether what it did can be undone.
+        undo: Option<UndoView>,
     },
     /// A model call is settled.
     ModelCall {
@@ -90,6 +103,20 @@ pub enum EventBody {
         output_tokens: u64,
         /// What was charged.
         cost_microusd: i64,
+    },
+    /// The agent does unusually much: its tools wait until the person says whether it shall go on.
+    Challenge {
+        /// The question.
+        challenge_id: ChallengeId,
+        /// How many zero bits the SHA-256 of `CHALLENGE_ID:NONCE` has to begin with.
+        bits: u32,
+    },
+    /// The question is over.
+    ChallengeEnded {
+        /// The question.
+        challenge_id: ChallengeId,
+        /// Whether the run goes on.
+        goes_on: bool,
     },
     /// Something was refused.
     Denied {

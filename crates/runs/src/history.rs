@@ -47,7 +47,7 @@ impl History {
                 self.flush().await;
                 self.arguments.insert(call_id.clone(), (arguments.clone(), *induced));
             }
-            RunEvent::ToolResult { call_id, tool, ok, result, denial } => {
+            RunEvent::ToolResult { call_id, tool, ok, result, denial, undo } => {
                 self.flush().await;
                 let denial = denial.as_ref().map(|denial| json!({"code": denial.code.as_str(), "message": denial.message()}));
                 // A call that the model did not make has no arguments of the model's, even under the id of one that it made.
@@ -55,11 +55,18 @@ impl History {
                 let arguments = if forged { None } else { self.arguments.remove(call_id) };
                 let (arguments, induced) = arguments.map_or((None, false), |(arguments, induced)| (Some(arguments), induced));
                 let content = json!({"call_id": call_id, "tool": tool, "arguments": arguments, "ok": ok, "result": result, "denial": denial});
-                let content = marked(content, induced);
+                let mut content = marked(content, induced);
+                if let Some(call) = undo {
+                    content["undo"] = json!({"call": call, "run": self.run});
+                }
                 self.append(Role::Tool, content.to_string()).await;
             }
             RunEvent::ModelCallEnded { .. } => self.flush().await,
-            RunEvent::ModelCallBegan | RunEvent::ToolCallStarted { .. } | RunEvent::Denied { .. } => {}
+            RunEvent::ModelCallBegan
+            | RunEvent::ToolCallStarted { .. }
+            | RunEvent::Challenged { .. }
+            | RunEvent::ChallengeEnded { .. }
+            | RunEvent::Denied { .. } => {}
         }
     }
 

@@ -15,22 +15,24 @@ mod limits;
 mod past;
 mod pool;
 mod queue;
+mod undo;
 
 pub use event::{Event, EventBody};
 pub use feed::Feed;
 pub use hands::PersonError;
 pub use limits::AgentLimits;
-pub use proxy::{PersonAnswer, PersonCallError};
+pub use proxy::{Answered, PersonAnswer, PersonCallError, UndoLine, UndoOutcome, UndoReport};
 pub use queue::QueueSettings;
+pub use undo::UndoError;
 
 use agents::{Agents, Parked};
 use parking_lot::Mutex;
-use policy::{Clock, ConversationId, Microusd, RateRefusal, RateRules, RunId, Standing, UserId, UserMessage};
+use policy::{ChallengeId, Clock, ConversationId, Microusd, RateRefusal, RateRules, RunId, Standing, UserId, UserMessage};
 use pool::Pool;
 use proxy::{App, Proxy};
 use queue::{NoRoom, Queue, Turn};
 use sandbox::{Driver, SandboxError};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +92,30 @@ pub struct RunApp {
     pub prompt: String,
 }
 
+impl RunApp {
+    /// The app, and the app with each of its skills: fewer tools, and the skill's instructions after the prompt.
+    #[must_use]
+    pub fn with_skills(self) -> Vec<Self> {
+        let manifest = &self.app.manifest;
+        let narrowed = manifest.skills.iter().filter_map(|(name, skill)| {
+            let app = App { manifest: manifest.narrowed(name)?, upstream: self.app.upstream.clone() };
+            let prompt = format!("{}\n\n# {}\n\n{}", self.prompt.trim_end(), skill.title, skill.instructions.trim());
+            Some(Self { app: Arc::new(app), prompt })
+        });
+        let mut all: Vec<Self> = narrowed.collect();
+        all.push(self);
+        all
+    }
+
+    /// Whether people of a standing may use it.
+    #[must_use]
+    pub fn is_for(&self, standing: Standing) -> bool {
+        let manifest = &self.app.manifest;
+        let skill = manifest.skill.as_ref().and_then(|name| manifest.skills.get(name));
+        manifest.skill.is_none() || skill.is_some_and(|skill| skill.is_for(standing))
+    }
+}
+
 /// Everything a conductor needs.
 pub struct Parts {
     /// The database.
@@ -102,7 +128,7 @@ pub struct Parts {
     pub proxy: Arc<Proxy>,
     /// How agents are run.
     pub driver: Arc<dyn Driver>,
-    /// The apps by id.
+    /// The apps by key: their id, and with each skill.
     pub apps: HashMap<String, RunApp>,
     /// This gateway's name in the database.
     pub gateway: String,
@@ -143,6 +169,9 @@ pub enum StartError {
     /// There is no such app.
     #[error("no such app")]
     NoApp,
+    /// The conversation's skill is not for people of this standing.
+    #[error("the skill is not for this person")]
+    Skill,
     /// The user has no such conversation.
     #[error("no such conversation")]
     NoConversation,
@@ -184,6 +213,7 @@ pub struct Runs {
     agents: Agents,
     pool: Arc<Pool>,
     live: Mutex<HashMap<RunId, Live>>,
+    undoing: Mutex<HashSet<UserId>>,
     queue: Arc<Queue>,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -198,7 +228,8 @@ impl Runs {
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         let parts = Arc::new(parts);
         let pool = Pool::start(Arc::clone(&parts));
-        let runs = Arc::new(Self { parts, agents, pool, live: Mutex::new(HashMap::new()), queue, tasks, stopping });
+        let (live, undoing) = (Mutex::default(), Mutex::default());
+        let runs = Arc::new(Self { parts, agents, pool, live, undoing, queue, tasks, stopping });
         runs.tasks.spawn(Arc::clone(&runs).give_way());
         runs
     }
@@ -220,6 +251,9 @@ impl Runs {
             return Err(StartError::Stopping);
         }
         let chosen = self.parts.apps.get(app).ok_or(StartError::NoApp)?;
+        if !chosen.is_for(sender.standing) {
+            return Err(StartError::Skill);
+        }
         self.parts.driver.check()?;
         let (run, user, feed) = (RunId::random(), sender.user, Feed::new());
         feed.push(EventBody::RunStarted { run_id: run, conversation_id: conversation });
@@ -295,6 +329,12 @@ impl Runs {
         })
     }
 
+    /// The user's answer to the question whether a run of theirs shall go on.
+    #[must_use]
+    pub fn answer_challenge(&self, user: UserId, run: RunId, challenge: ChallengeId, nonce: &str, goes_on: bool) -> Answered {
+        self.parts.proxy.answer_challenge(user, run, challenge, nonce, goes_on)
+    }
+
     /// The run going on in the user's conversation.
     #[must_use]
     pub fn active(&self, user: UserId, conversation: ConversationId) -> Option<RunId> {
@@ -316,7 +356,7 @@ impl Runs {
         }
     }
 
-    /// An app by id.
+    /// An app by its key.
     #[must_use]
     pub fn app(&self, id: &str) -> Option<&RunApp> {
         self.parts.apps.get(id)

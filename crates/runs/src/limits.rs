@@ -69,9 +69,10 @@ impl Watch {
 
     /// Waits for a limit that ends the run.
     pub(crate) async fn until_reached(&mut self) -> DenialCode {
-        let gate = Arc::clone(&self.gate);
+        let (gate, context) = (Arc::clone(&self.gate), Arc::clone(&self.context));
         tokio::select! {
             code = gate.flooded() => code,
+            code = context.misconduct() => code,
             code = self.look_again_and_again() => code,
         }
     }

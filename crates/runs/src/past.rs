@@ -2,6 +2,7 @@
 //! there.
 
 use policy::DenialCode;
+use proxy::mcp::DATA_MARK;
 use sandbox::PastMessage;
 use serde_json::{Map, Value, json};
 
@@ -68,7 +69,10 @@ impl Past {
         let input = if field("arguments").is_object() { field("arguments") } else { json!({}) };
         let failed = field("ok") != Value::Bool(true);
         self.blocks.push(json!({"type": "tool_use", "id": id, "name": tool, "input": input}));
-        self.results.push(json!({"type": "tool_result", "tool_use_id": id, "content": field("result"), "is_error": failed}));
+        let result = field("result").as_str().unwrap_or_default().to_owned();
+        // What the gateway itself said is no data of the application's.
+        let shown = if field("denial").is_null() { format!("{DATA_MARK}\n{result}") } else { result };
+        self.results.push(json!({"type": "tool_result", "tool_use_id": id, "content": shown, "is_error": failed}));
     }
 
     fn close_turn(&mut self) {
@@ -126,6 +130,7 @@ mod tests {
         let results = all.get(2).expect("their results");
         assert_eq!(results.content.pointer("/1/is_error"), Some(&json!(true)));
         assert_eq!(results.content.pointer("/0/tool_use_id"), Some(&json!("t1")));
+        assert_eq!(results.content.pointer("/0/content"), Some(&json!(format!("{DATA_MARK}\n{{}}"))), "it is data");
     }
 
     #[test]

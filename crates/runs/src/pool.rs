@@ -75,8 +75,10 @@ pub(crate) struct Pool {
 impl Pool {
     /// A pool that fills itself, for each app with and without changes.
     pub(crate) fn start(parts: Arc<Parts>) -> Arc<Self> {
-        // Of one without tools nothing tells that it is ready.
-        let apps = parts.apps.values().filter(|chosen| chosen.app.manifest.mcp.is_some());
+        // Of one without tools nothing tells that it is ready. With a skill it is started when somebody chose that.
+        let apps = parts.apps.values().map(|chosen| &chosen.app.manifest);
+        let apps = apps.filter(|manifest| manifest.mcp.is_some() && manifest.skill.is_none()).map(policy::Manifest::key);
+        let apps = apps.filter_map(|key| parts.apps.get(&key));
         let kinds = apps.flat_map(|chosen| [true, false].map(|writes| boot::kind(&parts, &chosen.app, writes)));
         let empty = |kind| Shelf { kind, ready: VecDeque::new(), booting: 0, claims: VecDeque::new() };
         let shelves = Mutex::new(kinds.map(empty).collect());

@@ -1,6 +1,7 @@
 //! Where rooms meet: who writes announces, who cares subscribes. Within one gateway; a slow subscriber misses, never blocks.
 
 use crate::{BudgetAlert, Store};
+use policy::{ConversationId, UserId};
 use tokio::sync::broadcast;
 
 const KEPT: usize = 1024;
@@ -14,6 +15,13 @@ pub enum Change {
         user: String,
         /// Which app.
         app: String,
+    },
+    /// What was done in a conversation was undone, or done again.
+    Undo {
+        /// Whose conversation.
+        user: UserId,
+        /// Which.
+        conversation: ConversationId,
     },
     /// A share of a budget was used up for the first time in its period.
     BudgetAlert(BudgetAlert),

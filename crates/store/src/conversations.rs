@@ -5,7 +5,8 @@ use policy::{ConversationId, RunId, Timestamp, UserId};
 
 statements! { ALL:
     INSERT = "INSERT INTO conversations (id, user_id, app, title, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5)";
-    LIST = "SELECT id, title, updated_at FROM conversations WHERE user_id = ?1 AND app = ?2 ORDER BY updated_at DESC, id DESC LIMIT 100";
+    /// 3 is every skill of the app.
+    LIST = "SELECT id, title, updated_at FROM conversations WHERE user_id = ?1 AND (app = ?2 OR app LIKE ?3) ORDER BY updated_at DESC, id DESC LIMIT 100";
     READ = "SELECT app, title FROM conversations WHERE id = ?1 AND user_id = ?2";
     TOUCH = "UPDATE conversations SET updated_at = ?2, title = CASE WHEN title = '' THEN ?3 ELSE title END WHERE id = ?1";
     NEXT_SEQ = "SELECT CAST(COALESCE(MAX(seq), 0) + 1 AS BIGINT) FROM messages WHERE conversation_id = ?1";
@@ -63,14 +64,14 @@ impl Store {
         Ok(id)
     }
 
-    /// The user's conversations with an app, newest first, at most 100.
+    /// The user's conversations with an app and all its skills, newest first, at most 100.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn conversations_of(&self, user: UserId, app: &str) -> Result<Vec<ConversationLine>, StoreError> {
         let app = app.to_owned();
         self.read(move |tx| {
-            let rows = tx.query(LIST, &[user.to_string().into(), (&app).into()])?;
+            let rows = tx.query(LIST, &[user.to_string().into(), (&app).into(), format!("{app}/%").into()])?;
             rows.iter()
                 .map(|row| Ok(ConversationLine { id: row.text(0)?, title: row.text(1)?, updated_at: Timestamp(row.int(2)?) }))
                 .collect()
@@ -93,7 +94,7 @@ impl Store {
         .await
     }
 
-    /// The app of the user's conversation; none if they have no such conversation.
+    /// The key of the app of the user's conversation, a skill after a slash; none if they have no such conversation.
     ///
     /// # Errors
     /// [`StoreError`].

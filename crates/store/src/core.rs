@@ -1,6 +1,6 @@
 //! The gateway's own tables: users, sessions, conversations, runs, ledger, tool journal, audit log.
 
-use crate::{Migration, Schema, alerts, audit, conversations, keys, ledger, person_calls, rates, runs, tools, users};
+use crate::{Migration, Schema, alerts, audit, conversations, keys, ledger, person_calls, rates, runs, tools, undo, users};
 
 /// The schema every gateway has; apps bring theirs beside it.
 pub static CORE: Schema = Schema {
@@ -11,6 +11,7 @@ pub static CORE: Schema = Schema {
         Migration { number: 3, name: "caller_keys", sql: include_str!("../../../migrations/sqlite/0003_caller_keys.sql") },
         Migration { number: 4, name: "rates", sql: include_str!("../../../migrations/sqlite/0004_rates.sql") },
         Migration { number: 5, name: "budget_alerts", sql: include_str!("../../../migrations/sqlite/0005_budget_alerts.sql") },
+        Migration { number: 6, name: "undo", sql: include_str!("../../../migrations/sqlite/0006_undo.sql") },
     ],
     postgres: &[
         Migration { number: 1, name: "core", sql: include_str!("../../../migrations/postgres/0001_core.sql") },
@@ -18,6 +19,7 @@ pub static CORE: Schema = Schema {
         Migration { number: 3, name: "caller_keys", sql: include_str!("../../../migrations/postgres/0003_caller_keys.sql") },
         Migration { number: 4, name: "rates", sql: include_str!("../../../migrations/postgres/0004_rates.sql") },
         Migration { number: 5, name: "budget_alerts", sql: include_str!("../../../migrations/postgres/0005_budget_alerts.sql") },
+        Migration { number: 6, name: "undo", sql: include_str!("../../../migrations/postgres/0006_undo.sql") },
     ],
     statements: &[
         alerts::ALL,
@@ -29,6 +31,8 @@ pub static CORE: Schema = Schema {
         rates::ALL,
         runs::ALL,
         tools::ALL,
+        undo::ALL,
+        undo::PLANS,
         users::ALL,
     ],
 };

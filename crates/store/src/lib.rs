@@ -18,6 +18,7 @@ mod rates;
 mod runs;
 mod schema;
 mod tools;
+mod undo;
 mod users;
 mod value;
 
@@ -34,6 +35,7 @@ pub use rates::{RateError, Rates};
 pub use runs::{BeginError, NewRun, RunEnd, RunRow};
 pub use schema::{Migration, Schema, Statement};
 pub use tools::{OpenToolCall, ToolState};
+pub use undo::{BeginUndoError, Inverse, OpenUndo, UNDO_CALLS_MAX, UndoEntry, UndoPlan, UndoScope, UndoStanding};
 pub use value::{Row, Value};
 
 use engine::Engine;

@@ -1,6 +1,7 @@
 //! The tool journal: a call is written down before it leaves and after it came back.
 
-use crate::{OpenError, Store, StoreError, audit, statements};
+use crate::undo::{self, Inverse};
+use crate::{OpenError, Store, StoreError, Tx, audit, statements};
 use data_encoding::HEXLOWER;
 use policy::{AuditEvent, CallId, Denial, DenialCode, RunId, Timestamp, ToolEffect, ToolPermit};
 
@@ -9,7 +10,7 @@ statements! { ALL:
               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'open', ?9)";
     SETTLE = "UPDATE tool_calls SET state = ?2, result = ?3, settled_at = ?4 WHERE id = ?1 AND state = 'open'";
     LEFT_OPEN = "UPDATE tool_calls SET state = 'uncertain', settled_at = ?1 \
-                 WHERE state = 'open' AND run_id IN (SELECT id FROM runs WHERE gateway = ?2)";
+                 WHERE state = 'open' AND (gateway = ?2 OR (undoes IS NULL AND run_id IN (SELECT id FROM runs WHERE gateway = ?2)))";
     LIST_OF_RUN = "SELECT tool, effect, state FROM tool_calls WHERE run_id = ?1 ORDER BY id";
 }
 
@@ -45,7 +46,7 @@ pub enum ToolState {
 }
 
 impl ToolState {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Failed => "failed",
@@ -108,8 +109,25 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; the call then stays open and is later shown as uncertain.
     pub async fn settle_tool_call(&self, id: CallId, state: ToolState, result: String, now: Timestamp) -> Result<(), StoreError> {
+        self.write(move |tx| settle(tx, id, state, &result, now).map(|_| ())).await
+    }
+
+    /// The same of a call that can be undone, with how, in one commit.
+    ///
+    /// # Errors
+    /// As [`Store::settle_tool_call`].
+    pub async fn settle_reversible_call(
+        &self,
+        id: CallId,
+        result: String,
+        inverse: Inverse,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.write(move |tx| {
-            tx.execute(SETTLE, &[id.to_string().into(), state.as_str().into(), (&result).into(), now.0.into()]).map(|_| ())
+            if settle(tx, id, ToolState::Done, &result, now)? {
+                undo::keep(tx, id, &inverse)?;
+            }
+            Ok(())
         })
         .await
     }
@@ -134,4 +152,9 @@ impl Store {
         })
         .await
     }
+}
+
+/// Whether the call was still open.
+pub(crate) fn settle(tx: &mut dyn Tx, id: CallId, state: ToolState, result: &str, now: Timestamp) -> Result<bool, StoreError> {
+    Ok(tx.execute(SETTLE, &[id.to_string().into(), state.as_str().into(), result.into(), now.0.into()])? == 1)
 }

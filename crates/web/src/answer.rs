@@ -4,7 +4,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use runs::{PersonCallError, PersonError, StartError};
+use policy::DenialCode;
+use runs::{PersonCallError, PersonError, StartError, UndoError};
 use serde_json::json;
 use std::any::Any;
 use store::StoreError;
@@ -72,6 +73,11 @@ impl From<StartError> for Refusal {
     fn from(error: StartError) -> Self {
         match error {
             StartError::NoApp | StartError::NoConversation => Self::not_found(),
+            StartError::Skill => Self::new(
+                StatusCode::FORBIDDEN,
+                "skill.tier",
+                "This skill is not for you any more. Begin a new conversation without it.",
+            ),
             StartError::Active => Self::new(
                 StatusCode::CONFLICT,
                 "run.active",
@@ -122,6 +128,20 @@ impl From<PersonError> for Refusal {
                 "The application's answer was lost, so nobody knows whether it took effect. Look before you do it again.",
             ),
             PersonError::Call(PersonCallError::Store(error)) => error.into(),
+        }
+    }
+}
+
+impl From<UndoError> for Refusal {
+    fn from(error: UndoError) -> Self {
+        let denied = |code: DenialCode| Self::new(StatusCode::CONFLICT, code.as_str(), code.sentence());
+        match error {
+            UndoError::Nothing => Self::not_found(),
+            UndoError::Active => denied(DenialCode::UndoActive),
+            UndoError::Busy => denied(DenialCode::UndoBusy),
+            UndoError::Rate(refusal) => StartError::Rate(refusal).into(),
+            UndoError::Stopping => StartError::Stopping.into(),
+            UndoError::Store(error) => error.into(),
         }
     }
 }

@@ -57,14 +57,17 @@ pub(crate) async fn changes(
     let mine = user.to_string();
     let changes = stream::unfold((web.store.changes(), mine, place), |(mut changes, mine, place)| async move {
         loop {
-            let app = match changes.recv().await {
-                Ok(Change::App { user, app }) if user == mine => Some(app),
-                Ok(Change::App { .. } | Change::BudgetAlert(_)) => continue,
+            let told = match changes.recv().await {
+                Ok(Change::App { user, app }) if user == mine => json!({"type": "app_changed", "app": app}),
+                Ok(Change::Undo { user, conversation }) if user.to_string() == mine => {
+                    json!({"type": "undo_changed", "conversation": conversation})
+                }
+                Ok(Change::App { .. } | Change::Undo { .. } | Change::BudgetAlert(_)) => continue,
                 // Something was missed: the page reads everything again.
-                Err(RecvError::Lagged(_)) => None,
+                Err(RecvError::Lagged(_)) => json!({"type": "app_changed", "app": null}),
                 Err(RecvError::Closed) => return None,
             };
-            let event = Event::default().json_data(json!({"type": "app_changed", "app": app})).unwrap_or_default();
+            let event = Event::default().json_data(told).unwrap_or_default();
             return Some((Ok(event), (changes, mine, place)));
         }
     });

@@ -9,21 +9,25 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use policy::{ConversationId, Standing, UserMessage};
+use policy::{ConversationId, Manifest, Standing, UserMessage};
 use runs::Sender;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use store::UndoStanding;
 
 /// `{}`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nothing {}
 
-/// `{"app": "hexmap"}`; without it, the app that the page shows.
+/// `{"app": "hexmap", "skill": "planner"}`; without an app, the one that the page shows.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewConversation {
     app: Option<String>,
+    /// One of the app's.
+    skill: Option<String>,
 }
 
 /// `?app=hexmap`; as above.
@@ -66,14 +70,23 @@ pub(crate) async fn create(
     StrictJson(new): StrictJson<NewConversation>,
 ) -> Result<Json<Value>, Refusal> {
     let app = app_named(&web, new.app.as_deref())?;
-    let id = web.store.create_conversation(user, app, web.clock.now()).await?;
+    let key = Manifest::key_of(app, new.skill.as_deref());
+    // Nobody signs in yet. A skill that is not for somebody is none.
+    if !web.runs.app(&key).is_some_and(|chosen| chosen.is_for(Standing::Anonymous)) {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "skill.unknown",
+            "The application has no such skill. Reload the page to see which there are.",
+        ));
+    }
+    let id = web.store.create_conversation(user, &key, web.clock.now()).await?;
     Ok(Json(json!({"id": id})))
 }
 
 /// One of the gateway's apps.
 fn app_named<'a>(web: &'a Shared, wanted: Option<&'a str>) -> Result<&'a str, Refusal> {
     let app = wanted.unwrap_or(&web.settings.app);
-    web.runs.app(app).map(|_| app).ok_or(Refusal::not_found())
+    web.runs.app(app).filter(|found| found.app.manifest.skill.is_none()).map(|_| app).ok_or(Refusal::not_found())
 }
 
 /// `GET /api/conversations/{id}`
@@ -84,12 +97,20 @@ pub(crate) async fn show(
 ) -> Result<Json<Value>, Refusal> {
     let id: ConversationId = id_of(&id)?;
     let messages = web.store.messages_of(user, id).await?.ok_or(Refusal::not_found())?;
-    let messages: Vec<Value> = messages.into_iter().map(|(role, content)| message(role, &content)).collect();
-    Ok(Json(json!({"id": id, "messages": messages, "active_run": web.runs.active(user, id)})))
+    let app = web.store.app_of_conversation(user, id).await?.ok_or(Refusal::not_found())?;
+    let skill = app.split_once('/').map(|(_, skill)| skill);
+    let standings: HashMap<String, UndoStanding> = web.store.undo_standings(user, id).await?.into_iter().collect();
+    let messages: Vec<Value> = messages.into_iter().map(|(role, content)| message(role, &content, &standings)).collect();
+    Ok(Json(json!({"id": id, "skill": skill, "messages": messages, "active_run": web.runs.active(user, id)})))
 }
 
-fn message(role: String, content: &str) -> Value {
+fn message(role: String, content: &str, standings: &HashMap<String, UndoStanding>) -> Value {
     let mut fields: Map<String, Value> = serde_json::from_str(content).unwrap_or_default();
+    if let Some(Value::Object(undo)) = fields.get_mut("undo") {
+        let standing = undo.get("call").and_then(Value::as_str).and_then(|call| standings.get(call));
+        let state = standing.copied().unwrap_or(UndoStanding::NoWayBack).as_str();
+        undo.insert("state".to_owned(), Value::from(state));
+    }
     fields.insert("role".to_owned(), Value::String(role));
     Value::Object(fields)
 }

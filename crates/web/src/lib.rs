@@ -15,6 +15,7 @@ mod run_events;
 mod serve;
 mod session;
 mod streams;
+mod undo;
 
 pub use serve::serve;
 
@@ -104,6 +105,8 @@ fn router(web: Shared) -> Router {
         .route("/api/conversations/{id}/messages", post(conversations::send))
         .route("/api/runs/{id}/events", get(run_events::stream))
         .route("/api/runs/{id}/stop", post(run_events::stop))
+        .route("/api/runs/{id}/challenge", post(run_events::answer_challenge))
+        .route("/api/undo", post(undo::undo))
         .route("/api/apps/{app}/resource", get(apps::resource))
         .route("/api/apps/{app}/tools/{tool}", post(person_tools::call))
         .route("/api/changes", get(apps::changes))

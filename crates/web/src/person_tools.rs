@@ -34,7 +34,8 @@ struct PersonCall {
 }
 
 /// Calls a tool that the app's manifest lists for people, for the person of the session and for nobody else. The answer is
-/// `{"ok": true, "result": {...}}`, or `{"ok": false, "message": "..."}` in the words of the app where it did nothing.
+/// `{"ok": true, "result": {...}, "undo": ...}`, or `{"ok": false, "message": "..."}` in the words of the app where it did
+/// nothing. `undo` is the tool and the arguments that undo it, or null.
 pub(crate) async fn call(
     State(web): State<Shared>,
     Signed(user): Signed,
@@ -53,7 +54,11 @@ pub(crate) async fn call(
     let PersonCall { arguments } = read_json(request, bytes_max, too_large).await?;
     let answer = web.runs.call_tool(user, &app, &tool, arguments).await?;
     drop(place);
-    Ok(Json(if answer.ok { json!({"ok": true, "result": answer.content}) } else { json!({"ok": false, "message": answer.text}) }))
+    Ok(Json(if answer.ok {
+        json!({"ok": true, "result": answer.content, "undo": answer.undo})
+    } else {
+        json!({"ok": false, "message": answer.text})
+    }))
 }
 
 const fn busy() -> Refusal {

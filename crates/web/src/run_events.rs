@@ -10,8 +10,9 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream, StreamExt};
-use policy::RunId;
-use runs::{EventBody, Feed};
+use policy::{ChallengeId, RunId};
+use runs::{Answered, EventBody, Feed};
+use serde::Deserialize;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -69,4 +70,38 @@ pub(crate) async fn stop(
     _: StrictJson<Nothing>,
 ) -> Result<StatusCode, Refusal> {
     if web.runs.stop(user, id_of(&id)?) { Ok(StatusCode::ACCEPTED) } else { Err(Refusal::not_found()) }
+}
+
+/// What a person says to a question.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Answer {
+    challenge_id: ChallengeId,
+    /// With `challenge_id:` before it, it has the digest that was asked for. Of no use where the answer is no.
+    #[serde(default)]
+    nonce: String,
+    goes_on: bool,
+}
+
+/// `POST /api/runs/{id}/challenge`: whether a run whose agent does unusually much shall go on.
+pub(crate) async fn answer_challenge(
+    State(web): State<Shared>,
+    Signed(user): Signed,
+    Path(id): Path<String>,
+    StrictJson(answer): StrictJson<Answer>,
+) -> Result<StatusCode, Refusal> {
+    match web.runs.answer_challenge(user, id_of(&id)?, answer.challenge_id, &answer.nonce, answer.goes_on) {
+        Answered::Taken => Ok(StatusCode::NO_CONTENT),
+        Answered::NoQuestion => Err(Refusal::not_found()),
+        Answered::TooSoon => Err(Refusal::new(
+            StatusCode::CONFLICT,
+            "challenge.too_soon",
+            "That was faster than anybody can read the question. Read it, and answer again.",
+        )),
+        Answered::NoWork => Err(Refusal::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "challenge.no_work",
+            "The nonce does not have the digest that was asked for. Reload the page and answer again.",
+        )),
+    }
 }

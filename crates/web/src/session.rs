@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cookie::{Cookie, SameSite};
 use data_encoding::BASE64URL_NOPAD;
-use policy::{MESSAGE_CHARS_MAX, UserId};
+use policy::{MESSAGE_CHARS_MAX, Standing, UserId};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
@@ -47,9 +47,12 @@ pub(crate) async fn show(State(web): State<Shared>, headers: HeaderMap) -> Resul
     };
     let settings = &web.settings;
     let manifest = web.runs.app(&settings.app).map(|app| &app.app.manifest).ok_or(Refusal::not_found())?;
+    let skills = manifest.skills.iter().filter(|(_, skill)| skill.is_for(Standing::Anonymous));
+    let skills: Vec<_> = skills.map(|(name, skill)| json!({"id": name, "title": skill.title})).collect();
     let body = json!({
         "user": {"id": user, "kind": "anonymous"},
-        "app": {"id": manifest.id, "title": manifest.title, "greeting": manifest.greeting, "suggestions": manifest.suggestions},
+        "app": {"id": manifest.id, "title": manifest.title, "greeting": manifest.greeting, "suggestions": manifest.suggestions,
+            "skills": skills},
         "mode": {"sandboxed": web.runs.driver().confines(), "warning": settings.warning, "model": settings.model},
         "limits": {"message_chars_max": MESSAGE_CHARS_MAX},
         "writes_default": settings.writes_default,

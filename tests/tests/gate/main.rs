@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod agent;
+mod behaviour;
 mod bodies;
 mod callers;
 mod ceilings;
@@ -23,6 +24,7 @@ mod installing;
 mod integrity;
 mod interception;
 mod keys;
+mod kills;
 mod life;
 mod limits;
 mod magic;
@@ -38,4 +40,6 @@ mod redteam;
 mod runtime;
 mod smuggling;
 mod stopping;
+mod undo;
+mod undo_apps;
 mod writes;

@@ -89,3 +89,42 @@ steps = [{ tool_use = { name = "mcp__hexmap__addItem", input = { coords = { user
     assert_eq!(gate.database.tool_calls().await, [("addItem".to_owned(), "failed".to_owned())]);
     gate.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_skill_leaves_fewer_tools_whatever_is_switched_on() {
+    let gate = TestGate::start(Setup { scenarios: vec![("forced", FORCED.to_owned())], ..Setup::default() }).await;
+    let ada = gate.person().await;
+    let session = ada.get("/api/session").await.json();
+    let skills: Vec<&str> =
+        session["app"]["skills"].as_array().unwrap().iter().map(|skill| skill["id"].as_str().unwrap()).collect();
+    assert_eq!(skills, ["librarian", "planner"]);
+    for (body, status) in [
+        (json!({"skill": "nobody-wrote-this"}), 400),
+        (json!({"skill": ""}), 400),
+        (json!({"skill": "../hexmap"}), 400),
+        (json!({"app": "hexmap/librarian"}), 404),
+        (json!({"skills": ["planner"]}), 400),
+    ] {
+        assert_eq!(ada.post("/api/conversations", &body).await.status, status, "{body}");
+    }
+
+    let conversation = ada.conversation_with(&json!({"skill": "librarian"})).await;
+    let events = ada.run(&conversation, "[[scenario:forced]] What is on my map?", true).await;
+    let body = gate.provider_saw()[0].body.clone();
+    let tools = offered(&body);
+    assert!(tools.len() == 5 && !tools.iter().any(|tool| tool.ends_with("Item") && !tool.contains("get")), "{tools:?}");
+    assert!(String::from_utf8_lossy(&body).contains("In this conversation you only look"), "the instructions are in the prompt");
+    let refused = events.iter().find(|event| event["type"] == "tool_result" && event["tool"] == "addItem");
+    assert!(refused.is_none_or(|event| event["ok"] == false), "a model that asks all the same gets nothing: {events:?}");
+    assert!(ada.tiles().await.is_empty());
+
+    let shown = ada.get(&format!("/api/conversations/{conversation}")).await.json();
+    assert_eq!(shown["skill"], "librarian");
+    let plain = ada.conversation().await;
+    assert_eq!(ada.get(&format!("/api/conversations/{plain}")).await.json()["skill"], Value::Null);
+    ada.run(&plain, "Hello", true).await;
+    assert!(offered(&gate.provider_saw().pop().unwrap().body).contains(&"mcp__hexmap__addItem".to_owned()), "and without it all");
+    let listed = ada.get("/api/conversations").await.json();
+    assert_eq!(listed.as_array().unwrap().len(), 2, "both are the app's: {listed}");
+    gate.finish().await;
+}

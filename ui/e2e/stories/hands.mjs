@@ -66,6 +66,10 @@ export const handStories = [
       await page.getByTestId("confirm-delete").getByRole("button", { name: "Delete", exact: true }).click();
       await tileNamed(page, "Dawn").waitFor({ state: "detached" });
       assert.match(await page.getByTestId("notice").innerText(), /Deleted Dawn/);
+      await page.getByTestId("notice").getByRole("button", { name: "Undo" }).click();
+      await tileNamed(page, "Dawn").waitFor();
+      await tileNamed(page, "Dawn").click();
+      await page.getByTestId("tile-content").getByText("Lights of the north").waitFor();
     },
   },
   {

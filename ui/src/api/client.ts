@@ -6,6 +6,8 @@ import type {
   MapView,
   Session,
   TileVersion,
+  UndoReport,
+  WayBack,
 } from "./types";
 
 /** How long any answer may take before the page gives up on it. Streams are not bounded by this. */
@@ -24,21 +26,25 @@ export class ApiError extends Error {
   }
 }
 
+/** One change, or everything that a run changed. */
+export type UndoTarget = { call: string } | { run: string };
+
 export const api = {
   session: () => read<Session>("/api/session"),
   conversations: () => read<ConversationSummary[]>("/api/conversations"),
   conversation: (id: string) => read<Conversation>(`/api/conversations/${encodeURIComponent(id)}`),
-  createConversation: () => send<{ id: string }>("/api/conversations", {}),
+  createConversation: (skill: string | null) => send<{ id: string }>("/api/conversations", skill ? { skill } : {}),
   sendMessage: (conversationId: string, text: string, writes: boolean) =>
     send<{ run_id: string }>(`/api/conversations/${encodeURIComponent(conversationId)}/messages`, { text, writes }),
   stopRun: (runId: string) => send<unknown>(`/api/runs/${encodeURIComponent(runId)}/stop`, {}),
   mapView: (id: string | null) => resource<MapView>(id === null ? "map://view" : `map://view/${id}`),
   mapTile: (id: string) => resource<MapTile>(`map://item/${id}`),
   addTile: (fields: object) => byHand<MapTile>("addItem", fields),
-  updateTile: (coords: string, updates: object) => byHand<MapTile>("updateItem", { coords, updates }),
+  updateTile: (coords: string, updates: object) => undoable("updateItem", { coords, updates }),
   moveTile: (oldCoords: string, newCoords: string) =>
     byHand<{ affectedCount: number }>("moveItem", { oldCoords, newCoords }),
-  deleteTile: (coords: string) => byHand<unknown>("deleteItem", { coords }),
+  deleteTile: (coords: string) => undoable("deleteItem", { coords }),
+  goBack: ({ tool, arguments: args }: WayBack) => byHand<unknown>(tool, args),
   tileVersions: (coords: string) => byHand<{ versions: TileVersion[] }>("listVersions", { coords }),
   restoreVersion: (coords: string, number: number) => byHand<MapTile>("restoreVersion", { coords, number }),
   markSeen: (itemId: string | null) => byHand<unknown>("markSeen", itemId === null ? {} : { itemId }),
@@ -47,6 +53,13 @@ export const api = {
   importMap: (coords: string, document: string) => byHand<{ tiles: number }>("importMap", { coords, document }),
   createMap: (title: string) => byHand<MapTile>("createMap", { title }),
   deleteMap: (groupId: number) => byHand<unknown>("deleteMap", { groupId }),
+  answerChallenge: (runId: string, challengeId: string, nonce: string, goesOn: boolean) =>
+    send<unknown>(`/api/runs/${encodeURIComponent(runId)}/challenge`, {
+      challenge_id: challengeId,
+      nonce,
+      goes_on: goesOn,
+    }),
+  undo: (what: UndoTarget, redo: boolean) => send<UndoReport>("/api/undo", { ...what, redo }),
   runEventsUrl: (runId: string) => `/api/runs/${encodeURIComponent(runId)}/events`,
   changesUrl: "/api/changes",
 };
@@ -57,10 +70,20 @@ function resource<T>(uri: string): Promise<T> {
 
 /** What the person does with their own hand. A refusal is the app's own sentence, and nothing was changed. */
 async function byHand<T>(tool: string, args: object): Promise<T> {
-  const answer = await send<{ ok: boolean; result?: T; message?: string }>(`/api/apps/hexmap/tools/${tool}`, {
-    arguments: args,
-  });
-  if (answer.ok) return answer.result as T;
+  return (await answered<T>(tool, args)).result;
+}
+
+/** The same, for who wants to offer the way back from it. */
+async function undoable(tool: string, args: object): Promise<WayBack | null> {
+  return (await answered<unknown>(tool, args)).undo ?? null;
+}
+
+async function answered<T>(tool: string, args: object): Promise<{ result: T; undo?: WayBack | null }> {
+  const answer = await send<{ ok: boolean; result: T; undo?: WayBack | null; message?: string }>(
+    `/api/apps/hexmap/tools/${tool}`,
+    { arguments: args },
+  );
+  if (answer.ok) return answer;
   throw new ApiError(200, "app.refused", answer.message ?? "The map refused that.", null);
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { isChangeOf, parseRunEvent } from "./events";
+import { isChangeOf, parseRunEvent, undoneIn } from "./events";
 
 describe("parseRunEvent", () => {
   it("reads every event of the protocol as it is", () => {
@@ -9,7 +9,7 @@ describe("parseRunEvent", () => {
       { seq: 3, type: "text_delta", text: "hi" },
       { seq: 4, type: "tool_call_started", call_id: "t", tool: "addItem" },
       { seq: 5, type: "tool_call", call_id: "t", tool: "addItem", arguments: { title: "A" }, inside: false },
-      { seq: 6, type: "tool_result", call_id: "t", tool: "addItem", ok: true, result: "{}", denial: null },
+      { seq: 6, type: "tool_result", call_id: "t", tool: "addItem", ok: true, result: "{}", denial: null, undo: { call: "c", run: "r", state: "possible" } },
       { seq: 7, type: "model_call", model: "m", input_tokens: 1, output_tokens: 2, cost_microusd: 3 },
       { seq: 8, type: "denied", code: "egress.host", message: "no", wanted: "x:443" },
       {
@@ -44,6 +44,23 @@ describe("parseRunEvent", () => {
     expect(parseRunEvent('{"seq":1,"type":"tool_result","denial":{"code":5}}')).toMatchObject({
       denial: { code: "5", message: "" },
     });
+  });
+
+  it("never offers to undo what it doesn't understand", () => {
+    const undo = (value: string) => parseRunEvent(`{"seq":1,"type":"tool_result","undo":${value}}`);
+    for (const bad of ["1", "null", '"c"', "[]", "{}", '{"call":"c"}', '{"call":1,"run":"r","state":"possible"}']) {
+      expect(undo(bad)).toMatchObject({ undo: null });
+    }
+    expect(undo('{"call":"c","run":"r","state":"splendid"}')).toMatchObject({ undo: { state: "no_way_back" } });
+  });
+});
+
+describe("undoneIn", () => {
+  it("knows the conversation, and nothing else", () => {
+    expect(undoneIn('{"type":"undo_changed","conversation":"c"}')).toBe("c");
+    for (const data of ['{"type":"undo_changed"}', '{"type":"app_changed","conversation":"c"}', '{"type":"undo_changed","conversation":1}', ""]) {
+      expect(undoneIn(data)).toBeNull();
+    }
   });
 });
 

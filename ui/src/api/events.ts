@@ -1,4 +1,4 @@
-import type { Denial, RunEvent, RunOutcome, RunState } from "./types";
+import type { Denial, RunEvent, RunOutcome, RunState, Undo, UndoState } from "./types";
 
 type Fields = Record<string, unknown>;
 
@@ -32,6 +32,7 @@ export function parseRunEvent(data: string): RunEvent | null {
         ok: fields["ok"] === true,
         result: text(fields["result"]),
         denial: denial(fields["denial"]),
+        undo: undo(fields["undo"]),
       };
     case "model_call":
       return {
@@ -41,6 +42,15 @@ export function parseRunEvent(data: string): RunEvent | null {
         input_tokens: count(fields["input_tokens"]),
         output_tokens: count(fields["output_tokens"]),
         cost_microusd: count(fields["cost_microusd"]),
+      };
+    case "challenge":
+      return { seq, type: "challenge", challenge_id: text(fields["challenge_id"]), bits: count(fields["bits"]) };
+    case "challenge_ended":
+      return {
+        seq,
+        type: "challenge_ended",
+        challenge_id: text(fields["challenge_id"]),
+        goes_on: fields["goes_on"] === true,
       };
     case "denied":
       return {
@@ -72,6 +82,12 @@ export function isChangeOf(app: string, data: string): boolean {
   return fields?.["type"] === "app_changed" && (fields["app"] === app || fields["app"] === null);
 }
 
+/** The conversation whose changes were undone or done again, if the frame of the change stream says so. */
+export function undoneIn(data: string): string | null {
+  const fields = parseFields(data);
+  return fields?.["type"] === "undo_changed" ? textOrNull(fields["conversation"]) : null;
+}
+
 function parseFields(data: string): Fields | null {
   try {
     const value: unknown = JSON.parse(data);
@@ -99,6 +115,15 @@ function denial(value: unknown): Denial | null {
   if (typeof value !== "object" || value === null) return null;
   const { code, message } = value as Fields;
   return { code: text(code), message: text(message) };
+}
+
+/** A state this page doesn't know offers nothing. */
+function undo(value: unknown): Undo | null {
+  if (typeof value !== "object" || value === null) return null;
+  const { call, run, state } = value as Fields;
+  if (typeof call !== "string" || typeof run !== "string") return null;
+  const known: readonly UndoState[] = ["possible", "undone", "final", "pending", "uncertain"];
+  return { call, run, state: known.find((one) => one === state) ?? "no_way_back" };
 }
 
 function runState(value: unknown): RunState {

@@ -2,10 +2,16 @@
 
 export interface Session {
   user: { id: string; kind: string };
-  app: { id: string; title: string; greeting: string; suggestions: string[] };
+  app: { id: string; title: string; greeting: string; suggestions: string[]; skills: Skill[] };
   mode: { sandboxed: boolean; warning: string | null; model: "scripted" | "real" };
   limits: { message_chars_max: number };
   writes_default: boolean;
+}
+
+/** A way of working with fewer tools, chosen for a whole conversation. */
+export interface Skill {
+  id: string;
+  title: string;
 }
 
 export interface ConversationSummary {
@@ -19,6 +25,33 @@ export interface Denial {
   message: string;
 }
 
+/** How a change stands: it can be undone, done again, or nobody can say. */
+export type UndoState = "possible" | "undone" | "final" | "pending" | "uncertain" | "no_way_back";
+
+/** The way back from what a tool did. */
+export interface Undo {
+  /** The journal's entry of the call. */
+  call: string;
+  run: string;
+  state: UndoState;
+}
+
+/** What came of a request to undo, call by call. */
+export interface UndoReport {
+  calls: UndoneCall[];
+  complete: boolean;
+  more: boolean;
+}
+
+export interface UndoneCall {
+  call: string;
+  tool: string;
+  outcome: string;
+  message: string | null;
+  /** What stands in the way, sentence by sentence. */
+  conflicts: string[];
+}
+
 export type StoredMessage =
   | { role: "user"; text: string }
   | { role: "assistant"; text: string }
@@ -30,12 +63,14 @@ export type StoredMessage =
       ok: boolean;
       result: string;
       denial: Denial | null;
+      undo?: Undo;
     }
   /** A call that the agent carried out in its sandbox: what came of it did not pass the gateway. */
   | { role: "tool"; call_id: string; tool: string; arguments: unknown; inside: true };
 
 export interface Conversation {
   id: string;
+  skill: string | null;
   messages: StoredMessage[];
   active_run: string | null;
 }
@@ -51,8 +86,10 @@ export type RunEvent = { seq: number } & (
   | { type: "text_delta"; text: string }
   | { type: "tool_call_started"; call_id: string; tool: string }
   | { type: "tool_call"; call_id: string; tool: string; arguments: unknown; inside: boolean }
-  | { type: "tool_result"; call_id: string; tool: string; ok: boolean; result: string; denial: Denial | null }
+  | { type: "tool_result"; call_id: string; tool: string; ok: boolean; result: string; denial: Denial | null; undo: Undo | null }
   | { type: "model_call"; model: string; input_tokens: number; output_tokens: number; cost_microusd: number }
+  | { type: "challenge"; challenge_id: string; bits: number }
+  | { type: "challenge_ended"; challenge_id: string; goes_on: boolean }
   | { type: "denied"; code: string; message: string; wanted: string }
   | {
       type: "run_ended";
@@ -146,4 +183,10 @@ export interface ExportPage {
   revision: number;
   tiles: unknown[];
   next: string | null;
+}
+
+/** What undoes something that was done by hand. */
+export interface WayBack {
+  tool: string;
+  arguments: object;
 }

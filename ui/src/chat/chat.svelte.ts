@@ -1,7 +1,8 @@
-import { api, ApiError, asApiError } from "../api/client";
+import { api, ApiError, asApiError, type UndoTarget } from "../api/client";
 import { parseRunEvent } from "../api/events";
 import { type Connection, openStream, retryDelayMs } from "../api/stream";
-import type { RunEvent } from "../api/types";
+import type { RunEvent, UndoneCall } from "../api/types";
+import { solve } from "./challenge";
 import {
   addUserMessage,
   beginRun,
@@ -10,6 +11,7 @@ import {
   reduce,
   type Transcript,
   withoutLastUserMessage,
+  withStandings,
 } from "./transcript";
 
 /** After this many refused reconnections in a row (about two minutes) the page stops trying and says so. */
@@ -19,12 +21,19 @@ const REATTACH_ATTEMPTS_MAX = 7;
 export class Chat {
   transcript = $state.raw<Transcript>(emptyTranscript);
   conversationId = $state<string | null>(null);
+  /** How this conversation is worked on; chosen before its first message. */
+  skill = $state<string | null>(null);
   connection = $state<Connection>("open");
   error = $state.raw<ApiError | null>(null);
   /** Between pressing send and the gateway's answer that a run exists. */
   sending = $state(false);
   stopping = $state(false);
   loading = $state(false);
+
+  /** Something is being undone or done again. */
+  undoing = $state(false);
+  /** What the last undo could not do, by the journal's entry of the call. */
+  hindrances = $state.raw<ReadonlyMap<string, UndoneCall>>(new Map());
 
   readonly busy = $derived(this.sending || this.transcript.run !== null);
 
@@ -68,7 +77,7 @@ export class Chat {
     this.transcript = addUserMessage(this.transcript, text);
     const shown = this.#shown;
     try {
-      const id = this.conversationId ?? (await api.createConversation()).id;
+      const id = this.conversationId ?? (await api.createConversation(this.skill)).id;
       if (this.#shown === shown) this.conversationId = id;
       const { run_id } = await api.sendMessage(id, text, writes);
       if (this.#shown === shown) this.#attach(run_id);
@@ -96,6 +105,57 @@ export class Chat {
     }
   }
 
+  /** Says whether a run whose agent does unusually much shall go on. The gateway's event takes the question away. */
+  async answerChallenge(goesOn: boolean): Promise<void> {
+    const run = this.transcript.run;
+    if (!run?.challenge) return;
+    const { id, bits } = run.challenge;
+    try {
+      await api.answerChallenge(run.id, id, goesOn ? await solve(id, bits) : "", goesOn);
+    } catch (thrown) {
+      this.error = asApiError(thrown);
+    }
+  }
+
+  /** Takes back what the agent changed, or does it again; what stands in the way is shown where it stands. */
+  async undo(what: UndoTarget, redo: boolean): Promise<void> {
+    if (this.busy || this.undoing) return;
+    const shown = this.#shown;
+    this.undoing = true;
+    this.error = null;
+    this.hindrances = new Map();
+    try {
+      const { calls, more } = await api.undo(what, redo);
+      this.onToolDone();
+      if (this.#shown !== shown) return;
+      this.hindrances = new Map(calls.filter(({ message }) => message !== null).map((call) => [call.call, call]));
+      if (more) this.error = new ApiError(0, "undo.more", "There is more of it than goes at once. Press the button again.", null);
+    } catch (thrown) {
+      if (this.#shown === shown) this.error = asApiError(thrown);
+    } finally {
+      if (this.#shown === shown) {
+        await this.#readStandings();
+        this.undoing = false;
+      }
+    }
+  }
+
+  /** Something of this conversation was undone elsewhere, in another tab or by the operator. */
+  async followUndo(conversation: string): Promise<void> {
+    if (conversation === this.conversationId && !this.busy && !this.undoing) await this.#readStandings();
+  }
+
+  async #readStandings(): Promise<void> {
+    const id = this.conversationId;
+    if (!id) return;
+    try {
+      const { messages } = await api.conversation(id);
+      if (this.conversationId === id) this.transcript = withStandings(this.transcript, messages);
+    } catch (thrown) {
+      if (this.conversationId === id) this.error ??= asApiError(thrown);
+    }
+  }
+
   dismissError(): void {
     this.error = null;
   }
@@ -107,6 +167,7 @@ export class Chat {
   async #restore(id: string): Promise<void> {
     const conversation = await api.conversation(id);
     if (this.conversationId !== id) return;
+    this.skill = conversation.skill;
     this.transcript = fromStored(conversation.messages);
     if (conversation.active_run) this.#attach(conversation.active_run);
   }
@@ -203,8 +264,11 @@ export class Chat {
     this.sending = false;
     this.#reattachAttempts = 0;
     this.transcript = emptyTranscript;
+    this.skill = null;
     this.error = null;
     this.stopping = false;
     this.loading = false;
+    this.undoing = false;
+    this.hindrances = new Map();
   }
 }

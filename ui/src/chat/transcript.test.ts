@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
-import type { RunEvent, StoredMessage } from "../api/types";
+import type { RunEvent, StoredMessage, Undo, UndoState } from "../api/types";
 import {
   addUserMessage,
   beginRun,
+  changesOf,
   emptyTranscript,
   type Entry,
   fromStored,
@@ -10,6 +11,7 @@ import {
   reduce,
   type Transcript,
   withoutLastUserMessage,
+  withStandings,
 } from "./transcript";
 
 type Unnumbered = RunEvent extends infer Event ? (Event extends RunEvent ? Omit<Event, "seq"> : never) : never;
@@ -40,7 +42,7 @@ const STORY: Unnumbered[] = [
   { type: "text_delta", text: "add it." },
   { type: "tool_call_started", ...CALL },
   { type: "tool_call", ...CALL, arguments: { title: "Aurora" }, inside: false },
-  { type: "tool_result", ...CALL, ok: true, result: "{}", denial: null },
+  { type: "tool_result", ...CALL, ok: true, result: "{}", denial: null, undo: null },
   { type: "model_call", model: "m", input_tokens: 10, output_tokens: 4, cost_microusd: 20 },
   { type: "text_delta", text: "Done." },
   { type: "model_call", model: "m", input_tokens: 12, output_tokens: 3, cost_microusd: 10 },
@@ -62,6 +64,7 @@ describe("reduce", () => {
         outcome: "ok",
         result: "{}",
         denial: null,
+        undo: null,
       },
       { kind: "assistant", text: "Done.", streaming: false },
       {
@@ -128,8 +131,8 @@ describe("reduce", () => {
         STARTED,
         { type: "tool_call", ...CALL, arguments: 1, inside: false },
         { type: "tool_call", ...other, arguments: 2, inside: false },
-        { type: "tool_result", ...CALL, ok: false, result: "taken", denial: null },
-        { type: "tool_result", ...other, ok: false, result: "", denial: { code: "tool.write_off", message: "off" } },
+        { type: "tool_result", ...CALL, ok: false, result: "taken", denial: null, undo: null },
+        { type: "tool_result", ...other, ok: false, result: "", denial: { code: "tool.write_off", message: "off" }, undo: null },
       ]),
     );
     expect(entries.map((entry) => (entry.kind === "tool" ? [entry.callId, entry.outcome] : entry.kind))).toEqual([
@@ -140,7 +143,7 @@ describe("reduce", () => {
   });
 
   it("shows a result whose call was never announced", () => {
-    const { entries } = after(numbered([STARTED, { type: "tool_result", ...CALL, ok: true, result: "x", denial: null }]));
+    const { entries } = after(numbered([STARTED, { type: "tool_result", ...CALL, ok: true, result: "x", denial: null, undo: null }]));
     expect(entries.at(-1)).toMatchObject({ kind: "tool", outcome: "ok", arguments: undefined });
   });
 
@@ -184,6 +187,47 @@ describe("reduce", () => {
       ]),
     );
     expect(entries.map((entry: Entry) => entry.kind)).toEqual(["user", "assistant", "denied", "assistant"]);
+  });
+});
+
+describe("undo", () => {
+  const way = (call: string, state: UndoState = "possible", run = "r"): Undo => ({ call, run, state });
+  const done = (call_id: string, undo: Undo | null): Unnumbered => ({ type: "tool_result", call_id, tool: "addItem", ok: true, result: "{}", denial: null, undo });
+  const stored = (call_id: string, undo?: Undo): StoredMessage => ({ role: "tool", call_id, tool: "addItem", arguments: {}, ok: true, result: "{}", denial: null, ...(undo ? { undo } : {}) });
+  const kinds = (transcript: Transcript) => transcript.entries.map((entry: Entry) => entry.kind);
+
+  it("is offered once below an answer that changed something, before its foot", () => {
+    const changed = after(numbered([STARTED, done("t1", way("c1")), done("t2", null), done("t3", way("c3")), { type: "text_delta", text: "Done." }, ENDED]));
+    expect(kinds(changed)).toEqual(["user", "tool", "tool", "tool", "assistant", "changes", "end"]);
+    expect(changesOf(changed.entries, "r")).toEqual({ undoable: 2, undone: 0 });
+    expect(changesOf(changed.entries, "other")).toEqual({ undoable: 0, undone: 0 });
+    const looked = after(numbered([STARTED, done("t1", null), ENDED]));
+    expect(kinds(looked)).toEqual(["user", "tool", "end"]);
+  });
+
+  it("is offered again after a reload, run by run, and not twice", () => {
+    const messages: StoredMessage[] = [
+      { role: "user", text: "one" },
+      stored("t1", way("c1", "undone", "r1")),
+      { role: "assistant", text: "done" },
+      { role: "user", text: "two" },
+      stored("t2"),
+      { role: "user", text: "three" },
+      stored("t3", way("c3", "possible", "r3")),
+    ];
+    const restored = fromStored(messages);
+    expect(kinds(restored)).toEqual(["user", "tool", "assistant", "changes", "user", "tool", "user", "tool", "changes"]);
+    expect(changesOf(restored.entries, "r1")).toEqual({ undoable: 0, undone: 1 });
+    const next = after(numbered([STARTED, done("t4", way("c4")), ENDED]), beginRun(addUserMessage(restored, "four"), "r"));
+    expect(kinds(next).filter((kind) => kind === "changes")).toHaveLength(3);
+  });
+
+  it("follows how the changes stand and leaves everything else as it is", () => {
+    const before = after(numbered([STARTED, done("t1", way("c1")), done("t2", way("c2")), ENDED]));
+    const next = withStandings(before, [stored("t1", way("c1", "undone")), stored("t2", way("c2")), stored("t9", way("c9", "undone"))]);
+    expect(changesOf(next.entries, "r")).toEqual({ undoable: 1, undone: 1 });
+    expect(next.entries[2]).toBe(before.entries[2]);
+    expect(kinds(next)).toEqual(kinds(before));
   });
 });
 

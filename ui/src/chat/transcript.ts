@@ -1,4 +1,4 @@
-import type { Denial, RunEvent, RunOutcome, RunState, StoredMessage } from "../api/types";
+import type { Denial, RunEvent, RunOutcome, RunState, StoredMessage, Undo, UndoState } from "../api/types";
 
 /** What the chat pane shows, top to bottom. */
 export type Entry =
@@ -6,6 +6,8 @@ export type Entry =
   | { kind: "assistant"; text: string; streaming: boolean }
   | ToolEntry
   | { kind: "denied"; code: string; message: string; wanted: string }
+  /** The foot of an answer that changed something: from here all of it can be undone at once. */
+  | { kind: "changes"; run: string }
   | EndEntry;
 
 export interface ToolEntry {
@@ -16,6 +18,7 @@ export interface ToolEntry {
   outcome: "running" | "ok" | "failed" | "denied" | "interrupted" | "inside";
   result: string;
   denial: Denial | null;
+  undo: Undo | null;
 }
 
 /** The foot of an answer: how it ended and what it took. */
@@ -40,6 +43,8 @@ export interface ActiveRun {
   position: number;
   inputTokens: number;
   outputTokens: number;
+  /** The question whether it shall go on, while it is open. */
+  challenge: { id: string; bits: number } | null;
 }
 
 export interface Transcript {
@@ -50,7 +55,28 @@ export interface Transcript {
 export const emptyTranscript: Transcript = { entries: [], run: null };
 
 export function fromStored(messages: readonly StoredMessage[]): Transcript {
-  return { entries: messages.map(storedEntry), run: null };
+  return { entries: withChanges(messages.map(storedEntry)), run: null };
+}
+
+/** How the changes stand by now, as the stored conversation says; everything else stays as it is. */
+export function withStandings(transcript: Transcript, messages: readonly StoredMessage[]): Transcript {
+  const states = new Map<string, UndoState>();
+  for (const message of messages) {
+    if (message.role === "tool" && "undo" in message && message.undo) states.set(message.undo.call, message.undo.state);
+  }
+  const entries = transcript.entries.map((entry) => {
+    const state = entry.kind === "tool" && entry.undo ? states.get(entry.undo.call) : undefined;
+    if (entry.kind !== "tool" || !entry.undo || !state || state === entry.undo.state) return entry;
+    return { ...entry, undo: { ...entry.undo, state } };
+  });
+  return { ...transcript, entries };
+}
+
+/** How many of a run's changes can be undone, and how many be done again. */
+export function changesOf(entries: readonly Entry[], run: string): { undoable: number; undone: number } {
+  const states = entries.flatMap((entry) => (entry.kind === "tool" && entry.undo?.run === run ? [entry.undo.state] : []));
+  const count = (state: UndoState) => states.filter((one) => one === state).length;
+  return { undoable: count("possible"), undone: count("undone") };
 }
 
 export function addUserMessage(transcript: Transcript, text: string): Transcript {
@@ -67,7 +93,7 @@ export function withoutLastUserMessage(transcript: Transcript): Transcript {
 export function beginRun(transcript: Transcript, runId: string): Transcript {
   return {
     ...transcript,
-    run: { id: runId, lastSeq: -1, state: "starting", position: 0, inputTokens: 0, outputTokens: 0 },
+    run: { id: runId, lastSeq: -1, state: "starting", position: 0, inputTokens: 0, outputTokens: 0, challenge: null },
   };
 }
 
@@ -103,12 +129,16 @@ export function reduce(transcript: Transcript, event: RunEvent): Transcript {
           outputTokens: run.outputTokens + event.output_tokens,
         },
       };
+    case "challenge":
+      return { entries, run: { ...run, challenge: { id: event.challenge_id, bits: event.bits } } };
+    case "challenge_ended":
+      return { entries, run: run.challenge?.id === event.challenge_id ? { ...run, challenge: null } : run };
     case "denied": {
       const { code, message, wanted } = event;
       return { entries: [...settleText(entries), { kind: "denied", code, message, wanted }], run };
     }
     case "run_ended":
-      return { entries: [...interruptCalls(settleText(entries)), endEntry(run, event)], run: null };
+      return { entries: [...withChanges(interruptCalls(settleText(entries))), endEntry(run, event)], run: null };
   }
 }
 
@@ -125,10 +155,28 @@ function storedEntry(message: StoredMessage): Entry {
         tool: message.tool,
         arguments: message.arguments,
         ...("inside" in message
-          ? { outcome: "inside", result: "", denial: null }
-          : { outcome: outcomeOf(message), result: message.result, denial: message.denial }),
+          ? { outcome: "inside", result: "", denial: null, undo: null }
+          : { outcome: outcomeOf(message), result: message.result, denial: message.denial, undo: message.undo ?? null }),
       };
   }
+}
+
+/** A foot after the last entry of each run that changed something and has none yet. */
+function withChanges(entries: readonly Entry[]): readonly Entry[] {
+  const feet = new Set(entries.flatMap((entry) => (entry.kind === "changes" ? [entry.run] : [])));
+  const shown: Entry[] = [];
+  let run: string | null = null;
+  const close = (): void => {
+    if (run && !feet.has(run)) shown.push({ kind: "changes", run });
+    run = null;
+  };
+  for (const entry of entries) {
+    if (entry.kind === "user") close();
+    if (entry.kind === "tool" && entry.undo) run = entry.undo.run;
+    shown.push(entry);
+  }
+  close();
+  return shown.length === entries.length ? entries : shown;
 }
 
 /** A run tells its whole story from its start: what the stored conversation already holds of it would stand there twice. */
@@ -166,6 +214,7 @@ function updateCall(entries: readonly Entry[], event: CallEvent): readonly Entry
           outcome: "running",
           result: "",
           denial: null,
+          undo: null,
         };
   const next = applyCall(call, event);
   return index < 0 ? [...entries, next] : entries.with(index, next);
@@ -178,7 +227,7 @@ function applyCall(call: ToolEntry, event: CallEvent): ToolEntry {
     case "tool_call":
       return { ...call, arguments: event.arguments, outcome: event.inside ? "inside" : call.outcome };
     case "tool_result":
-      return { ...call, outcome: outcomeOf(event), result: event.result, denial: event.denial };
+      return { ...call, outcome: outcomeOf(event), result: event.result, denial: event.denial, undo: event.undo };
   }
 }
 

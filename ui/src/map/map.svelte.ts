@@ -1,7 +1,7 @@
 import { api, type ApiError, asApiError } from "../api/client";
-import { isChangeOf } from "../api/events";
+import { isChangeOf, undoneIn } from "../api/events";
 import { openStream, retryDelayMs } from "../api/stream";
-import type { MapTile, MapView } from "../api/types";
+import type { MapTile, MapView, WayBack } from "../api/types";
 import { placeAbove } from "./coordinates";
 import { layOut, type PlacedTile } from "./layout";
 
@@ -43,6 +43,9 @@ export class HexMapModel {
   #closeStream: (() => void) | null = null;
   #timers = new Set<ReturnType<typeof setTimeout>>();
   #attempts = 0;
+
+  /** `onUndo` is told of conversations whose changes were undone: they come on the same stream. */
+  constructor(private readonly onUndo: (conversation: string) => void = () => {}) {}
 
   start(): void {
     void this.refresh();
@@ -119,16 +122,32 @@ export class HexMapModel {
 
   async move(from: string, to: string, text: string): Promise<boolean> {
     const back = { label: "Move back", run: () => void this.change(() => api.moveTile(to, from), "Moved back.") };
-    return this.change(() => api.moveTile(from, to), text, back);
+    return this.change(() => api.moveTile(from, to), text, () => back);
   }
 
-  /** Does something to the map; says what came of it. */
-  async change(act: () => Promise<unknown>, done: string | null, undo: Notice["undo"] = null): Promise<boolean> {
+  /** Does something to the map; says what came of it, and offers the way back. */
+  async undoable(act: () => Promise<WayBack | null>, done: string): Promise<boolean> {
+    let back: WayBack | null = null;
+    const run = (): void => {
+      if (back) void this.change(() => api.goBack(back as WayBack), "Undone.");
+    };
+    const noting = async (): Promise<void> => {
+      back = await act();
+    };
+    return this.change(noting, done, () => (back ? { label: "Undo", run } : null));
+  }
+
+  /** The same without a way back, or with one that is known. */
+  async change(
+    act: () => Promise<unknown>,
+    done: string | null,
+    undo: () => Notice["undo"] = () => null,
+  ): Promise<boolean> {
     if (this.busy) return false;
     this.busy = true;
     try {
       await act();
-      if (done !== null) this.tell({ text: done, bad: false, undo });
+      if (done !== null) this.tell({ text: done, bad: false, undo: undo() });
       return true;
     } catch (thrown) {
       this.tell({ text: asApiError(thrown).message, bad: true, undo: null });
@@ -205,6 +224,8 @@ export class HexMapModel {
     this.#closeStream = openStream(api.changesUrl, {
       onData: (data) => {
         if (isChangeOf("hexmap", data)) void this.refresh();
+        const conversation = undoneIn(data);
+        if (conversation) this.onUndo(conversation);
       },
       onConnection: (connection) => {
         if (connection === "retrying") interrupted = true;

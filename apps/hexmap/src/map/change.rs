@@ -1,6 +1,7 @@
 //! Creating, updating and deleting tiles.
 
 use super::read::{self, id_at, key};
+use super::record::{self, Kind, New, Side};
 use super::{MapError, Stamp};
 use crate::coord::Coord;
 use crate::tile::{ItemType, NewTile, Tile, TileUpdate};
@@ -36,6 +37,8 @@ pub(super) fn create(tx: &mut dyn Tx, coord: &Coord, tile: &NewTile, stamp: &Sta
     if !insert(tx, coord, tile, &stamp.id, stamp.now_us)? {
         return Err(MapError::Occupied(coord.to_string()));
     }
+    record::keep(tx, &stamp.change, coord, Side::After, Some(&coord.path))?;
+    record::write(tx, coord, &New::of(Kind::Create, coord, Some(&parent_id)), stamp)?;
     let tile = tile.clone();
     Ok(Tile {
         id: stamp.id.clone(),
@@ -53,11 +56,12 @@ pub(super) fn create(tx: &mut dyn Tx, coord: &Coord, tile: &NewTile, stamp: &Sta
 }
 
 /// Changes some fields of a tile.
-pub(super) fn update(tx: &mut dyn Tx, coord: &Coord, update: &TileUpdate, now_us: i64) -> Result<Tile, MapError> {
+pub(super) fn update(tx: &mut dyn Tx, coord: &Coord, update: &TileUpdate, stamp: &Stamp) -> Result<Tile, MapError> {
     let mut tile = read::tile(tx, coord)?;
     if tile.item_type == ItemType::User && update.item_type.is_some() {
         return Err(MapError::Invalid("The root of a map keeps its itemType. Leave itemType out".to_owned()));
     }
+    record::keep(tx, &stamp.change, coord, Side::Before, Some(&coord.path))?;
     update.apply(&mut tile);
     tile.version = tile.version.saturating_add(1);
     let mut params = key(coord).to_vec();
@@ -68,22 +72,35 @@ pub(super) fn update(tx: &mut dyn Tx, coord: &Coord, update: &TileUpdate, now_us
         Value::from(tile.preview.clone()),
         Value::from(tile.link.clone()),
         Value::Int(tile.version),
-        Value::Int(now_us),
+        Value::Int(stamp.now_us),
         Value::from(tile.visibility.word()),
     ]);
     tx.execute(UPDATE, &params)?;
+    record::keep(tx, &stamp.change, coord, Side::After, Some(&coord.path))?;
+    record::write(tx, coord, &New::of(Kind::Update, coord, tile.parent_id.as_deref()), stamp)?;
     Ok(tile)
 }
 
 /// Deletes a tile with everything below it.
-pub(super) fn delete(tx: &mut dyn Tx, coord: &Coord) -> Result<u64, MapError> {
+pub(super) fn delete(tx: &mut dyn Tx, coord: &Coord, stamp: &Stamp) -> Result<u64, MapError> {
+    let above = coord.path.parent().map(|path| coord.at(path)).unwrap_or_else(|| coord.clone());
+    let parent_id = id_at(tx, &above)?;
+    record::keep(tx, &stamp.change, coord, Side::Before, None)?;
+    match remove(tx, coord)? {
+        0 => Err(MapError::NotFound(coord.to_string())),
+        count => {
+            record::write(tx, coord, &New::of(Kind::Delete, coord, parent_id.as_deref()), stamp)?;
+            Ok(count)
+        }
+    }
+}
+
+/// Takes a tile and everything below it out of the map.
+pub(super) fn remove(tx: &mut dyn Tx, coord: &Coord) -> Result<u64, MapError> {
     let below = coord.path.texts_below();
     let mut params = key(coord).to_vec();
     params.extend([Value::from(below.start), Value::from(below.end)]);
-    match tx.execute(DELETE, &params)? {
-        0 => Err(MapError::NotFound(coord.to_string())),
-        count => Ok(count),
-    }
+    Ok(tx.execute(DELETE, &params)?)
 }
 
 /// Whether the place was free.

@@ -26,7 +26,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { tiles_max: 10_000, bytes_max: 32 << 20, maps_max: 5, version_bytes_max: 32 << 20 }
+        Self { tiles_max: 20_000, bytes_max: 32 << 20, maps_max: 5, version_bytes_max: 32 << 20 }
     }
 }
 

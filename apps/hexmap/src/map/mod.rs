@@ -6,9 +6,11 @@ mod attention;
 mod change;
 mod limits;
 mod read;
+mod record;
 mod relocate;
 mod rows;
 mod transfer;
+mod undo;
 mod versions;
 mod view;
 
@@ -29,8 +31,11 @@ pub(crate) use attention::ATTENTION;
 pub(crate) use change::CHANGES;
 pub(crate) use limits::LIMITS;
 pub(crate) use read::READS;
+pub(crate) use record::RECORDS;
+pub use record::{CHANGES_MAX, IMAGE_CHARS_MAX, IMAGE_TILES_MAX};
 pub(crate) use relocate::MOVES;
 pub(crate) use transfer::TRANSFER;
+pub(crate) use undo::UNDOS;
 pub(crate) use versions::VERSIONS;
 pub(crate) use view::VIEWS;
 
@@ -65,6 +70,15 @@ pub enum MapError {
     /// The answer would be too long.
     #[error("That part of the map holds too much text for one answer. Ask for a smaller depth, or name the fields you need")]
     TooLarge,
+    /// This change is not kept, or not any more.
+    #[error("This change is not known any more, so it can't be undone: only the newest {CHANGES_MAX} are kept")]
+    NoChange,
+    /// What came later stands in the way; each sentence names one thing.
+    #[error("Nothing was undone, because the map has changed since: {}", .0.join("; "))]
+    Conflict(Vec<String>),
+    /// A change by this name was made before.
+    #[error("This change was made already, and is not made a second time")]
+    Repeated,
     /// The database failed: our fault, and none of the reader's business.
     #[error("The map can't be read or changed at the moment. Try again shortly")]
     Store(#[from] StoreError),
@@ -73,11 +87,13 @@ pub enum MapError {
     Unopened,
 }
 
-/// When something happens and which id a new tile gets; decided outside the transaction, which may run more than once.
+/// When something happens and which ids a new tile and the change get; decided outside the transaction, which may run more than
+/// once.
 #[derive(Clone, Debug)]
 struct Stamp {
     now_us: i64,
     id: String,
+    change: String,
 }
 
 /// Whose hand it is.
@@ -119,13 +135,15 @@ pub struct Maps {
     clock: Arc<dyn Clock>,
     actor: Actor,
     limits: Limits,
+    /// What the next change is called; otherwise it gets a name of its own.
+    change: Option<Arc<str>>,
 }
 
 impl Maps {
     /// The store must have been opened with [`crate::SCHEMA`].
     #[must_use]
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, actor: Actor::default(), limits: Limits::default() }
+        Self { store, clock, actor: Actor::default(), limits: Limits::default(), change: None }
     }
 
     /// The same for somebody's hand, within the limits of their tier.
@@ -138,6 +156,13 @@ impl Maps {
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The same maps for one call, whose change is called like it, so that [`Maps::undo`] finds it by this name. A second change
+    /// under the same name is refused.
+    #[must_use]
+    pub fn in_call(&self, call: &str) -> Self {
+        Self { change: Some(call.into()), ..self.clone() }
     }
 
     /// The tile at a place.
@@ -190,9 +215,9 @@ impl Maps {
     /// [`MapError`] saying what stands in the way.
     pub async fn update_tile(&self, coord: &Coord, update: TileUpdate) -> Result<Tile, MapError> {
         update.check().map_err(MapError::Invalid)?;
-        let (wanted, now_us, actor) = (coord.clone(), self.clock.now().0, self.actor);
+        let (wanted, stamp, actor) = (coord.clone(), self.stamp(), self.actor);
         let work = move |tx: &mut dyn Tx| {
-            let updated = change::update(tx, &wanted, &update, now_us)?;
+            let updated = change::update(tx, &wanted, &update, &stamp)?;
             attention::written(tx, &wanted, actor)?;
             Ok(updated)
         };
@@ -205,8 +230,8 @@ impl Maps {
     /// [`MapError`] saying what stands in the way.
     pub async fn delete_tile(&self, coord: &Coord) -> Result<u64, MapError> {
         check_place(&coord.path, "deleted").map_err(MapError::Invalid)?;
-        let wanted = coord.clone();
-        self.write(&coord.user, move |tx| change::delete(tx, &wanted)).await
+        let (wanted, stamp) = (coord.clone(), self.stamp());
+        self.write(&coord.user, move |tx| change::delete(tx, &wanted, &stamp)).await
     }
 
     /// Moves a tile with everything below it; what lies at the new place goes to the old one.
@@ -215,13 +240,23 @@ impl Maps {
     /// [`MapError`] saying what stands in the way.
     pub async fn move_tile(&self, from: &Coord, to: &Coord) -> Result<Moved, MapError> {
         relocate::check(from, to)?;
-        let (old, new, now_us, actor) = (from.clone(), to.clone(), self.clock.now().0, self.actor);
+        let (old, new, stamp, actor) = (from.clone(), to.clone(), self.stamp(), self.actor);
         let work = move |tx: &mut dyn Tx| {
-            let moved = relocate::relocate(tx, &old, &new, now_us)?;
+            let moved = relocate::relocate(tx, &old, &new, &stamp)?;
             attention::moved(tx, &new, actor)?;
             Ok(moved)
         };
         self.write(&from.user, work).await
+    }
+
+    /// Undoes a change of this user's exactly, or nothing of it; returns how many tiles are as they were. Undoing the undo does it
+    /// again.
+    ///
+    /// # Errors
+    /// [`MapError::Conflict`] with what stands in the way, [`MapError::NoChange`], [`MapError::Store`].
+    pub async fn undo(&self, user: &str, change: &str) -> Result<u64, MapError> {
+        let (owner, change, stamp) = (user.to_owned(), change.to_owned(), self.stamp());
+        self.write(user, move |tx| undo::undo(tx, &owner, &change, &stamp)).await
     }
 
     fn stamp(&self) -> Stamp {
@@ -229,7 +264,8 @@ impl Maps {
         let (secs, micros) = (now_us.div_euclid(1_000_000), now_us.rem_euclid(1_000_000));
         let nanos = u32::try_from(micros.saturating_mul(1_000)).unwrap_or_default();
         let moment = uuid::Timestamp::from_unix(uuid::NoContext, u64::try_from(secs).unwrap_or_default(), nanos);
-        Stamp { now_us, id: uuid::Uuid::new_v7(moment).to_string() }
+        let fresh = || uuid::Uuid::new_v7(moment).to_string();
+        Stamp { now_us, id: fresh(), change: self.change.as_deref().map_or_else(fresh, str::to_owned) }
     }
 
     /// Reads; a user without a map gets one first.

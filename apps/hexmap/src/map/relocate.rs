@@ -1,7 +1,8 @@
 //! Moving a tile with everything below it. When the new place is taken, the two subtrees change places.
 
 use super::read::{self, id_at, key};
-use super::{MOVED_LISTED_MAX, MapError, Moved, rows};
+use super::record::{self, Kind, New, Side};
+use super::{MOVED_LISTED_MAX, MapError, Moved, Stamp, rows};
 use crate::coord::{Coord, DEPTH_MAX, PATH_BYTES_MAX, Path};
 use crate::tile::{Tile, check_place};
 use store::{Tx, Value};
@@ -42,20 +43,24 @@ pub(super) fn check(from: &Coord, to: &Coord) -> Result<(), MapError> {
 }
 
 /// Moves the subtree at `from` to `to`; `check` has passed.
-pub(super) fn relocate(tx: &mut dyn Tx, from: &Coord, to: &Coord, now_us: i64) -> Result<Moved, MapError> {
+pub(super) fn relocate(tx: &mut dyn Tx, from: &Coord, to: &Coord, stamp: &Stamp) -> Result<Moved, MapError> {
     let tile_id = read::tile(tx, from)?.id;
     let displaced = id_at(tx, to)?.is_some();
-    let above = to.path.parent().map(|path| to.at(path)).unwrap_or_else(|| to.clone());
-    if id_at(tx, &above)?.is_none() {
-        return Err(MapError::NoParent(above.to_string()));
-    }
-    fits(tx, from, &to.path)?;
-    let count = if displaced {
-        fits(tx, to, &from.path)?;
-        swap(tx, from, to, now_us)?
-    } else {
-        rename(tx, from, &subtree(&from.path), &to.path.to_string(), now_us)?
+    let (old_parent, new_parent) = (above(tx, from)?, above(tx, to)?);
+    let Some(new_parent) = new_parent else {
+        return Err(MapError::NoParent(to.at(to.path.parent().unwrap_or_default()).to_string()));
     };
+    fits(tx, from, &to.path)?;
+    if displaced {
+        fits(tx, to, &from.path)?;
+    }
+    let kind = if displaced { Kind::Swap } else { Kind::Move };
+    let other = Some((&to.path, Some(new_parent.as_str())));
+    let new = New { other, ..New::of(kind, from, old_parent.as_deref()) };
+    mark(tx, from, to, Side::Before, displaced, stamp)?;
+    let count = carry(tx, from, &to.path, displaced, stamp.now_us)?;
+    mark(tx, from, to, Side::After, displaced, stamp)?;
+    record::write(tx, from, &new, stamp)?;
     let mut tiles = list(tx, to)?;
     if displaced {
         tiles.extend(list(tx, from)?);
@@ -64,11 +69,29 @@ pub(super) fn relocate(tx: &mut dyn Tx, from: &Coord, to: &Coord, now_us: i64) -
     Ok(Moved { tile_id, tiles, count })
 }
 
-fn swap(tx: &mut dyn Tx, from: &Coord, to: &Coord, now_us: i64) -> Result<u64, MapError> {
+/// The id of the tile above a place.
+fn above(tx: &mut dyn Tx, coord: &Coord) -> Result<Option<String>, MapError> {
+    coord.path.parent().map_or(Ok(None), |path| id_at(tx, &coord.at(path)))
+}
+
+fn mark(tx: &mut dyn Tx, from: &Coord, to: &Coord, side: Side, swapped: bool, stamp: &Stamp) -> Result<(), MapError> {
+    let only = if side == Side::Before { from } else { to };
+    for place in [from, to].into_iter().filter(|place| swapped || *place == only) {
+        record::mark(tx, &stamp.change, place, side)?;
+    }
+    Ok(())
+}
+
+/// Carries the subtree at `from` to `to`, and the one that is there to `from` if they change places.
+pub(super) fn carry(tx: &mut dyn Tx, from: &Coord, to: &Path, swapped: bool, now_us: i64) -> Result<u64, MapError> {
+    if swapped { swap(tx, from, to, now_us) } else { rename(tx, from, &subtree(&from.path), &to.to_string(), now_us) }
+}
+
+fn swap(tx: &mut dyn Tx, from: &Coord, to: &Path, now_us: i64) -> Result<u64, MapError> {
     let parked = [PARKED.to_owned(), format!("{PARKED},"), format!("{PARKED}-")];
     rename(tx, from, &subtree(&from.path), PARKED, now_us)?;
-    let back = rename(tx, from, &subtree(&to.path), &from.path.to_string(), now_us)?;
-    let there = rename(tx, from, &parked, &to.path.to_string(), now_us)?;
+    let back = rename(tx, from, &subtree(to), &from.path.to_string(), now_us)?;
+    let there = rename(tx, from, &parked, &to.to_string(), now_us)?;
     Ok(there.saturating_add(back))
 }
 

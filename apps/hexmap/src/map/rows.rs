@@ -12,6 +12,15 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
+/// The columns that a tile has beside its owner, group and path. Whoever adds one to the tiles adds it to the images of changes too,
+/// and to what [`super::undo`] compares.
+macro_rules! kept {
+    () => {
+        "id, item_type, title, content, preview, link, visibility, written_by, version, created_at, updated_at"
+    };
+}
+pub(super) use kept;
+
 /// The tile in a row, its parent not known yet.
 pub(super) fn tile(owner: &str, row: &Row) -> Result<Tile, StoreError> {
     let broken = |what: &str| StoreError::Statement(format!("a tile in the database has no valid {what}"));

@@ -4,7 +4,7 @@
 //! transaction.
 
 use super::read::{self, id_at, key};
-use super::{MapError, Maps, attention, change, limits};
+use super::{MapError, Maps, Stamp, attention, change, limits};
 use crate::coord::{Coord, DEPTH_MAX, PATH_BYTES_MAX, Path};
 use crate::tile::{ItemType, NewTile, TileUpdate, Visibility};
 use serde::{Deserialize, Serialize};
@@ -245,11 +245,11 @@ impl Maps {
             limits::Usage { tiles: i64::try_from(document.len()).unwrap_or(i64::MAX), bytes: document.bytes(), maps: 0 };
         self.limits.allow(&limits::Usage::default(), &brought)?;
         let count = document.len();
-        let stamps: Vec<String> = (0..count).map(|_| self.stamp().id).collect();
-        let (target, now_us, actor) = (target.clone(), self.clock.now().0, self.actor);
+        let ids: Vec<String> = (0..count).map(|_| self.stamp().id).collect();
+        let (target, stamp, actor) = (target.clone(), self.stamp(), self.actor);
         let user = target.user.clone();
         let work = move |tx: &mut dyn Tx| {
-            bring(tx, &target, &document, &stamps, now_us)?;
+            bring(tx, &target, &document, &ids, &stamp)?;
             attention::written(tx, &target, actor)
         };
         self.write(&user, work).await?;
@@ -318,7 +318,8 @@ fn of_row(row: &store::Row, top: &Path) -> Result<WrittenTile, MapError> {
 }
 
 /// The transaction of an import.
-fn bring(tx: &mut dyn Tx, target: &Coord, document: &Document, ids: &[String], now_us: i64) -> Result<(), MapError> {
+fn bring(tx: &mut dyn Tx, target: &Coord, document: &Document, ids: &[String], stamp: &Stamp) -> Result<(), MapError> {
+    let now_us = stamp.now_us;
     let [owner, group, _] = key(target);
     let mut ids = ids.iter();
     let mut id = || ids.next().map(Value::from).ok_or_else(|| MapError::Invalid("too few ids".to_owned()));
@@ -336,7 +337,7 @@ fn bring(tx: &mut dyn Tx, target: &Coord, document: &Document, ids: &[String], n
             item_type: None,
             visibility: Some(root.visibility),
         };
-        change::update(tx, target, &update, now_us)?;
+        change::update(tx, target, &update, stamp)?;
     } else {
         let above = target.path.parent().map(|path| target.at(path)).unwrap_or_else(|| target.clone());
         if id_at(tx, &above)?.is_none() {

@@ -110,13 +110,13 @@ impl Maps {
     /// # Errors
     /// [`MapError`] saying what stands in the way.
     pub async fn restore_version(&self, coord: &Coord, number: i64) -> Result<Tile, MapError> {
-        let (wanted, now_us, actor) = (coord.clone(), self.clock.now().0, self.actor);
+        let (wanted, stamp, actor) = (coord.clone(), self.stamp(), self.actor);
         let work = move |tx: &mut dyn Tx| {
             let tile = read::tile(tx, &wanted)?;
             let row = tx.query_opt(READ, &[(&wanted.user).into(), (&tile.id).into(), Value::Int(number)])?;
             let missing = || MapError::Invalid(format!("There is no version {number} of this tile. Look at its versions again"));
             let version = Version::of(&row.ok_or_else(missing)?)?;
-            let restored = change::update(tx, &wanted, &version.into_update(&tile), now_us)?;
+            let restored = change::update(tx, &wanted, &version.into_update(&tile), &stamp)?;
             attention::written(tx, &wanted, actor)?;
             Ok(restored)
         };

@@ -170,7 +170,9 @@ impl Seen {
             | EventBody::TextDelta { .. }
             | EventBody::ToolCallStarted { .. }
             | EventBody::ToolCall { .. }
-            | EventBody::ModelCall { .. } => {}
+            | EventBody::ModelCall { .. }
+            | EventBody::Challenge { .. }
+            | EventBody::ChallengeEnded { .. } => {}
         }
     }
 

@@ -61,6 +61,17 @@ pub(super) fn read(files: &[AppFile], environment: &Environment, mode: Mode, fau
     apps
 }
 
+/// Reads the apps of a configuration, and nothing else of it.
+///
+/// # Errors
+/// All faults at once.
+pub(crate) fn load(file: Option<&Path>, environment: &Environment) -> Result<Vec<AppFolder>, Faults> {
+    let Some(file) = file else { return Ok(Vec::new()) };
+    let mut faults = Faults::default();
+    let apps = read(&super::read_file(file)?.apps, environment, Mode::Native, &mut faults);
+    if faults.is_empty() { Ok(apps) } else { Err(faults) }
+}
+
 fn is_builtin(id: &str) -> bool {
     BUILTINS.iter().any(|(builtin, _)| *builtin == id)
 }

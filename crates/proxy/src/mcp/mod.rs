@@ -6,6 +6,7 @@
 mod capped;
 pub mod front;
 mod host;
+mod marked;
 mod mirror;
 pub mod parse;
 mod plain;
@@ -20,6 +21,8 @@ mod upstream_tests;
 mod wire;
 
 pub(crate) use capped::capped;
+pub use marked::DATA_MARK;
+pub(crate) use marked::marked;
 pub(crate) use plain::plain;
 
 /// The revision without handshake and sessions.

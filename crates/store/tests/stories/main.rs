@@ -10,4 +10,5 @@ mod runs;
 mod support;
 mod tools;
 mod trouble;
+mod undo;
 mod users;

@@ -85,11 +85,11 @@ fn go_on() {
 pub fn result(id: &str, answer: &Value) {
     let (result, failed) = (&answer["result"], answer["result"]["isError"] == true || answer["error"].is_object());
     let texts = result["content"].as_array().into_iter().flatten().filter_map(|block| block["text"].as_str());
-    let text = match (&result["structuredContent"], failed) {
-        (Value::Null, _) | (_, true) => texts.collect::<Vec<_>>().join("\n"),
-        (structured, false) => structured.to_string(),
+    let content = match failed {
+        true => json!(texts.collect::<Vec<_>>().join("\n")),
+        false => texts.map(|text| json!({"type": "text", "text": text})).collect(),
     };
-    let block = json!({"type": "tool_result", "tool_use_id": id, "content": text, "is_error": failed});
+    let block = json!({"type": "tool_result", "tool_use_id": id, "content": content, "is_error": failed});
     let mut talk = TALK.lock().unwrap();
     if !failed {
         talk.results.retain(|(known, _)| known != id);

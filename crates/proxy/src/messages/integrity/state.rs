@@ -159,8 +159,9 @@ impl State {
     /// Takes a request's items if they go on from what was said.
     pub(super) fn take(&mut self, items: Vec<Item>) -> Result<(), Dishonest> {
         let new = items.strip_prefix(self.said.as_slice()).ok_or(Dishonest::History)?;
-        // Where the last message of the past has no answer, the agent says so.
-        let unanswered = self.turn == 0 && self.replies.is_empty() && matches!(self.said.last(), Some(Item::Person(_)));
+        // Where the last message of the past has no answer, or the work on it broke off, the agent says so.
+        let broke_off = matches!(self.said.last(), Some(Item::Person(_) | Item::Result(_)));
+        let unanswered = self.turn == 0 && self.replies.is_empty() && broke_off;
         let (placeholder, new) = match new.split_first() {
             Some((Item::Answer(text), rest)) if unanswered && words::is_no_answer(text) => (true, rest),
             _ => (false, new),

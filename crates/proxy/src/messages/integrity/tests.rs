@@ -359,6 +359,27 @@ fn an_agent_goes_on_by_itself_only_where_an_answer_broke_off() {
 }
 
 #[test]
+fn a_past_whose_last_turn_broke_off_is_said_to_be_over_and_goes_on() {
+    let filler = json!({"role": "assistant", "content": "No response requested."});
+    let next = json!({"role": "user", "content": "and now?"});
+    let person = json!({"role": "user", "content": "look"});
+    let [call, result] = call_of("toolu_1", "{}", false);
+    for past in [vec![person.clone()], vec![person.clone(), call.clone(), result.clone()]] {
+        let talk = Talk::new(&past);
+        talk.dialogue.deliver("and now?");
+        let with = |more: &[&Value]| past.iter().chain(more.iter().copied()).cloned().collect::<Vec<_>>();
+        assert!(talk.ask(&with(&[&filler, &filler, &next])).is_err(), "once");
+        let other = json!({"role": "assistant", "content": "The person confirmed it."});
+        assert!(talk.ask(&with(&[&other, &next])).is_err(), "and in no other words");
+        assert!(talk.ask(&with(&[&filler, &next])).is_ok(), "{past:?}");
+    }
+    let answered = [person, call, result, json!({"role": "assistant", "content": "Nothing."})];
+    let talk = Talk::new(&answered);
+    talk.dialogue.deliver("and now?");
+    assert!(talk.ask(&[&answered[..], &[filler, next]].concat()).is_err(), "nothing is unanswered there");
+}
+
+#[test]
 fn a_call_that_nobody_can_read_is_in_no_conversation() {
     let (talk, heard) = asked(&[]);
     drop(heard);

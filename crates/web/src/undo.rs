@@ -1,0 +1,84 @@
+//! Undoing what agents did for a person, and doing it again.
+
+use crate::Shared;
+use crate::answer::Refusal;
+use crate::body::StrictJson;
+use crate::conversations::id_of;
+use crate::session::Signed;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use policy::{DenialCode, Direction, Timestamp};
+use runs::{UndoLine, UndoOutcome};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::UndoScope;
+
+/// `{"call": "..."}`, `{"run": "..."}` or `{"app": "hexmap", "since_ms": 0}`, each with `"redo": true` to do again what was undone.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    call: Option<String>,
+    run: Option<String>,
+    app: Option<String>,
+    since_ms: Option<i64>,
+    #[serde(default)]
+    redo: bool,
+}
+
+impl Wanted {
+    fn scope(&self) -> Result<UndoScope, Refusal> {
+        match (&self.call, &self.run, &self.app, self.since_ms) {
+            (Some(call), None, None, None) => Ok(UndoScope::Call(id_of(call)?)),
+            (None, Some(run), None, None) => Ok(UndoScope::Run(id_of(run)?)),
+            (None, None, Some(app), Some(ms)) => {
+                Ok(UndoScope::Since { app: app.clone(), at: Timestamp(ms.saturating_mul(1_000)) })
+            }
+            _ => Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "undo.what",
+                "Say what to undo: a call, a run, or an app and since when; exactly one of them.",
+            )),
+        }
+    }
+}
+
+/// `POST /api/undo`: what came of each call, also where it did not work out.
+pub(crate) async fn undo(
+    State(web): State<Shared>,
+    Signed(user): Signed,
+    StrictJson(wanted): StrictJson<Wanted>,
+) -> Result<Json<Value>, Refusal> {
+    let direction = if wanted.redo { Direction::Redo } else { Direction::Undo };
+    let report = web.runs.undo(user, wanted.scope()?, direction).await?;
+    let complete =
+        !report.more && report.lines.iter().all(|line| matches!(line.outcome, UndoOutcome::Done | UndoOutcome::Already));
+    let calls: Vec<Value> = report.lines.iter().map(line).collect();
+    Ok(Json(json!({"calls": calls, "complete": complete, "more": report.more})))
+}
+
+fn line(line: &UndoLine) -> Value {
+    let entry = &line.entry;
+    let conflicts: &[String] = if let UndoOutcome::Conflict(named) = &line.outcome { named } else { &[] };
+    json!({
+        "call": entry.call, "run": entry.run, "call_id": entry.tool_use_id, "tool": entry.tool,
+        "outcome": line.outcome.as_str(), "message": message(&line.outcome), "conflicts": conflicts,
+    })
+}
+
+/// What happened and what to do, for a person; none where there is nothing to say.
+fn message(outcome: &UndoOutcome) -> Option<&str> {
+    match outcome {
+        UndoOutcome::Done | UndoOutcome::Already => None,
+        UndoOutcome::Conflict(_) => Some("Something was changed since, so this was left as it is."),
+        UndoOutcome::Failed(text) if text.is_empty() => Some("The application did not do it. Nothing was changed."),
+        UndoOutcome::Failed(text) => Some(text),
+        UndoOutcome::Uncertain => {
+            Some("Nobody knows whether this took effect, so it is not tried again. Look, and put it right by hand.")
+        }
+        UndoOutcome::NoWayBack => Some(DenialCode::UndoInverse.sentence()),
+        UndoOutcome::Busy => Some(DenialCode::UndoBusy.sentence()),
+        UndoOutcome::Active => Some(DenialCode::UndoActive.sentence()),
+        UndoOutcome::Left => Some("This was not tried, because of what came before it."),
+    }
+}
