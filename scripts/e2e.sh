@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A browser against the whole gateway: starts `hexward demo` on a free port, writes a message, looks for the tile.
+# A browser against the whole gateway: starts `hexward demo` on a free port, writes a message, looks for the tile, and does what
+# a person does with their own hands.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 topic=e2e
@@ -37,3 +38,5 @@ for _ in $(seq $((ready_secs * 10))); do
 done
 [ -n "$url" ] || die "the gateway was not ready within $ready_secs s"
 HEXWARD_URL=$url node ui/e2e/chat.mjs
+# What a person does with their own hands, each story as a new person.
+HEXWARD_URL=$url node ui/e2e/hands.mjs

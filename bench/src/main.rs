@@ -9,6 +9,7 @@ mod egress;
 mod footprint;
 mod load;
 mod machine;
+mod map;
 mod memory;
 mod nginx;
 mod places;
@@ -38,6 +39,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("load", load::measure),
     ("egress", egress::measure),
     ("store", durability::measure),
+    ("map", map::measure),
     ("hexmap", undoing::measure),
     ("run", running::measure),
     ("soak", |places, report| soak::measure(places, report, soak::CYCLES)),

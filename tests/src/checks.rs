@@ -28,6 +28,10 @@ const CLAIMED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 
 const PORTS: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'ports.refused' ORDER BY id");
 const RUN: Statement = Statement("SELECT state, code FROM runs WHERE id = ?1");
 const TOOLS: Statement = Statement("SELECT tool, state FROM tool_calls ORDER BY opened_at, id");
+const BY_PEOPLE: Statement = Statement(
+    "SELECT user_id, tool, effect, state FROM tool_calls WHERE run_id = id AND tool_use_id = 'person' ORDER BY opened_at, id",
+);
+const BY_PEOPLE_AUDITED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'person_call.opened' ORDER BY id");
 
 const TOO_MANY: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'rate.refused' ORDER BY id");
 
@@ -59,6 +63,19 @@ impl Database {
 
     async fn number(&self, statement: Statement) -> i64 {
         self.rows(statement, None).await[0].int(0).unwrap()
+    }
+
+    /// What people did with their own hands, the oldest first: user, tool, effect, state.
+    pub async fn person_calls(&self) -> Vec<(String, String, String, String)> {
+        let text = |row: &Row, at| row.text(at).unwrap();
+        let calls = self.rows(BY_PEOPLE, None).await;
+        calls.iter().map(|row| (text(row, 0), text(row, 1), text(row, 2), text(row, 3))).collect()
+    }
+
+    /// What the audit log says of it.
+    pub async fn audited_person_calls(&self) -> Vec<serde_json::Value> {
+        let entries = self.rows(BY_PEOPLE_AUDITED, None).await;
+        entries.iter().map(|row| serde_json::from_str(&row.text(0).unwrap()).unwrap()).collect()
     }
 
     /// Runs going on.

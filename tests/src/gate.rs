@@ -63,6 +63,8 @@ pub struct Setup {
     pub apps: Vec<AppFolder>,
     /// Whether there is the Magic assistant.
     pub magic: bool,
+    /// How much people may keep on the map.
+    pub map_limits: hexmap::map::LimitsByTier,
     /// The runtime for code; see [`crate::code_runtime`].
     pub runtime: PathBuf,
 }
@@ -102,6 +104,7 @@ impl Default for Setup {
             egress: Egress::default(),
             apps: Vec::new(),
             magic: false,
+            map_limits: hexmap::map::LimitsByTier::default(),
             runtime: PathBuf::new(),
         }
     }
@@ -199,6 +202,7 @@ impl TestGate {
             egress: setup.egress,
             apps: setup.apps,
             magic: setup.magic,
+            map_limits: setup.map_limits,
             page_app: "hexmap".to_owned(),
             runtime_path: setup.runtime,
             public_url: None,

@@ -119,7 +119,7 @@ async fn a_tool_call_goes_all_the_way_in_both_eras() {
     let map = hexmap().await;
     let upstream = Arc::new(client(&map.url, CREDENTIAL));
     for (modern, user) in [(true, "ada"), (false, "bob")] {
-        let user_ref = UserRef { id: user.to_owned(), name: Some("Ren\u{e9}e".to_owned()) };
+        let user_ref = UserRef { name: Some("Ren\u{e9}e".to_owned()), ..UserRef::new(user.to_owned()) };
         let door = Allowing { upstream: Arc::clone(&upstream), user: user_ref };
         let tools = door.ask(modern, "tools/list", json!({})).await;
         assert_eq!(tools["result"]["tools"].as_array().unwrap().len(), 9, "{tools}");

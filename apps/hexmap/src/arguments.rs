@@ -3,7 +3,7 @@
 
 use crate::coord::{Coord, CoordError, Path};
 use crate::map::{MapError, OWN_GROUP, own_root};
-use crate::tile::{ItemType, NewTile, TileUpdate};
+use crate::tile::{ItemType, NewTile, TileUpdate, Visibility};
 use serde_json::{Map, Value};
 
 /// Steps below its top that a listing may show.
@@ -133,12 +133,44 @@ impl<'a> Arguments<'a> {
         }
     }
 
+    /// A text that has to be there.
+    ///
+    /// # Errors
+    /// [`MapError::Invalid`].
+    pub fn text(&self, name: &str) -> Result<String, MapError> {
+        self.given(name).map_or_else(|| invalid(format!("{name} is missing")), |value| text(name, value))
+    }
+
+    /// A text that may be left out.
+    ///
+    /// # Errors
+    /// [`MapError::Invalid`].
+    pub fn optional_text(&self, name: &str) -> Result<Option<String>, MapError> {
+        self.given(name).map(|value| text(name, value)).transpose()
+    }
+
+    /// A whole number that has to be there.
+    ///
+    /// # Errors
+    /// [`MapError::Invalid`].
+    pub fn number(&self, name: &str) -> Result<i64, MapError> {
+        let number = self.given(name).and_then(read_integer);
+        number.map_or_else(|| invalid(format!("{name} must be a whole number")), Ok)
+    }
+
+    /// A place in the caller's own maps that may be left out.
+    ///
+    /// # Errors
+    /// As [`Arguments::coord`].
+    pub fn optional_coord(&self, name: &str) -> Result<Option<Coord>, MapError> {
+        if self.given(name).is_none() { Ok(None) } else { self.coord(name).map(Some) }
+    }
+
     /// The tile addItem describes.
     ///
     /// # Errors
     /// [`MapError::Invalid`].
     pub fn new_tile(&self) -> Result<NewTile, MapError> {
-        private(self.given("visibility"))?;
         let Some(title) = self.given("title") else { return invalid("title is missing. Give the tile a name") };
         Ok(NewTile {
             title: text("title", title)?,
@@ -146,6 +178,7 @@ impl<'a> Arguments<'a> {
             preview: self.given("preview").map(|preview| text("preview", preview)).transpose()?,
             link: self.given("url").map(|link| text("url", link)).transpose()?.filter(|link| !link.is_empty()),
             item_type: self.given("itemType").map_or(Ok(ItemType::Context), item_type)?,
+            visibility: self.given("visibility").map_or(Ok(Visibility::Private), visibility)?,
         })
     }
 
@@ -167,13 +200,13 @@ impl<'a> Arguments<'a> {
             Some(value) => text(name, value).map(|text| Some(Some(text).filter(|text| !text.is_empty()))),
         };
         let kept = |name: &str| updates.get(name).filter(|value| !value.is_null());
-        private(kept("visibility"))?;
         Ok(TileUpdate {
             title: kept("title").map(|title| text("title", title)).transpose()?,
             content: kept("content").map(|content| text("content", content)).transpose()?,
             preview: removable("preview")?,
             link: removable("url")?,
             item_type: kept("itemType").map(item_type).transpose()?,
+            visibility: kept("visibility").map(visibility).transpose()?,
         })
     }
 }
@@ -236,11 +269,7 @@ fn item_type(value: &Value) -> Result<ItemType, MapError> {
     known.map_or_else(|| invalid("itemType must be organizational, context or system"), Ok)
 }
 
-/// Tiles are seen by their owner alone; promising anything else would be a lie.
-fn private(visibility: Option<&Value>) -> Result<(), MapError> {
-    match visibility {
-        None => Ok(()),
-        Some(Value::String(word)) if word == "private" => Ok(()),
-        Some(_) => invalid("visibility can only be private: tiles are seen by their owner alone. Leave it out"),
-    }
+fn visibility(value: &Value) -> Result<Visibility, MapError> {
+    let known = value.as_str().and_then(Visibility::from_word);
+    known.map_or_else(|| invalid("visibility must be private or public"), Ok)
 }

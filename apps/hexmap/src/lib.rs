@@ -6,12 +6,13 @@
 mod arguments;
 pub mod coord;
 pub mod map;
+mod people;
 mod resources;
 mod server;
 pub mod tile;
 mod tools;
 
-pub use server::{PATH, ServerConfig, USER_HEADER, USER_NAME_HEADER, serve};
+pub use server::{ACTOR_HEADER, PATH, ServerConfig, TIER_HEADER, USER_HEADER, USER_NAME_HEADER, serve, serve_within};
 
 use store::{Migration, Schema};
 
@@ -28,10 +29,24 @@ pub static SCHEMA: Schema = Schema {
     sqlite: &[
         Migration { number: 1, name: "tiles", sql: include_str!("../migrations/sqlite/0001_tiles.sql") },
         Migration { number: 2, name: "changes", sql: include_str!("../migrations/sqlite/0002_changes.sql") },
+        Migration { number: 3, name: "versions", sql: include_str!("../migrations/sqlite/0003_versions.sql") },
     ],
     postgres: &[
         Migration { number: 1, name: "tiles", sql: include_str!("../migrations/postgres/0001_tiles.sql") },
         Migration { number: 2, name: "changes", sql: include_str!("../migrations/postgres/0002_changes.sql") },
+        Migration { number: 3, name: "versions", sql: include_str!("../migrations/postgres/0003_versions.sql") },
     ],
-    statements: &[map::READS, map::CHANGES, map::MOVES, map::RECORDS, map::UNDOS],
+    statements: &[
+        map::READS,
+        map::CHANGES,
+        map::MOVES,
+        map::RECORDS,
+        map::UNDOS,
+        map::LIMITS,
+        map::ATTENTION,
+        map::VERSIONS,
+        map::ATLAS,
+        map::VIEWS,
+        map::TRANSFER,
+    ],
 };

@@ -1,6 +1,6 @@
 //! The MCP server: who may call, and for whom. It keeps nothing between two requests, so that nothing can mix users up.
 
-use crate::map::{MapError, Maps};
+use crate::map::{Actor, LimitsByTier, MapError, Maps};
 use crate::{resources, tools};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -28,6 +28,10 @@ use tokio_util::sync::CancellationToken;
 pub const USER_HEADER: &str = "x-hexward-user";
 /// The header with the name to call them by; optional, UTF-8.
 pub const USER_NAME_HEADER: &str = "x-hexward-user-name";
+/// The header that says whose hand it is: `person`, or nothing for an agent.
+pub const ACTOR_HEADER: &str = "x-hexward-actor";
+/// The header with the user's tier; optional.
+pub const TIER_HEADER: &str = "x-hexward-tier";
 /// What the gateway calls the call, among what goes with it.
 pub const CALL_META: &str = "hexward/call";
 /// The way back from what a call did, among what goes with its result.
@@ -36,7 +40,10 @@ pub const UNDO_META: &str = "hexward/undo";
 pub const CONFLICTS_META: &str = "hexward/conflicts";
 /// The path the server answers on.
 pub const PATH: &str = "/mcp";
-const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// An agent's request. Chunked ones, which don't say how long they are, come from nobody.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// A person's: a whole map may come in one.
+const DOCUMENT_BYTES_MAX: usize = 33 << 20;
 const NAME_CHARS_MAX: usize = 100;
 /// An empty or guessable credential is a mistake of whoever starts us.
 const CREDENTIAL_BYTES_MIN: usize = 32;
@@ -59,6 +66,10 @@ pub struct Caller {
     pub user: String,
     /// What to call them.
     pub name: Option<String>,
+    /// Whose hand it is.
+    pub actor: Actor,
+    /// Their tier, if the gateway says one.
+    pub tier: Option<String>,
 }
 
 /// Serves until `shutdown`, then finishes what is under way.
@@ -71,25 +82,40 @@ pub async fn serve(
     config: ServerConfig,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
+    serve_within(LimitsByTier::default(), listener, store, config, shutdown).await
+}
+
+/// The same with other limits than the usual ones of what people may keep.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_within(
+    limits: LimitsByTier,
+    listener: TcpListener,
+    store: Store,
+    config: ServerConfig,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
     if config.credential.len() < CREDENTIAL_BYTES_MIN {
         return Err(std::io::Error::other(format!("hexmap: the credential must have at least {CREDENTIAL_BYTES_MIN} bytes")));
     }
-    let app = router(Maps::new(store, Arc::clone(&config.clock)), config, shutdown.clone());
+    let app = router(Maps::new(store, Arc::clone(&config.clock)), limits, config, shutdown.clone());
     axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
-fn router(maps: Maps, config: ServerConfig, shutdown: CancellationToken) -> Router {
+fn router(maps: Maps, limits: LimitsByTier, config: ServerConfig, shutdown: CancellationToken) -> Router {
     let mut http = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)
-        .with_max_request_body_bytes(BODY_BYTES_MAX)
+        .with_max_request_body_bytes(DOCUMENT_BYTES_MAX)
         .with_cancellation_token(shutdown)
         .enforce_origin_validation();
     if !config.hosts.is_empty() {
         http = http.with_allowed_hosts(config.hosts);
     }
-    let service =
-        StreamableHttpService::new(move || Ok(Hexmap { maps: maps.clone() }), Arc::new(NeverSessionManager::default()), http);
+    let limits = Arc::new(limits);
+    let serving = move || Ok(Hexmap { maps: maps.clone(), limits: Arc::clone(&limits) });
+    let service = StreamableHttpService::new(serving, Arc::new(NeverSessionManager::default()), http);
     let credential: Arc<str> = config.credential.into();
     Router::new().route_service(PATH, service).layer(from_fn_with_state(credential, admit))
 }
@@ -99,6 +125,9 @@ async fn admit(State(credential): State<Arc<str>>, mut request: Request, next: N
     let Some(caller) = caller(request.headers(), &credential) else {
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")]).into_response();
     };
+    if is_too_large(request.headers(), caller.actor) {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    }
     request.headers_mut().remove(header::AUTHORIZATION);
     request.extensions_mut().insert(caller);
     next.run(request).await
@@ -111,7 +140,19 @@ fn caller(headers: &HeaderMap, credential: &str) -> Option<Caller> {
     }
     let user = std::str::from_utf8(only(headers, USER_HEADER)?).ok().filter(|user| crate::coord::is_user(user))?;
     let name = only(headers, USER_NAME_HEADER).and_then(|name| std::str::from_utf8(name).ok());
-    Some(Caller { user: user.to_owned(), name: name.and_then(shown_name) })
+    let tier = only(headers, TIER_HEADER).and_then(|tier| std::str::from_utf8(tier).ok()).map(str::to_owned);
+    let actor = if only(headers, ACTOR_HEADER) == Some(b"person".as_slice()) { Actor::Person } else { Actor::Agent };
+    Some(Caller { user: user.to_owned(), name: name.and_then(shown_name), actor, tier })
+}
+
+fn is_too_large(headers: &HeaderMap, actor: Actor) -> bool {
+    let bytes_max = match actor {
+        Actor::Agent => BODY_BYTES_MAX,
+        Actor::Person => DOCUMENT_BYTES_MAX,
+    };
+    let length = only(headers, header::CONTENT_LENGTH.as_str()).and_then(|length| std::str::from_utf8(length).ok());
+    let length = length.and_then(|length| length.parse::<usize>().ok());
+    headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length > bytes_max)
 }
 
 /// The value of a header that must not come twice.
@@ -130,6 +171,13 @@ fn shown_name(name: &str) -> Option<String> {
 #[derive(Clone)]
 struct Hexmap {
     maps: Maps,
+    limits: Arc<LimitsByTier>,
+}
+
+impl Hexmap {
+    fn maps_of(&self, caller: &Caller) -> Maps {
+        self.maps.serving(caller.actor, self.limits.of(caller.tier.as_deref()))
+    }
 }
 
 /// Invariant: a request without a [`Caller`] never gets here; should it, it is refused.
@@ -164,7 +212,8 @@ impl ServerHandler for Hexmap {
     ) -> Result<CallToolResponse, ErrorData> {
         let caller = caller_of(&context)?;
         let call = call_name(request.meta.as_deref().unwrap_or(&context.meta))?;
-        let maps = call.as_deref().map_or_else(|| self.maps.clone(), |call| self.maps.in_call(call));
+        let maps = self.maps_of(&caller);
+        let maps = call.as_deref().map_or_else(|| maps.clone(), |call| maps.in_call(call));
         let outcome = tools::call(&maps, &caller, &request.name, request.arguments.unwrap_or_default()).await;
         let outcome = outcome.ok_or_else(|| ErrorData::invalid_params("Unknown tool", None))?;
         Ok(match outcome {
@@ -197,7 +246,7 @@ impl ServerHandler for Hexmap {
     ) -> Result<ReadResourceResponse, ErrorData> {
         let caller = caller_of(&context)?;
         let unknown = || ErrorData::resource_not_found("Unknown resource", None);
-        match resources::read(&self.maps, &caller, &request.uri).await.ok_or_else(unknown)? {
+        match resources::read(&self.maps_of(&caller), &caller, &request.uri).await.ok_or_else(unknown)? {
             Ok(value) => Ok(ReadResourceResult::new(vec![resources::contents(&request.uri, &value)]).into()),
             Err(error @ (MapError::NotFound(_) | MapError::NoSuchId(_))) => {
                 Err(ErrorData::resource_not_found(error.to_string(), None))

@@ -13,13 +13,14 @@ pub const PREVIEW_CHARS_MAX: usize = 1_000;
 pub const LINK_BYTES_MAX: usize = 2_000;
 
 /// What a tile is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ItemType {
     /// The root of a map; made by us alone.
     User,
     /// Groups others.
     Organizational,
     /// Knowledge; the default.
+    #[default]
     Context,
     /// Something to be carried out.
     System,
@@ -44,6 +45,33 @@ impl ItemType {
     }
 }
 
+/// Who may be shown a tile. Nothing is shared yet, so this says only what may be: whoever reads a tile is its owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Visibility {
+    /// Its owner alone; the default.
+    #[default]
+    Private,
+    /// Whoever the owner shares the map with, once that exists.
+    Public,
+}
+
+impl Visibility {
+    /// The word used on the wire and in the table.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Public => "public",
+        }
+    }
+
+    /// What a word stands for.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Private, Self::Public].into_iter().find(|known| known.word() == word)
+    }
+}
+
 /// A tile as it lies in a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tile {
@@ -65,6 +93,10 @@ pub struct Tile {
     pub link: Option<String>,
     /// 1 for a new tile, one more after each change of it or of its place.
     pub version: i64,
+    /// Who may be shown it.
+    pub visibility: Visibility,
+    /// Whether an agent changed it and its owner has not looked at it since.
+    pub unseen: bool,
 }
 
 impl Tile {
@@ -75,7 +107,7 @@ impl Tile {
             "id": self.id, "coordinates": self.coord.to_string(), "depth": self.coord.path.depth(),
             "title": self.title, "content": self.content, "preview": self.preview, "link": self.link,
             "parentId": self.parent_id, "itemType": self.item_type.word(), "ownerId": self.coord.user,
-            "originId": null, "visibility": "private", "version": self.version,
+            "originId": null, "visibility": self.visibility.word(), "version": self.version,
         });
         match value {
             Value::Object(object) => object,
@@ -85,7 +117,7 @@ impl Tile {
 }
 
 /// What someone wants a new tile to hold. [`NewTile::check`] says whether it may.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct NewTile {
     /// Its name.
     pub title: String,
@@ -97,6 +129,8 @@ pub struct NewTile {
     pub link: Option<String>,
     /// What it is for.
     pub item_type: ItemType,
+    /// Who may be shown it.
+    pub visibility: Visibility,
 }
 
 impl NewTile {
@@ -124,6 +158,8 @@ pub struct TileUpdate {
     pub link: Option<Option<String>>,
     /// Another type.
     pub item_type: Option<ItemType>,
+    /// Another visibility.
+    pub visibility: Option<Visibility>,
 }
 
 impl TileUpdate {
@@ -131,8 +167,8 @@ impl TileUpdate {
     /// As [`NewTile::check`]; also when nothing would change.
     pub fn check(&self) -> Result<(), String> {
         let fields = [self.title.is_some(), self.content.is_some(), self.preview.is_some(), self.link.is_some()];
-        if !fields.contains(&true) && self.item_type.is_none() {
-            return Err("updates is empty. Give at least one of title, content, preview, url or itemType".to_owned());
+        if !fields.contains(&true) && self.item_type.is_none() && self.visibility.is_none() {
+            return Err("updates is empty. Give at least one of title, content, preview, url, itemType or visibility".to_owned());
         }
         self.title.as_deref().map_or(Ok(()), check_title)?;
         self.content.as_ref().map_or(Ok(()), |content| check_text("content", content, CONTENT_CHARS_MAX))?;
@@ -156,6 +192,7 @@ impl TileUpdate {
             tile.link.clone_from(link);
         }
         tile.item_type = self.item_type.unwrap_or(tile.item_type);
+        tile.visibility = self.visibility.unwrap_or(tile.visibility);
     }
 }
 

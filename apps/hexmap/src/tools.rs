@@ -3,6 +3,7 @@
 use crate::arguments::{Arguments, FIELDS, Fields, LISTING_DEPTH_MAX};
 use crate::coord::Coord;
 use crate::map::{MapError, Maps, own_root};
+use crate::people;
 use crate::server::Caller;
 use crate::tile::Tile;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
@@ -15,7 +16,7 @@ pub const UNDO: &str = "undoChange";
 const CHANGE: &str = "changeId";
 
 /// What a tool does to a map, as its annotations say it.
-enum Effect {
+pub(crate) enum Effect {
     Read,
     /// Adds; calling it again adds again, or fails.
     Add,
@@ -38,17 +39,17 @@ impl Effect {
     }
 }
 
-struct Definition {
-    name: &'static str,
-    title: &'static str,
-    description: &'static str,
-    effect: Effect,
-    required: &'static [&'static str],
-    properties: Value,
+pub(crate) struct Definition {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) effect: Effect,
+    pub(crate) required: &'static [&'static str],
+    pub(crate) properties: Value,
 }
 
 fn definitions() -> Vec<Definition> {
-    reads().into_iter().chain(writes()).collect()
+    reads().into_iter().chain(writes()).chain(people::definitions()).collect()
 }
 
 fn reads() -> [Definition; 5] {
@@ -64,8 +65,8 @@ fn reads() -> [Definition; 5] {
         read(
             "getCurrentUser",
             "Current user",
-            "Who you work for: their id (the userId of every coordinate, also called mappingId), their name and the root of \
-             their map.",
+            "Who you work for: their id (the userId of every coordinate, also called mappingId), their name, the root of \
+             their first map, and all their maps by groupId.",
             &[],
             json!({}),
         ),
@@ -144,7 +145,7 @@ fn writes() -> [Definition; 4] {
     ]
 }
 
-fn id(what: &str) -> Value {
+pub(crate) fn id(what: &str) -> Value {
     json!({"type": "string", "description": what})
 }
 
@@ -152,7 +153,7 @@ fn user() -> Value {
     json!({"type": "string", "description": "The user's id, as getCurrentUser tells it"})
 }
 
-fn group() -> Value {
+pub(crate) fn group() -> Value {
     json!({"type": "integer", "minimum": 0, "description": "Which of the user's maps; 0 is the only one"})
 }
 
@@ -165,7 +166,7 @@ fn fields() -> Value {
     json!({"type": "array", "items": {"type": "string", "enum": FIELDS}, "description": "Which fields to show; all by default"})
 }
 
-fn coords(what: &str) -> Value {
+pub(crate) fn coords(what: &str) -> Value {
     json!({
         "type": "object", "description": what, "required": ["userId", "groupId", "path"], "additionalProperties": false,
         "properties": {
@@ -185,7 +186,10 @@ fn written() -> JsonObject {
         "type": "string", "enum": ["organizational", "context", "system"],
         "description": "organizational groups tiles, context holds knowledge (the default), system is a task",
     });
-    let visibility = json!({"type": "string", "enum": ["private"], "description": "Tiles are seen by their owner alone"});
+    let visibility = json!({
+        "type": "string", "enum": ["private", "public"],
+        "description": "public marks what may be shared one day; until something is shared, only the owner sees any tile",
+    });
     let fields = [
         ("title", text(crate::tile::TITLE_CHARS_MAX, "The tile's name")),
         ("content", text(crate::tile::CONTENT_CHARS_MAX, "The tile's text")),
@@ -283,7 +287,7 @@ async fn run(maps: &Maps, caller: &Caller, name: &str, given: &Arguments<'_>) ->
             maps.delete_tile(&given.coord("coords")?).await?;
             Ok(json!({"success": true}))
         }
-        _ => Err(MapError::Invalid(format!("There is no tool {name}"))),
+        other => people::run(maps, caller, other, given).await,
     }
 }
 
@@ -296,10 +300,12 @@ const MOVED_FIELDS: [&str; 8] = ["id", "coordinates", "depth", "title", "parentI
 /// As every tool.
 pub async fn current_user(maps: &Maps, caller: &Caller) -> Result<Value, MapError> {
     let root = maps.tile(&own_root(&caller.user)?).await?;
+    let (lines, _) = maps.maps(&caller.user).await?;
     Ok(json!({
         "id": caller.user, "mappingId": caller.user, "name": caller.name,
         "displayName": caller.name.as_deref().unwrap_or("User"), "groupId": root.coord.group,
         "rootItemId": root.id, "rootCoordinates": root.coord.to_string(),
+        "maps": lines.iter().map(|line| json!({"groupId": line.group, "title": line.title, "tiles": line.tiles})).collect::<Vec<_>>(),
     }))
 }
 

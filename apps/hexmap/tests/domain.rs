@@ -140,7 +140,7 @@ proptest! {
 }
 
 fn tile(title: &str) -> NewTile {
-    NewTile { title: title.to_owned(), content: String::new(), preview: None, link: None, item_type: ItemType::Context }
+    NewTile { title: title.to_owned(), ..NewTile::default() }
 }
 
 #[test]
@@ -221,7 +221,25 @@ fn the_manifest_names_every_tool_and_says_what_it_does() {
         ("updateItem", true, false),
     ];
     assert_eq!(rules, expected);
-    for uri in ["map://items", "map://items/0197", "map://item/0197", "map://current-user"] {
+    let people: Vec<(&str, bool, bool)> =
+        manifest.people.iter().map(|(name, rule)| (name.as_str(), rule.effect == ToolEffect::Write, rule.large)).collect();
+    let expected = [
+        ("addItem", true, false),
+        ("createMap", true, false),
+        ("deleteItem", true, false),
+        ("deleteMap", true, false),
+        ("exportMap", false, false),
+        ("importMap", true, true),
+        ("listMaps", false, false),
+        ("listVersions", false, false),
+        ("markSeen", true, false),
+        ("moveItem", true, false),
+        ("restoreVersion", true, false),
+        ("undoChange", true, false),
+        ("updateItem", true, false),
+    ];
+    assert_eq!(people, expected);
+    for uri in ["map://view", "map://view/0197", "map://items", "map://items/0197", "map://item/0197", "map://current-user"] {
         assert!(manifest.allows_resource(uri), "{uri}");
     }
     assert!(hexmap::PROMPT.lines().count() < 60);

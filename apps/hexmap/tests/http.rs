@@ -78,10 +78,15 @@ impl Server {
     }
 
     async fn ask(&self, era: &str, user: &str, method: &str, params: Value) -> (u16, Value) {
+        self.ask_as(&[], era, user, method, params).await
+    }
+
+    async fn ask_as(&self, extra: &[(&str, &str)], era: &str, user: &str, method: &str, params: Value) -> (u16, Value) {
         let (host, bearer) = (self.address.to_string(), format!("Bearer {CREDENTIAL}"));
         let name = params["name"].as_str().or(params["uri"].as_str()).unwrap_or_default().to_owned();
         let mut headers = self.headers(&host, &bearer, user);
         headers.push(("MCP-Protocol-Version", era));
+        headers.extend_from_slice(extra);
         let mut params = params;
         if era == MODERN {
             headers.push(("Mcp-Method", method));
@@ -95,6 +100,14 @@ impl Server {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
         let (status, body) = send(self.address, "POST", &headers, body.as_bytes()).await;
         (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+    }
+
+    /// Calls a tool with a person's own hand; its result.
+    async fn by_hand(&self, user: &str, name: &str, arguments: Value) -> Value {
+        let params = json!({"name": name, "arguments": arguments});
+        let (status, answer) = self.ask_as(&[("x-hexward-actor", "person")], MODERN, user, "tools/call", params).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["result"].clone()
     }
 
     /// Calls a tool; its result.
@@ -217,7 +230,8 @@ async fn two_users_at_once_never_see_each_other() {
         assert_eq!(refused["isError"], true, "{tool}");
         assert!(refused["content"][0]["text"].as_str().unwrap().starts_with("No tile found"), "{tool}: {refused}");
     }
-    for uri in [format!("map://items/{}", id.as_str().unwrap()), format!("map://item/{}", id.as_str().unwrap())] {
+    for kind in ["items", "item", "view"] {
+        let uri = format!("map://{kind}/{}", id.as_str().unwrap());
         let (_, answer) = server.ask(MODERN, "eve", "resources/read", json!({"uri": uri})).await;
         assert_eq!(answer["error"]["code"], -32602, "{answer}");
     }
@@ -249,7 +263,13 @@ async fn arguments_are_read_as_models_write_them() {
         ("addItem", json!({"coords": at("ada", &[7]), "title": "x"}), "not a direction"),
         ("addItem", json!({"coords": at("ada", &[5])}), "title is missing"),
         ("addItem", json!({"coords": at("ada", &[5]), "title": "x", "itemType": "user"}), "kept for the root"),
-        ("addItem", json!({"coords": at("ada", &[5]), "title": "x", "visibility": "public"}), "only be private"),
+        ("addItem", json!({"coords": at("ada", &[5]), "title": "x", "visibility": "everyone"}), "private or public"),
+        ("importMap", json!({"document": "{}"}), "for people alone"),
+        ("exportMap", json!({}), "for people alone"),
+        ("restoreVersion", json!({"coords": at("ada", &[1]), "number": 1}), "for people alone"),
+        ("markSeen", json!({}), "for people alone"),
+        ("createMap", json!({"title": "x"}), "for people alone"),
+        ("deleteMap", json!({"groupId": 0}), "for people alone"),
         ("addItem", json!({"coords": at("ada", &[5]), "title": "x", "url": "javascript:alert(1)"}), "http or https"),
         ("addItem", json!({"coords": at("ada", &[1]), "title": "x"}), "already a tile"),
         ("addItem", json!({"coords": at("ada", &[5, 5]), "title": "x"}), "no tile at"),
@@ -307,12 +327,24 @@ async fn tools_and_resources_are_listed_and_read() {
         ("updateItem", false, true),
         ("moveItem", false, false),
         ("deleteItem", false, true),
+        ("listVersions", true, false),
+        ("restoreVersion", false, true),
+        ("markSeen", false, true),
+        ("exportMap", true, false),
+        ("importMap", false, true),
+        ("listMaps", true, false),
+        ("createMap", false, false),
+        ("deleteMap", false, true),
     ];
     assert_eq!(hints, expected);
     assert_eq!((&listed["result"]["cacheScope"], &listed["result"]["resultType"]), (&json!("private"), &json!("complete")));
     let (status, gone) = server.ask(MODERN, "ada", "tools/call", json!({"name": "dropTables", "arguments": {}})).await;
     assert_eq!((status, &gone["error"]["code"]), (200, &json!(-32602)));
+}
 
+#[tokio::test]
+async fn the_server_says_what_it_speaks_and_resources_are_read() {
+    let server = server().await;
     let (_, discovered) = server.ask(MODERN, "ada", "server/discover", json!({})).await;
     assert!(discovered["result"]["supportedVersions"].as_array().unwrap().contains(&json!(MODERN)), "{discovered}");
     let hello = json!({"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
@@ -335,15 +367,76 @@ async fn tools_and_resources_are_listed_and_read() {
         let item = read(format!("map://item/{id}")).await;
         assert_eq!(item, made["structuredContent"]);
         assert_eq!(read("map://current-user".to_owned()).await["id"], "ada");
-        for uri in
-            ["map://", "map://itemsx", "map://items/", "map://item/", "map://item/none", "file:///etc/passwd", "map://ITEMS"]
-        {
+        for uri in [
+            "map://",
+            "map://viewx",
+            "map://view/",
+            "map://view/none",
+            "map://itemsx",
+            "map://items/",
+            "map://item/",
+            "map://item/none",
+            "file:///etc/passwd",
+            "map://ITEMS",
+        ] {
             let (_, answer) = server.ask(era, "ada", "resources/read", json!({"uri": uri})).await;
             assert_eq!(answer["error"]["code"], if era == MODERN { -32602 } else { -32002 }, "{uri} {answer}");
         }
         let (_, templates) = server.ask(era, "ada", "resources/templates/list", json!({})).await;
-        assert_eq!(templates["result"]["resourceTemplates"].as_array().unwrap().len(), 2);
+        assert_eq!(templates["result"]["resourceTemplates"].as_array().unwrap().len(), 3);
     }
+}
+
+#[tokio::test]
+async fn people_have_tools_of_their_own_for_their_own_maps() {
+    let server = server().await;
+    let add = json!({"coords": at("ada", &[2]), "title": "Aurora", "visibility": "public", "preview": "p"});
+    server.call(MODERN, "ada", "addItem", add).await;
+    let view = async |user: &str, uri: &str| {
+        let (_, answer) = server.ask(MODERN, user, "resources/read", json!({"uri": uri})).await;
+        serde_json::from_str::<Value>(answer["result"]["contents"][0]["text"].as_str().unwrap()).unwrap()
+    };
+    let seen = view("ada", "map://view").await;
+    let tile = &seen["tile"]["children"][0];
+    assert_eq!((&tile["title"], &tile["unseen"], &tile["visibility"]), (&json!("Aurora"), &json!(true), &json!("public")));
+    assert_eq!((&tile["content"], &tile["hidden"], &seen["unseen"]["count"]), (&Value::Null, &json!(0), &json!(1)));
+    assert_eq!((&seen["atlas"]["used"]["tiles"], &seen["atlas"]["limits"]["tiles"]), (&json!(2), &json!(20_000)));
+
+    let edited = json!({"coords": "ada,0:2", "updates": {"title": "Dawn", "visibility": "private"}});
+    assert_eq!(server.by_hand("ada", "updateItem", edited).await["isError"], false);
+    let listed = server.by_hand("ada", "listVersions", json!({"coords": "ada,0:2"})).await["structuredContent"].clone();
+    let version = &listed["versions"][0];
+    let expected = (&json!("Aurora"), &json!("agent"), &json!("public"), &json!(1));
+    assert_eq!((&version["title"], &version["writtenBy"], &version["visibility"], &version["number"]), expected);
+    let below = view("ada", &format!("map://view/{}", tile["id"].as_str().unwrap())).await;
+    assert_eq!((&below["above"][0]["title"], &below["tile"]["unseen"]), (&json!("My map"), &json!(false)), "a person's own hand");
+    server.by_hand("ada", "restoreVersion", json!({"coords": "ada,0:2", "number": "1"})).await;
+    assert_eq!(view("ada", "map://view").await["tile"]["children"][0]["title"], "Aurora");
+
+    let page = server.by_hand("ada", "exportMap", json!({})).await["structuredContent"].clone();
+    assert_eq!((&page["next"], &page["tiles"][1]["path"]), (&Value::Null, &json!([2])));
+    let document = json!({"format": page["format"], "version": page["version"], "tiles": page["tiles"]}).to_string();
+    assert_eq!(server.by_hand("eve", "importMap", json!({"document": document})).await["structuredContent"]["tiles"], 2);
+    assert_eq!(view("eve", "map://view").await["tile"]["children"][0]["title"], "Aurora");
+    // What is another's does not exist, in every tool that names a place or an id.
+    for (tool, arguments) in [
+        ("listVersions", json!({"coords": "ada,0:2"})),
+        ("restoreVersion", json!({"coords": "ada,0:2", "number": 1})),
+        ("exportMap", json!({"coords": "ada,0"})),
+        ("importMap", json!({"document": document, "coords": "ada,0:5"})),
+        ("markSeen", json!({"itemId": tile["id"]})),
+    ] {
+        let refused = server.by_hand("eve", tool, arguments).await;
+        assert_eq!(refused["isError"], true, "{tool}");
+        assert!(refused["content"][0]["text"].as_str().unwrap().starts_with("No tile found"), "{tool}: {refused}");
+    }
+    let made = server.by_hand("eve", "createMap", json!({"title": "Second"})).await["structuredContent"].clone();
+    assert_eq!(made["coordinates"], "eve,1");
+    let me = server.call(LEGACY, "eve", "getCurrentUser", json!({})).await["structuredContent"].clone();
+    assert_eq!(me["maps"][1], json!({"groupId": 1, "title": "Second", "tiles": 1}), "an agent is told of them");
+    assert_eq!(server.by_hand("ada", "deleteMap", json!({"groupId": 1})).await["isError"], true, "ada has no such map");
+    assert_eq!(server.by_hand("eve", "deleteMap", json!({"groupId": 1})).await["structuredContent"]["count"], 1);
+    assert_eq!(server.by_hand("eve", "deleteMap", json!({"groupId": 0})).await["isError"], true, "the first map stays");
 }
 
 /// The way back from every change: whoever calls for a person has it, and it is in no listing.

@@ -67,13 +67,7 @@ fn at(user: &str, path: &str) -> Coord {
 }
 
 fn tile(title: &str) -> NewTile {
-    NewTile {
-        title: title.to_owned(),
-        content: format!("about {title}"),
-        preview: None,
-        link: None,
-        item_type: ItemType::Context,
-    }
+    NewTile { title: title.to_owned(), content: format!("about {title}"), ..NewTile::default() }
 }
 
 async fn make(maps: &Maps, user: &str, path: &str, title: &str) -> Tile {
@@ -291,7 +285,7 @@ async fn a_full_map_takes_no_more() {
     let maps = maps(&store);
     maps.tile(&at("ada", "")).await.unwrap();
     let fill = |tx: &mut dyn store::Tx| -> Result<(), MapError> {
-        let places = (0..hexmap::map::TILES_MAX - 1).map(|n| {
+        let places = (0..hexmap::map::Limits::default().tiles_max - 1).map(|n| {
             let digits = (0..6).map(|place| (n / 6_i64.pow(place) % 6 + 1).to_string());
             format!("1,{}", digits.collect::<Vec<_>>().join(","))
         });
@@ -302,5 +296,5 @@ async fn a_full_map_takes_no_more() {
     };
     store.write(fill).await.unwrap();
     let refused = maps.create_tile(&at("ada", "2"), tile("x")).await;
-    assert!(matches!(refused, Err(MapError::Full)), "{refused:?}");
+    assert!(matches!(refused, Err(MapError::Full(_))), "{refused:?}");
 }

@@ -60,7 +60,7 @@ stories! {
 }
 
 const ROWS: Statement = Statement(
-    "SELECT owner, group_id, path, id, item_type, title, content, preview, link, version, created_at, updated_at
+    "SELECT owner, group_id, path, id, item_type, title, content, preview, link, visibility, version, created_at, updated_at
      FROM hexmap_tiles ORDER BY owner, group_id, path",
 );
 
@@ -84,8 +84,7 @@ fn tile(title: &str) -> NewTile {
         title: title.to_owned(),
         content: format!("about {title}"),
         preview: Some("short".to_owned()).filter(|_| title.len() % 2 == 0),
-        link: None,
-        item_type: ItemType::Context,
+        ..NewTile::default()
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::gateway::{TOOL_RESULT_BYTES_MAX, TOOL_WAIT, bind};
 use crate::secrets;
 use anyhow::{Context, Result};
+use hexmap::map::LimitsByTier;
 use policy::{Clock, Manifest, McpServer};
 use proxy::App;
 use proxy::mcp::upstream::{McpUpstream, UpstreamConfig};
@@ -25,6 +26,7 @@ pub(crate) struct Host<'g> {
     pub(crate) clock: &'g Arc<dyn Clock>,
     pub(crate) tasks: &'g TaskTracker,
     pub(crate) stop: &'g CancellationToken,
+    pub(crate) map_limits: &'g LimitsByTier,
 }
 
 /// One of them.
@@ -73,7 +75,8 @@ impl Builtin {
 
 fn serve_hexmap(host: &Host<'_>, listener: TcpListener, credential: String) {
     let config = hexmap::ServerConfig { credential, hosts: Vec::new(), clock: Arc::clone(host.clock) };
-    let serving = hexmap::serve(listener, host.store.clone(), config, host.stop.clone());
+    let limits = host.map_limits.clone();
+    let serving = hexmap::serve_within(limits, listener, host.store.clone(), config, host.stop.clone());
     host.tasks.spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "the map's server ended");

@@ -8,6 +8,7 @@ mod egress;
 mod environment;
 mod faults;
 mod limits;
+mod map;
 mod prices;
 mod providers;
 mod rates;
@@ -55,6 +56,7 @@ struct File {
     egress: Vec<egress::EgressFile>,
     apps: Vec<apps::AppFile>,
     magic: apps::MagicFile,
+    map: map::MapFile,
     page: PageFile,
 }
 
@@ -170,6 +172,8 @@ pub struct Config {
     pub apps: Vec<AppFolder>,
     /// Whether the Magic assistant is among those that come with it.
     pub magic: bool,
+    /// How much people may keep on the map.
+    pub map_limits: hexmap::map::LimitsByTier,
     /// The app that the page shows.
     pub page_app: String,
     /// The image of the runtime for code.
@@ -271,6 +275,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     if !apps::is_there(&apps, magic, &file.page.app) {
         faults.add("page.app", "is not the id of an app; name its folder under [[apps]], or say [magic] enabled = true");
     }
+    let map_limits = map::read(&file.map, &mut faults);
     let day_limit = dollars("budget.day_usd", file.budget.day_usd, &mut faults);
     if file.gateway.name.len() > 64 {
         faults.add("gateway.name", "must not be longer than 64 characters");
@@ -302,6 +307,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         egress,
         apps,
         magic,
+        map_limits,
         page_app: file.page.app,
         runtime_path: file.agent.runtime.unwrap_or(defaults.runtime_path),
         public_url,

@@ -83,7 +83,7 @@ impl Gateway {
         let proxy = proxy.with_prices(config.prices).with_budgets(config.budgets).with_calls_max(config.calls_max);
         let proxy = Arc::new(proxy.paced(rates.clone(), config.runs.rates.clone()));
         tasks.spawn(provider_keys::watch(keys, Arc::clone(&proxy), stop.clone()));
-        let host = builtin::Host { store: &store, clock: &clock, tasks: &tasks, stop: &stop };
+        let host = builtin::Host { store: &store, clock: &clock, tasks: &tasks, stop: &stop, map_limits: &config.map_limits };
         let mut apps = builtin::start(&host, config.magic).await?;
         for folder in config.apps {
             apps.push(apps::connect(folder)?);
@@ -276,7 +276,7 @@ async fn keep_rates(rates: Rates, clock: Arc<dyn Clock>, stop: CancellationToken
 /// Ends what a former life of this gateway left open: runs fail, reservations are charged, tool calls are uncertain.
 async fn sweep(store: &Store, gateway: &str, clock: &dyn Clock) -> Result<()> {
     let now = clock.now();
-    let tools = store.sweep_tool_calls(gateway, now).await?;
+    let tools = store.sweep_tool_calls(gateway, now).await? + store.sweep_person_calls(now).await?;
     let runs = store.sweep_runs(gateway, now).await?;
     store.sweep_sessions(now).await?;
     if tools + runs > 0 {

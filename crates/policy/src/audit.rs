@@ -78,6 +78,19 @@ pub enum AuditEvent {
         /// The digest of its canonical arguments, hexadecimal.
         arguments: String,
     },
+    /// A person's own call of a tool is about to be made: no agent and no run is in it.
+    PersonCallOpened {
+        /// The call.
+        call: CallId,
+        /// Whose.
+        user: UserId,
+        /// Of which app.
+        app: String,
+        /// The tool.
+        tool: String,
+        /// The digest of its arguments, hexadecimal.
+        arguments: String,
+    },
     /// What a call did is about to be undone, or done again.
     UndoOpened {
         /// The journal's entry of the undo.
@@ -201,6 +214,7 @@ impl AuditEvent {
             Self::SliceTaken { .. } => "slice.taken",
             Self::AboveCeiling { .. } => "model_call.above_ceiling",
             Self::ToolCallOpened { .. } => "tool_call.opened",
+            Self::PersonCallOpened { .. } => "person_call.opened",
             Self::UndoOpened { .. } => "undo.opened",
             Self::UndoEnded { .. } => "undo.ended",
             Self::Denied { .. } => "denied",
@@ -231,7 +245,8 @@ impl AuditEvent {
             | Self::UndoOpened { run, .. }
             | Self::UndoEnded { run, .. } => Some(*run),
             Self::Denied { run, .. } => *run,
-            Self::KeyCreated { .. }
+            Self::PersonCallOpened { .. }
+            | Self::KeyCreated { .. }
             | Self::KeyRevoked { .. }
             | Self::CallerRefused { .. }
             | Self::RateRefused { .. }
@@ -256,6 +271,9 @@ impl AuditEvent {
             }
             Self::ToolCallOpened { call, tool, arguments, .. } => {
                 json!({"call": call, "tool": tool, "arguments_sha256": arguments})
+            }
+            Self::PersonCallOpened { call, user, app, tool, arguments } => {
+                json!({"call": call, "user": user, "app": app, "tool": tool, "arguments_sha256": arguments})
             }
             Self::UndoOpened { call, undoes, user, tool, redo, by, .. } => {
                 json!({"call": call, "undoes": undoes, "user": user, "tool": tool, "redo": redo, "by": by})

@@ -129,6 +129,8 @@ codes! {
     RateAddress = "rate.address", Limit, "Too many messages came from your network. Wait a moment and send it again.";
     /// A person sent as many messages as they may.
     RateUser = "rate.user", Limit, "You have sent as many messages as you may for now. Wait a while and send it again.";
+    /// A person did as much in an app's page as they may in this time.
+    RateEdits = "rate.edits", Limit, "You have changed and opened as much as you may for now. Wait a moment and do it again.";
     /// A person's agents used tools as often as they may.
     RateTools = "rate.tools", Limit, "The assistant has used the application's tools as often as it may in an hour. Wait a while and ask again.";
     /// What the agent does is unusual, and the person did not say that it shall go on.

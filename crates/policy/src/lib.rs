@@ -19,6 +19,7 @@ mod labels;
 mod manifest;
 mod message;
 mod money;
+mod person;
 mod prices;
 mod rate;
 mod rate_rules;
@@ -50,9 +51,12 @@ pub use key::{
     KEY_PREFIX, KeyFault, KeyPath, KeyScope, KeyUse, Network, NetworkError, is_key_name, judge_key, key_digest, key_token,
 };
 pub use labels::Labels;
-pub use manifest::{AgentManifest, Manifest, ManifestError, McpManifest, McpServer, RuntimeKind, ToolEffect, ToolRule};
+pub use manifest::{
+    AgentManifest, Manifest, ManifestError, McpManifest, McpServer, PersonRule, RuntimeKind, ToolEffect, ToolRule,
+};
 pub use message::{MESSAGE_CHARS_MAX, MessageError, UserMessage};
 pub use money::Microusd;
+pub use person::{PersonPermit, admit_person};
 pub use prices::{
     ModelPrice, PRICES_REVIEWED_DAY, PriceError, Prices, RATE_MAX, RateError, Rates, Tier, is_version_of, parse_rate, price_of,
     rate_text,

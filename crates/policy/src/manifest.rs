@@ -26,6 +26,9 @@ pub struct Manifest {
     /// Resource addresses (or prefixes ending in `/`) that the app's pages and the agent may read.
     #[serde(default)]
     pub resources: Vec<String>,
+    /// What people may call from the app's pages, each tool by name. It says nothing about agents: these have `tools` alone.
+    #[serde(default)]
+    pub people: BTreeMap<String, PersonRule>,
     /// Ways of working with fewer tools, for people to choose.
     #[serde(default)]
     pub skills: BTreeMap<String, crate::Skill>,
@@ -146,6 +149,17 @@ pub struct ToolRule {
     pub inverse: Option<String>,
 }
 
+/// The operator's word about a tool that people call themselves.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PersonRule {
+    /// Read or write.
+    pub effect: ToolEffect,
+    /// Whether it takes documents: up to 32 MiB instead of 256 KiB, few at a time.
+    #[serde(default)]
+    pub large: bool,
+}
+
 /// Why a manifest was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
@@ -181,12 +195,14 @@ impl Manifest {
             "id must be lower-case letters, digits and hyphens, at most 32"
         } else if manifest.mcp.as_ref().is_some_and(|mcp| !name(&mcp.name)) {
             "mcp.name must be lower-case letters, digits and hyphens, at most 32"
-        } else if !manifest.tools.keys().all(tool) {
+        } else if !manifest.tools.keys().chain(manifest.people.keys()).all(tool) {
             "tool names must be letters, digits, _ and -"
         } else if manifest.agent.turns_max == 0 || manifest.agent.output_tokens_max == 0 {
             "agent.turns_max and agent.output_tokens_max must be at least 1"
-        } else if manifest.mcp.is_none() && !(manifest.tools.is_empty() && manifest.resources.is_empty()) {
-            "tools and resources need an [mcp] server that has them"
+        } else if manifest.mcp.is_none()
+            && !(manifest.tools.is_empty() && manifest.resources.is_empty() && manifest.people.is_empty())
+        {
+            "tools, resources and people need an [mcp] server that has them"
         } else if let Some(reason) =
             manifest.fault_of_inverses(tool).or_else(|| manifest.agent.fault()).or_else(|| manifest.skills_fault())
         {
@@ -360,6 +376,7 @@ mod tests {
         }
         assert!(fault("command = ['node', \"a\\u0000\"]").contains("NUL"));
         assert!(fault("command = ['node']\n[tools.x]\neffect = 'read'").contains("need an [mcp] server"));
+        assert!(fault("command = ['node']\n[people.x]\neffect = 'read'").contains("need an [mcp] server"));
         let agent = |more: &str| text(more).replace("runtime = 'code'", "");
         assert!(Manifest::parse(&agent("command = ['node']")).is_err() && Manifest::parse(&agent("files = 'x'")).is_err());
         Manifest::parse(&agent("")).expect("an app without tools");

@@ -50,6 +50,8 @@ pub struct RateRules {
     pub key_per_hour: u64,
     /// Model calls of all callers elsewhere in a minute.
     pub calls_per_minute: u64,
+    /// What one person does in an app's page by themselves in a minute: reads and changes.
+    pub edits_per_minute: u64,
     /// What agents may do at once, beside how often.
     pub behaviour: BehaviourRules,
 }
@@ -68,6 +70,7 @@ impl Default for RateRules {
             tool_calls_per_hour: 200,
             key_per_hour: 10_000,
             calls_per_minute: 3_000,
+            edits_per_minute: 240,
             behaviour: BehaviourRules::default(),
         }
     }
@@ -91,6 +94,7 @@ impl RateRules {
             tool_calls_per_hour: MANY,
             key_per_hour: MANY * 1000,
             calls_per_minute: MANY,
+            edits_per_minute: MANY,
             behaviour: BehaviourRules::indifferent(),
         }
     }
@@ -131,6 +135,13 @@ impl RateRules {
             );
         }
         checks
+    }
+
+    /// What a person's own call of an app's tool is checked against.
+    #[must_use]
+    pub fn of_edit(&self, user: UserId) -> Vec<RateCheck> {
+        let limit = RateLimit::per_minute(self.edits_per_minute);
+        vec![RateCheck { name: format!("edits:{user}"), limit, weight_millis: UNIT_MILLIS, code: DenialCode::RateEdits }]
     }
 
     /// What a tool call of one user's agents is checked against, wherever they run.

@@ -15,6 +15,7 @@ mod gate;
 mod lanes;
 pub mod mcp;
 pub mod messages;
+mod people;
 mod pieces;
 mod relay;
 mod selfcheck;
@@ -31,6 +32,7 @@ pub use discovery::Discovery;
 pub use events::RunEvent;
 pub use gate::Gate;
 pub use messages::integrity::{AGENT_RELEASE, Dialogue, Expected};
+pub use people::{PersonAnswer, PersonCallError};
 pub use relay::relay;
 pub use selfcheck::{SelfCheck, Trial};
 pub use tools::read_resource;
@@ -86,7 +88,7 @@ const USED_UP_MAX: usize = 10_000;
 pub const CALLS_MAX: usize = 2_048;
 
 /// Whose tier everybody is of, as long as accounts have none.
-const ONLY_TIER: &str = "free";
+pub(crate) const ONLY_TIER: &str = "free";
 
 impl Proxy {
     /// `ledger` pays for model calls; `day_limit` bounds what everybody together spends in a UTC day; `hosts` are

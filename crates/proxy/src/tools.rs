@@ -112,7 +112,7 @@ pub(crate) fn user_ref(user: UserId) -> UserRef {
     UserRef::new(user.to_string())
 }
 
-fn unreachable_app(app: &App, error: UpstreamError) -> HostError {
+pub(crate) fn unreachable_app(app: &App, error: UpstreamError) -> HostError {
     tracing::warn!(app = app.manifest.id, %error, "the app's tools did not answer");
     error.into()
 }

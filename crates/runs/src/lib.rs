@@ -9,6 +9,7 @@ mod boot;
 mod conduct;
 mod event;
 mod feed;
+mod hands;
 mod history;
 mod limits;
 mod past;
@@ -18,8 +19,9 @@ mod undo;
 
 pub use event::{Event, EventBody};
 pub use feed::Feed;
+pub use hands::PersonError;
 pub use limits::AgentLimits;
-pub use proxy::{Answered, UndoLine, UndoOutcome, UndoReport};
+pub use proxy::{Answered, PersonAnswer, PersonCallError, UndoLine, UndoOutcome, UndoReport};
 pub use queue::QueueSettings;
 pub use undo::UndoError;
 

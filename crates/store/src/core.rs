@@ -1,6 +1,6 @@
 //! The gateway's own tables: users, sessions, conversations, runs, ledger, tool journal, audit log.
 
-use crate::{Migration, Schema, alerts, audit, conversations, keys, ledger, rates, runs, tools, undo, users};
+use crate::{Migration, Schema, alerts, audit, conversations, keys, ledger, person_calls, rates, runs, tools, undo, users};
 
 /// The schema every gateway has; apps bring theirs beside it.
 pub static CORE: Schema = Schema {
@@ -27,6 +27,7 @@ pub static CORE: Schema = Schema {
         conversations::ALL,
         keys::ALL,
         ledger::ALL,
+        person_calls::ALL,
         rates::ALL,
         runs::ALL,
         tools::ALL,

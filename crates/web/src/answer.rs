@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use policy::DenialCode;
-use runs::{StartError, UndoError};
+use runs::{PersonCallError, PersonError, StartError, UndoError};
 use serde_json::json;
 use std::any::Any;
 use store::StoreError;
@@ -29,7 +29,7 @@ impl Refusal {
         Self { status, code, message, retry_after_secs: None }
     }
 
-    const fn after(self, secs: i64) -> Self {
+    pub(crate) const fn after(self, secs: i64) -> Self {
         Self { retry_after_secs: Some(secs), ..self }
     }
 
@@ -105,6 +105,29 @@ impl From<StartError> for Refusal {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), error.public())
             }
             StartError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PersonError> for Refusal {
+    fn from(error: PersonError) -> Self {
+        match error {
+            PersonError::Rate(refusal) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, refusal.code.as_str(), refusal.code.sentence())
+                    .after(refusal.retry_after_secs())
+            }
+            PersonError::Call(PersonCallError::Unknown) => Self::not_found(),
+            PersonError::Call(PersonCallError::Unreachable) => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "app.unavailable",
+                "This part of the application does not answer right now, and nothing was changed. Try again in a moment.",
+            ),
+            PersonError::Call(PersonCallError::Uncertain) => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "app.uncertain",
+                "The application's answer was lost, so nobody knows whether it took effect. Look before you do it again.",
+            ),
+            PersonError::Call(PersonCallError::Store(error)) => error.into(),
         }
     }
 }

@@ -18,41 +18,45 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for StrictJson<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-        if content_type.split(';').next().is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json")) {
-            return Err(Refusal::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "body.content_type",
-                "The request must be sent as application/json.",
-            ));
-        }
-        let bytes = read(request.into_body()).await?;
-        if std::str::from_utf8(&bytes).is_err() {
-            return Err(Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "body.utf8",
-                "The request is not valid UTF-8 text. Send it again as UTF-8.",
-            ));
-        }
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
-            tracing::debug!(%error, "a body was refused");
-            Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "body.json",
-                "The request is not the JSON this address takes: check its keys and types.",
-            )
-        })
+        read_json(request, BYTES_MAX, TOO_LARGE).await.map(Self)
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, Refusal> {
-    match tokio::time::timeout(WAIT, Limited::new(body, BYTES_MAX).collect()).await {
+const TOO_LARGE: Refusal =
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body.too_large", "The request is larger than 64 KiB. Send less at a time.");
+
+/// The same with another bound, for those that need one.
+pub(crate) async fn read_json<T: DeserializeOwned>(request: Request, bytes_max: usize, too_large: Refusal) -> Result<T, Refusal> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if content_type.split(';').next().is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json")) {
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "body.content_type",
+            "The request must be sent as application/json.",
+        ));
+    }
+    let bytes = read(request.into_body(), bytes_max, too_large).await?;
+    if std::str::from_utf8(&bytes).is_err() {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "body.utf8",
+            "The request is not valid UTF-8 text. Send it again as UTF-8.",
+        ));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| {
+        tracing::debug!(%error, "a body was refused");
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "body.json",
+            "The request is not the JSON this address takes: check its keys and types.",
+        )
+    })
+}
+
+async fn read(body: Body, bytes_max: usize, too_large: Refusal) -> Result<Bytes, Refusal> {
+    match tokio::time::timeout(WAIT, Limited::new(body, bytes_max).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body.too_large",
-            "The request is larger than 64 KiB. Send less at a time.",
-        )),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large),
         Ok(Err(_)) => Err(Refusal::new(StatusCode::BAD_REQUEST, "body.cut", "The request ended early. Send it again.")),
         Err(_) => {
             Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "body.slow", "The request took too long to arrive. Send it again."))

@@ -1,7 +1,7 @@
 //! Shows. What *people* can reach: pages, sessions, conversations, runs and what their apps hold.
 //!
 //! It never decides, never speaks to an agent, a model or a tool by itself, and never depends on the rooms that do: it
-//! starts runs, reads their events, and reads apps' resources through `runs`.
+//! starts runs, reads their events, and reads apps' resources and calls their tools for people through `runs`.
 
 mod answer;
 mod apps;
@@ -10,6 +10,7 @@ mod body;
 mod conversations;
 mod door;
 mod forwarded;
+mod person_tools;
 mod run_events;
 mod serve;
 mod session;
@@ -28,6 +29,7 @@ use secrecy::SecretString;
 use std::sync::{Arc, Once};
 use store::Store;
 use streams::Streams;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -67,6 +69,7 @@ struct Web {
     runs: Arc<Runs>,
     settings: PageSettings,
     streams: Streams,
+    documents: Semaphore,
     stop: CancellationToken,
     warned_of_proxy: Once,
 }
@@ -105,6 +108,7 @@ fn router(web: Shared) -> Router {
         .route("/api/runs/{id}/challenge", post(run_events::answer_challenge))
         .route("/api/undo", post(undo::undo))
         .route("/api/apps/{app}/resource", get(apps::resource))
+        .route("/api/apps/{app}/tools/{tool}", post(person_tools::call))
         .route("/api/changes", get(apps::changes))
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::method_not_allowed)

@@ -22,6 +22,9 @@ const CONNECTIONS_MAX: usize = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const DRAIN_WAIT: Duration = Duration::from_secs(5);
 
+/// Documents of people that are in memory at the same time; each has up to 32 MiB.
+const DOCUMENTS_MAX: usize = 2;
+
 /// Where a request's connection comes from. Behind a proxy that is the proxy: what a header says is not believed.
 #[derive(Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
@@ -33,7 +36,8 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 pub async fn serve(listener: TcpListener, parts: WebParts, stop: CancellationToken) -> std::io::Result<()> {
     let WebParts { store, clock, runs, settings } = parts;
     let (streams, warned_of_proxy) = (Streams::default(), Once::new());
-    let router = router(Arc::new(Web { store, clock, runs, settings, streams, stop: stop.clone(), warned_of_proxy }));
+    let documents = Semaphore::new(DOCUMENTS_MAX);
+    let router = router(Arc::new(Web { store, clock, runs, settings, streams, documents, stop: stop.clone(), warned_of_proxy }));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     loop {

@@ -16,6 +16,7 @@ mod egress;
 mod failures;
 mod fairness;
 mod faults;
+mod hands;
 mod harness;
 mod hooked;
 mod hostile;

@@ -35,6 +35,7 @@ export const mapStories = [
       await page.getByTestId("run-end").waitFor();
       await (await waitForTile(page, "Press kit", 10_000)).click();
       const detail = page.getByTestId("tile-detail");
+      await page.getByTestId("tile-content").waitFor();
       const text = await detail.innerText();
       assert.match(text, /Press kit/);
       assert.match(text, /Texts and pictures/);
@@ -79,9 +80,12 @@ export const mapStories = [
     },
   },
   {
-    name: "an empty place offers a sentence to finish",
+    name: "an empty place offers a form, or a sentence to finish",
     async run({ page }) {
       await page.getByTestId("slot").first().click();
+      const form = page.getByTestId("tile-form");
+      assert.equal(await form.getByLabel("Place").evaluate((list) => list.selectedOptions[0].textContent), "north-west");
+      await page.getByRole("button", { name: "Ask the assistant instead" }).click();
       assert.match(await page.getByTestId("composer").inputValue(), /^Create a tile called {2}to the north-west$/);
       assert.equal(await page.evaluate(() => document.activeElement.dataset.testid), "composer");
     },

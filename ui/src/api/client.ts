@@ -1,4 +1,14 @@
-import type { Conversation, ConversationSummary, MapItem, Session, UndoReport } from "./types";
+import type {
+  Conversation,
+  ConversationSummary,
+  ExportPage,
+  MapTile,
+  MapView,
+  Session,
+  TileVersion,
+  UndoReport,
+  WayBack,
+} from "./types";
 
 /** How long any answer may take before the page gives up on it. Streams are not bounded by this. */
 const ANSWER_TIMEOUT_MS = 30_000;
@@ -27,6 +37,22 @@ export const api = {
   sendMessage: (conversationId: string, text: string, writes: boolean) =>
     send<{ run_id: string }>(`/api/conversations/${encodeURIComponent(conversationId)}/messages`, { text, writes }),
   stopRun: (runId: string) => send<unknown>(`/api/runs/${encodeURIComponent(runId)}/stop`, {}),
+  mapView: (id: string | null) => resource<MapView>(id === null ? "map://view" : `map://view/${id}`),
+  mapTile: (id: string) => resource<MapTile>(`map://item/${id}`),
+  addTile: (fields: object) => byHand<MapTile>("addItem", fields),
+  updateTile: (coords: string, updates: object) => undoable("updateItem", { coords, updates }),
+  moveTile: (oldCoords: string, newCoords: string) =>
+    byHand<{ affectedCount: number }>("moveItem", { oldCoords, newCoords }),
+  deleteTile: (coords: string) => undoable("deleteItem", { coords }),
+  goBack: ({ tool, arguments: args }: WayBack) => byHand<unknown>(tool, args),
+  tileVersions: (coords: string) => byHand<{ versions: TileVersion[] }>("listVersions", { coords }),
+  restoreVersion: (coords: string, number: number) => byHand<MapTile>("restoreVersion", { coords, number }),
+  markSeen: (itemId: string | null) => byHand<unknown>("markSeen", itemId === null ? {} : { itemId }),
+  exportPage: (coords: string, after: string | null) =>
+    byHand<ExportPage>("exportMap", after === null ? { coords } : { coords, after }),
+  importMap: (coords: string, document: string) => byHand<{ tiles: number }>("importMap", { coords, document }),
+  createMap: (title: string) => byHand<MapTile>("createMap", { title }),
+  deleteMap: (groupId: number) => byHand<unknown>("deleteMap", { groupId }),
   answerChallenge: (runId: string, challengeId: string, nonce: string, goesOn: boolean) =>
     send<unknown>(`/api/runs/${encodeURIComponent(runId)}/challenge`, {
       challenge_id: challengeId,
@@ -34,10 +60,32 @@ export const api = {
       goes_on: goesOn,
     }),
   undo: (what: UndoTarget, redo: boolean) => send<UndoReport>("/api/undo", { ...what, redo }),
-  mapItems: () => read<MapItem>(`/api/apps/hexmap/resource?uri=${encodeURIComponent("map://items")}`),
   runEventsUrl: (runId: string) => `/api/runs/${encodeURIComponent(runId)}/events`,
   changesUrl: "/api/changes",
 };
+
+function resource<T>(uri: string): Promise<T> {
+  return read<T>(`/api/apps/hexmap/resource?uri=${encodeURIComponent(uri)}`);
+}
+
+/** What the person does with their own hand. A refusal is the app's own sentence, and nothing was changed. */
+async function byHand<T>(tool: string, args: object): Promise<T> {
+  return (await answered<T>(tool, args)).result;
+}
+
+/** The same, for who wants to offer the way back from it. */
+async function undoable(tool: string, args: object): Promise<WayBack | null> {
+  return (await answered<unknown>(tool, args)).undo ?? null;
+}
+
+async function answered<T>(tool: string, args: object): Promise<{ result: T; undo?: WayBack | null }> {
+  const answer = await send<{ ok: boolean; result: T; undo?: WayBack | null; message?: string }>(
+    `/api/apps/hexmap/tools/${tool}`,
+    { arguments: args },
+  );
+  if (answer.ok) return answer;
+  throw new ApiError(200, "app.refused", answer.message ?? "The map refused that.", null);
+}
 
 function read<T>(path: string): Promise<T> {
   return request<T>(path, { method: "GET" });

@@ -102,18 +102,91 @@ export type RunEvent = { seq: number } & (
     }
 );
 
-/** One tile as the map resource answers it, with everything below it. */
+/** One tile as a view of the map answers it: without its content, with everything below it that is in the view. */
 export interface MapItem {
   id: string;
+  /** `user,group:1,2`, or `user,group` for a root. */
   coordinates: string;
   depth: number;
   title: string;
-  content: string | null;
   preview: string | null;
   link: string | null;
-  parentId: string | null;
   itemType: string;
-  ownerId: string;
-  /** Absent where the answer's depth ends. */
-  children?: MapItem[];
+  visibility: string;
+  /** One more after each change of the tile or of its place. */
+  version: number;
+  /** An agent changed it, and nobody has looked at it since. */
+  unseen: boolean;
+  /** Tiles directly below it that are not in the view. */
+  hidden: number;
+  children: MapItem[];
+}
+
+/** Enough of a tile to name it and to go there. */
+export interface MapPlace {
+  id: string;
+  title: string;
+  coordinates: string;
+}
+
+export interface MapLine {
+  groupId: number;
+  rootItemId: string;
+  title: string;
+  tiles: number;
+  bytes: number;
+}
+
+/** As much of a map as a page draws. */
+export interface MapView {
+  /** The tiles above, the root first. */
+  above: MapPlace[];
+  tile: MapItem;
+  unseen: { count: number; first: MapPlace[] };
+  atlas: {
+    maps: MapLine[];
+    used: { tiles: number; bytes: number; maps: number };
+    limits: { tiles: number; bytes: number; maps: number };
+  };
+}
+
+/** One tile as it is, with its content. */
+export interface MapTile {
+  id: string;
+  coordinates: string;
+  title: string;
+  content: string;
+  preview: string | null;
+  link: string | null;
+  itemType: string;
+  visibility: string;
+  version: number;
+}
+
+/** What a tile held until something else took its place. */
+export interface TileVersion {
+  number: number;
+  title: string;
+  content: string;
+  preview: string | null;
+  link: string | null;
+  itemType: string;
+  visibility: string;
+  writtenBy: string;
+  replacedAtMs: number;
+}
+
+/** One page of a map that is written out. */
+export interface ExportPage {
+  format: string;
+  version: number;
+  revision: number;
+  tiles: unknown[];
+  next: string | null;
+}
+
+/** What undoes something that was done by hand. */
+export interface WayBack {
+  tool: string;
+  arguments: object;
 }

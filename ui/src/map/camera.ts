@@ -7,6 +7,11 @@ export interface Camera {
   scale: number;
 }
 
+interface Point {
+  x: number;
+  y: number;
+}
+
 export interface Size {
   width: number;
   height: number;
@@ -47,16 +52,56 @@ export function pan(camera: Camera, dxPx: number, dyPx: number): Camera {
   return { ...camera, x: camera.x - dxPx / camera.scale, y: camera.y - dyPx / camera.scale };
 }
 
+/** Two fingers moved: what lies under each stays under it, as far as it can without turning. */
+export function pinch(camera: Camera, before: readonly [Point, Point], after: readonly [Point, Point]): Camera {
+  const [wasAt, isAt] = [middle(before), middle(after)];
+  const spread = Math.max(1, distance(before));
+  return zoom(pan(camera, isAt.x - wasAt.x, isAt.y - wasAt.y), distance(after) / spread, isAt.x, isAt.y);
+}
+
+function middle([a, b]: readonly [Point, Point]): Point {
+  return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 };
+}
+
+function distance([a, b]: readonly [Point, Point]): number {
+  return Math.hypot(a.x - b.x, a.y - b.y);
+}
+
+/** The point of the plane under a point of the pane, which is given in pixels from its middle. */
+export function toPlane(camera: Camera, at: Point): Point {
+  return { x: camera.x + at.x / camera.scale, y: camera.y + at.y / camera.scale };
+}
+
+/** Below this many pixels a tile is a speck that nobody sees. */
+const SPECK_PX = 1.5;
+
+/** Whether anything of a tile is to be seen. */
+export function inView(camera: Camera, tile: Point & { radius: number }, pane: Size): boolean {
+  const radius = tile.radius * camera.scale;
+  if (radius < SPECK_PX) return false;
+  const x = (tile.x - camera.x) * camera.scale;
+  const y = (tile.y - camera.y) * camera.scale;
+  return Math.abs(x) < pane.width / 2 + 2 * radius && Math.abs(y) < pane.height / 2 + 2 * radius;
+}
+
+/** The nearest camera that shows a tile as a whole; the same one if it already does. */
+export function reveal(camera: Camera, tile: Point & { radius: number }, pane: Size): Camera {
+  const radius = tile.radius * camera.scale;
+  const shift = (place: number, room: number): number => {
+    const edge = Math.max(0, room / 2 - radius - FIT_MARGIN_PX);
+    return place - Math.min(edge, Math.max(-edge, place));
+  };
+  const dx = shift((tile.x - camera.x) * camera.scale, pane.width);
+  const dy = shift((tile.y - camera.y) * camera.scale, pane.height);
+  return dx === 0 && dy === 0 ? camera : pan(camera, -dx, -dy);
+}
+
 export function transformOf(camera: Camera, pane: Size): string {
   const x = pane.width / 2 - camera.x * camera.scale;
   const y = pane.height / 2 - camera.y * camera.scale;
   return `translate(${x}px, ${y}px) scale(${camera.scale})`;
 }
 
-interface Point {
-  x: number;
-  y: number;
-}
 
 /** The nearest of the points that lies towards an arrow key, within 60 degrees of it; -1 when there is none. */
 export function nearestTowards(from: Point, towards: Point, points: readonly Point[]): number {

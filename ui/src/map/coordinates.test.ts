@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { DIRECTIONS, directionName, insideName, lastStep, parseCoordinates, unitVector } from "./coordinates";
+import { directionName, DIRECTIONS, insideName, isWithin, lastStep, parseCoordinates, placeAbove, placeBelow, stepName, unitVector } from "./coordinates";
 
 it("reads roots, tiles and what is composed inside them", () => {
   expect(parseCoordinates("abc-1_2,0")).toEqual({ userId: "abc-1_2", groupId: 0, path: [] });
@@ -38,4 +38,26 @@ it("points opposite directions away from each other, east to the right and north
 
 it("names what is inside a tile", () => {
   expect([insideName(0), insideName(-1), insideName(-4)]).toEqual(["plan", "context, north-west", "context, south-east"]);
+});
+
+it("goes a step down and a step up", () => {
+  expect(placeBelow("u,0", 3)).toBe("u,0:3");
+  expect(placeBelow("u,0:3", -1)).toBe("u,0:3,-1");
+  expect(placeAbove("u,0:3,-1")).toBe("u,0:3");
+  expect(placeAbove("u,2:3")).toBe("u,2");
+  expect(placeAbove("u,2")).toBeNull();
+  expect(placeAbove("nonsense")).toBeNull();
+});
+
+it("knows what lies below a tile from what only begins alike", () => {
+  expect(isWithin("u,0:1,2", "u,0:1")).toBe(true);
+  expect(isWithin("u,0:1", "u,0:1")).toBe(true);
+  expect(isWithin("u,0:11", "u,0:1")).toBe(false);
+  expect(isWithin("u,0:1", "u,0")).toBe(true);
+  expect(isWithin("u,01", "u,0")).toBe(false);
+  expect(isWithin("u,0", "u,0:1")).toBe(false);
+});
+
+it("names every step", () => {
+  expect([1, 0, -2].map(stepName)).toEqual(["north-west", "plan", "context, north-east"]);
 });

@@ -54,3 +54,26 @@ export function unitVector(direction: Direction): { x: number; y: number } {
   const radians = (angles[direction] * Math.PI) / 180;
   return { x: Math.cos(radians), y: Math.sin(radians) };
 }
+
+/** The place one step below a tile. */
+export function placeBelow(coordinates: string, step: number): string {
+  return coordinates.includes(":") ? `${coordinates},${step}` : `${coordinates}:${step}`;
+}
+
+/** The place one step above; null for a root. */
+export function placeAbove(coordinates: string): string | null {
+  const at = parseCoordinates(coordinates);
+  if (!at || at.path.length === 0) return null;
+  const path = at.path.slice(0, -1).join(",");
+  return `${at.userId},${at.groupId}${path && ":"}${path}`;
+}
+
+/** Whether a place lies at or below another. `u,0:1` is not above `u,0:11`. */
+export function isWithin(coordinates: string, top: string): boolean {
+  return coordinates === top || coordinates.startsWith(top + (top.includes(":") ? "," : ":"));
+}
+
+/** What a step is called, whether it leads outwards or inside. */
+export function stepName(step: number): string {
+  return isDirection(step) ? directionName(step) : insideName(step);
+}

@@ -10,12 +10,13 @@ function tile(path: number[], children: MapItem[] = []): MapItem {
     coordinates: `u,0${suffix}`,
     depth: path.length,
     title: suffix || "root",
-    content: null,
     preview: null,
     link: null,
-    parentId: null,
     itemType: "context",
-    ownerId: "u",
+    visibility: "private",
+    version: 1,
+    unseen: false,
+    hidden: 0,
     children,
   };
 }
@@ -108,15 +109,11 @@ describe("layOut", () => {
 
   it("is the same whatever order the children come in", () => {
     const root = grow(2, (path) => path.length === 1 || path[0] === 3);
-    const shuffled = { ...root, children: [...(root.children ?? [])].reverse() };
+    const shuffled = { ...root, children: [...root.children].reverse() };
     const places = (tiles: PlacedTile[]) => new Map(tiles.map(({ item, x, y }) => [item.id, [x, y]]));
     expect(places(layOut(shuffled))).toEqual(places(layOut(root)));
   });
 
-  it("draws a tile whose children the answer left out", () => {
-    const { children: _, ...bare } = tile([]);
-    expect(layOut(bare)).toHaveLength(1);
-  });
 });
 
 describe("freeSlots", () => {
@@ -145,4 +142,18 @@ it("bounds every tile", () => {
 it("draws a hexagon that stands on a corner", () => {
   expect(hexagon(10).split(" ")).toHaveLength(6);
   expect(hexagon(10).startsWith("0,-10 8.66,-5 ")).toBe(true);
+});
+
+it("keeps the colour of a branch when it is looked at by itself", () => {
+  const below = layOut(tile([2, 3], [tile([2, 3, 1])]));
+  expect(below.map(({ branch }) => branch)).toEqual([2, 2]);
+  expect(layOut(tile([]))[0]?.branch).toBeNull();
+  expect(layOut(tile([0]))[0]?.branch).toBeNull();
+});
+
+it("lays out as many tiles as a view has without a wait", () => {
+  const full = grow(3, () => true);
+  const begun = performance.now();
+  expect(layOut(full)).toHaveLength(259);
+  expect(performance.now() - begun).toBeLessThan(1_000);
 });

@@ -1,5 +1,5 @@
 import type { MapItem } from "../api/types";
-import { DIRECTIONS, type Direction, isDirection, lastStep, unitVector } from "./coordinates";
+import { DIRECTIONS, type Direction, isDirection, lastStep, parseCoordinates, unitVector } from "./coordinates";
 
 /**
  * From the tree to places on the plane.
@@ -55,20 +55,28 @@ interface Branch {
 }
 
 export function layOut(root: MapItem): PlacedTile[] {
-  return flatten(place(root, 0, null), null, []);
+  return flatten(place(root, 0, branchOf(root)), null, []);
 }
 
 /** Free places around a tile, leaving out those that other tiles of the map reach into. */
 export function freeSlots(tiles: readonly PlacedTile[], tile: PlacedTile): Slot[] {
-  const taken = new Set((tile.item.children ?? []).map((child) => lastStep(child.coordinates)));
+  return allSlots(tile).filter((slot) => !isCovered(tiles, tile, slot));
+}
+
+/** Whether another tile than the one it belongs to reaches into a place. */
+export function isCovered(tiles: readonly PlacedTile[], tile: PlacedTile, slot: Slot): boolean {
+  return tiles.some((other) => other !== tile && overlaps(slot, other, FAMILY_GAP / 2));
+}
+
+/** Every free place around a tile, also where the drawing has no room for it yet. */
+export function allSlots(tile: PlacedTile): Slot[] {
+  const taken = new Set(tile.item.children.map((child) => lastStep(child.coordinates)));
   const radius = tile.radius * CHILD_SCALE;
-  return DIRECTIONS.filter((direction) => !taken.has(direction))
-    .map((direction) => {
-      const unit = unitVector(direction);
-      const distance = touching(tile.radius, radius, FAMILY_GAP);
-      return { x: tile.x + unit.x * distance, y: tile.y + unit.y * distance, radius, direction };
-    })
-    .filter((slot) => !tiles.some((other) => other !== tile && overlaps(slot, other, FAMILY_GAP / 2)));
+  return DIRECTIONS.filter((direction) => !taken.has(direction)).map((direction) => {
+    const unit = unitVector(direction);
+    const distance = touching(tile.radius, radius, FAMILY_GAP);
+    return { x: tile.x + unit.x * distance, y: tile.y + unit.y * distance, radius, direction };
+  });
 }
 
 /** The rectangle that holds all tiles, never smaller than the root with its ring: a lone tile shouldn't fill the pane. */
@@ -104,6 +112,12 @@ export function touches(child: Spot, parent: Spot): boolean {
   return hexNorm(child.x - parent.x, child.y - parent.y) < touching(child.radius, parent.radius, FAMILY_GAP) + 1;
 }
 
+/** The direction in which a tile's branch leaves the root of its map. */
+function branchOf(item: MapItem): Direction | null {
+  const first = parseCoordinates(item.coordinates)?.path[0] ?? null;
+  return isDirection(first) ? first : null;
+}
+
 /** A subtree around its own top tile, which is at the origin. */
 function place(item: MapItem, depth: number, branch: Direction | null): Branch {
   const direction = isDirection(lastStep(item.coordinates)) ? (lastStep(item.coordinates) as Direction) : null;
@@ -113,11 +127,11 @@ function place(item: MapItem, depth: number, branch: Direction | null): Branch {
     y: 0,
     radius: ROOT_RADIUS * CHILD_SCALE ** depth,
     depth,
-    branch: depth === 0 ? null : branch,
+    branch,
     direction: depth === 0 ? null : direction,
     parent: null,
   };
-  const subtrees = (item.children ?? [])
+  const subtrees = item.children
     .map((child) => ({ child, step: lastStep(child.coordinates) }))
     .filter((entry): entry is { child: MapItem; step: Direction } => isDirection(entry.step))
     .map(({ child, step }) => ({ step, branch: place(child, depth + 1, branch ?? step) }))

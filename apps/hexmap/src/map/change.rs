@@ -2,7 +2,7 @@
 
 use super::read::{self, id_at, key};
 use super::record::{self, Kind, New, Side};
-use super::{MapError, Stamp, TILES_MAX};
+use super::{MapError, Stamp};
 use crate::coord::Coord;
 use crate::tile::{ItemType, NewTile, Tile, TileUpdate};
 use store::{Tx, Value};
@@ -10,15 +10,13 @@ use store::{Tx, Value};
 const ROOT_TITLE: &str = "My map";
 
 store::statements! { CHANGES:
-    /// 1 owner, 2 group, 3 path, 4 id, 5 type, 6 title, 7 content, 8 preview, 9 link, 10 now.
+    /// 1 owner, 2 group, 3 path, 4 id, 5 type, 6 title, 7 content, 8 preview, 9 link, 10 visibility, 11 now.
     INSERT = "INSERT INTO hexmap_tiles
-              (owner, group_id, path, id, item_type, title, content, preview, link, version, created_at, updated_at)
-              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?10) ON CONFLICT (owner, group_id, path) DO NOTHING";
-    /// 1 owner, 2 group.
-    COUNT = "SELECT CAST(COUNT(*) AS BIGINT) FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2";
-    /// 1 owner, 2 group, 3 path, 4 type, 5 title, 6 content, 7 preview, 8 link, 9 version, 10 now.
+              (owner, group_id, path, id, item_type, title, content, preview, link, visibility, version, created_at, updated_at)
+              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1, ?11, ?11) ON CONFLICT (owner, group_id, path) DO NOTHING";
+    /// 1 owner, 2 group, 3 path, 4 type, 5 title, 6 content, 7 preview, 8 link, 9 version, 10 now, 11 visibility.
     UPDATE = "UPDATE hexmap_tiles SET item_type = ?4, title = ?5, content = ?6, preview = ?7, link = ?8, version = ?9,
-              updated_at = ?10 WHERE owner = ?1 AND group_id = ?2 AND path = ?3";
+              updated_at = ?10, visibility = ?11 WHERE owner = ?1 AND group_id = ?2 AND path = ?3";
     /// 1 owner, 2 group, 3 path, 4 and 5 range of the paths below.
     DELETE = "DELETE FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND (path = ?3 OR (path >= ?4 AND path < ?5))";
 }
@@ -28,8 +26,7 @@ pub(super) fn open(tx: &mut dyn Tx, root: &Coord, stamp: &Stamp) -> Result<(), M
     if id_at(tx, root)?.is_some() {
         return Ok(());
     }
-    let tile =
-        NewTile { title: ROOT_TITLE.to_owned(), content: String::new(), preview: None, link: None, item_type: ItemType::User };
+    let tile = NewTile { title: ROOT_TITLE.to_owned(), item_type: ItemType::User, ..NewTile::default() };
     insert(tx, root, &tile, &stamp.id, stamp.now_us).map(|_| ())
 }
 
@@ -37,10 +34,6 @@ pub(super) fn open(tx: &mut dyn Tx, root: &Coord, stamp: &Stamp) -> Result<(), M
 pub(super) fn create(tx: &mut dyn Tx, coord: &Coord, tile: &NewTile, stamp: &Stamp) -> Result<Tile, MapError> {
     let above = coord.path.parent().map(|path| coord.at(path)).unwrap_or_else(|| coord.clone());
     let parent_id = id_at(tx, &above)?.ok_or_else(|| MapError::NoParent(above.to_string()))?;
-    let [owner, group, _] = key(coord);
-    if count(tx, owner, group)? >= TILES_MAX {
-        return Err(MapError::Full);
-    }
     if !insert(tx, coord, tile, &stamp.id, stamp.now_us)? {
         return Err(MapError::Occupied(coord.to_string()));
     }
@@ -57,12 +50,9 @@ pub(super) fn create(tx: &mut dyn Tx, coord: &Coord, tile: &NewTile, stamp: &Sta
         preview: tile.preview,
         link: tile.link,
         version: 1,
+        visibility: tile.visibility,
+        unseen: false,
     })
-}
-
-/// How many tiles a map has.
-pub(super) fn count(tx: &mut dyn Tx, owner: Value, group: Value) -> Result<i64, MapError> {
-    Ok(tx.query_one(COUNT, &[owner, group])?.int(0)?)
 }
 
 /// Changes some fields of a tile.
@@ -83,6 +73,7 @@ pub(super) fn update(tx: &mut dyn Tx, coord: &Coord, update: &TileUpdate, stamp:
         Value::from(tile.link.clone()),
         Value::Int(tile.version),
         Value::Int(stamp.now_us),
+        Value::from(tile.visibility.word()),
     ]);
     tx.execute(UPDATE, &params)?;
     record::keep(tx, &stamp.change, coord, Side::After, Some(&coord.path))?;
@@ -113,7 +104,7 @@ pub(super) fn remove(tx: &mut dyn Tx, coord: &Coord) -> Result<u64, MapError> {
 }
 
 /// Whether the place was free.
-fn insert(tx: &mut dyn Tx, coord: &Coord, tile: &NewTile, id: &str, now_us: i64) -> Result<bool, MapError> {
+pub(super) fn insert(tx: &mut dyn Tx, coord: &Coord, tile: &NewTile, id: &str, now_us: i64) -> Result<bool, MapError> {
     let mut params = key(coord).to_vec();
     params.extend([
         Value::from(id),
@@ -122,6 +113,7 @@ fn insert(tx: &mut dyn Tx, coord: &Coord, tile: &NewTile, id: &str, now_us: i64)
         Value::from(&tile.content),
         Value::from(tile.preview.clone()),
         Value::from(tile.link.clone()),
+        Value::from(tile.visibility.word()),
         Value::Int(now_us),
     ]);
     Ok(tx.execute(INSERT, &params)? == 1)

@@ -1,12 +1,18 @@
 //! A user's map in the database: every operation is one transaction, and every statement is keyed by the owner, so that
 //! there is no operation by which one user could reach another's tile.
 
+mod atlas;
+mod attention;
 mod change;
+mod limits;
 mod read;
 mod record;
 mod relocate;
 mod rows;
+mod transfer;
 mod undo;
+mod versions;
+mod view;
 
 use crate::coord::{Coord, Path};
 use crate::tile::{NewTile, Tile, TileUpdate, check_place};
@@ -14,15 +20,25 @@ use policy::Clock;
 use std::sync::Arc;
 use store::{Change, Store, StoreError, Tx};
 
+pub use atlas::MapLine;
+pub use limits::{Limits, LimitsByTier, Usage};
+pub use transfer::{DOCUMENT_BYTES_MAX, Document, ExportPage};
+pub use versions::{VERSIONS_MAX, Version};
+pub use view::{VIEW_TILES_MAX, View};
+
+pub(crate) use atlas::ATLAS;
+pub(crate) use attention::ATTENTION;
 pub(crate) use change::CHANGES;
+pub(crate) use limits::LIMITS;
 pub(crate) use read::READS;
 pub(crate) use record::RECORDS;
 pub use record::{CHANGES_MAX, IMAGE_CHARS_MAX, IMAGE_TILES_MAX};
 pub(crate) use relocate::MOVES;
+pub(crate) use transfer::TRANSFER;
 pub(crate) use undo::UNDOS;
+pub(crate) use versions::VERSIONS;
+pub(crate) use view::VIEWS;
 
-/// Tiles in one map.
-pub const TILES_MAX: i64 = 20_000;
 /// Bytes of text that one answer may hold.
 pub const LISTING_BYTES_MAX: i64 = 256 * 1024;
 /// Moved tiles that one answer lists; the count tells of the others.
@@ -48,9 +64,9 @@ pub enum MapError {
     /// What was asked for breaks a rule; the sentence says which.
     #[error("{0}")]
     Invalid(String),
-    /// The map is full.
-    #[error("The map already holds {TILES_MAX} tiles. Delete some first")]
-    Full,
+    /// One may have no more of something; the sentence says of what.
+    #[error("{0}")]
+    Full(String),
     /// The answer would be too long.
     #[error("That part of the map holds too much text for one answer. Ask for a smaller depth, or name the fields you need")]
     TooLarge,
@@ -80,6 +96,27 @@ struct Stamp {
     change: String,
 }
 
+/// Whose hand it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Actor {
+    /// An agent's, in its user's name: what it changes is marked until they have looked at it.
+    #[default]
+    Agent,
+    /// The user's own.
+    Person,
+}
+
+impl Actor {
+    /// The word in the table.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Person => "person",
+        }
+    }
+}
+
 /// What a move changed.
 #[derive(Clone, Debug)]
 pub struct Moved {
@@ -96,6 +133,8 @@ pub struct Moved {
 pub struct Maps {
     store: Store,
     clock: Arc<dyn Clock>,
+    actor: Actor,
+    limits: Limits,
     /// What the next change is called; otherwise it gets a name of its own.
     change: Option<Arc<str>>,
 }
@@ -104,7 +143,19 @@ impl Maps {
     /// The store must have been opened with [`crate::SCHEMA`].
     #[must_use]
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, change: None }
+        Self { store, clock, actor: Actor::default(), limits: Limits::default(), change: None }
+    }
+
+    /// The same for somebody's hand, within the limits of their tier.
+    #[must_use]
+    pub fn serving(&self, actor: Actor, limits: Limits) -> Self {
+        Self { actor, limits, ..self.clone() }
+    }
+
+    /// How much their owner may keep.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The same maps for one call, whose change is called like it, so that [`Maps::undo`] finds it by this name. A second change
@@ -149,8 +200,13 @@ impl Maps {
     pub async fn create_tile(&self, coord: &Coord, tile: NewTile) -> Result<Tile, MapError> {
         tile.check().map_err(MapError::Invalid)?;
         check_place(&coord.path, "created").map_err(MapError::Invalid)?;
-        let (wanted, stamp) = (coord.clone(), self.stamp());
-        self.write(&coord.user, move |tx| change::create(tx, &wanted, &tile, &stamp)).await
+        let (wanted, stamp, actor) = (coord.clone(), self.stamp(), self.actor);
+        let work = move |tx: &mut dyn Tx| {
+            let created = change::create(tx, &wanted, &tile, &stamp)?;
+            attention::written(tx, &wanted, actor)?;
+            Ok(created)
+        };
+        self.write(&coord.user, work).await
     }
 
     /// Changes some of a tile's fields.
@@ -159,8 +215,13 @@ impl Maps {
     /// [`MapError`] saying what stands in the way.
     pub async fn update_tile(&self, coord: &Coord, update: TileUpdate) -> Result<Tile, MapError> {
         update.check().map_err(MapError::Invalid)?;
-        let (wanted, stamp) = (coord.clone(), self.stamp());
-        self.write(&coord.user, move |tx| change::update(tx, &wanted, &update, &stamp)).await
+        let (wanted, stamp, actor) = (coord.clone(), self.stamp(), self.actor);
+        let work = move |tx: &mut dyn Tx| {
+            let updated = change::update(tx, &wanted, &update, &stamp)?;
+            attention::written(tx, &wanted, actor)?;
+            Ok(updated)
+        };
+        self.write(&coord.user, work).await
     }
 
     /// Deletes a tile with everything below it; returns how many tiles that were.
@@ -179,8 +240,13 @@ impl Maps {
     /// [`MapError`] saying what stands in the way.
     pub async fn move_tile(&self, from: &Coord, to: &Coord) -> Result<Moved, MapError> {
         relocate::check(from, to)?;
-        let (old, new, stamp) = (from.clone(), to.clone(), self.stamp());
-        self.write(&from.user, move |tx| relocate::relocate(tx, &old, &new, &stamp)).await
+        let (old, new, stamp, actor) = (from.clone(), to.clone(), self.stamp(), self.actor);
+        let work = move |tx: &mut dyn Tx| {
+            let moved = relocate::relocate(tx, &old, &new, &stamp)?;
+            attention::moved(tx, &new, actor)?;
+            Ok(moved)
+        };
+        self.write(&from.user, work).await
     }
 
     /// Undoes a change of this user's exactly, or nothing of it; returns how many tiles are as they were. Undoing the undo does it
@@ -223,10 +289,15 @@ impl Maps {
         T: Send + 'static,
         F: Fn(&mut dyn Tx) -> Result<T, MapError> + Send + Sync + 'static,
     {
-        let (root, stamp) = (own_root(user)?, self.stamp());
-        let opened_then = move |tx: &mut dyn Tx| {
+        let (root, stamp, limits) = (own_root(user)?, self.stamp(), self.limits);
+        let opened_then = move |tx: &mut dyn Tx| -> Result<T, MapError> {
             change::open(tx, &root, &stamp)?;
-            work(tx)
+            // Invariant: whatever the work was, nobody has more than they may afterwards, and only who got more is refused.
+            let before = limits::usage(tx, &root.user)?;
+            let done = work(tx)?;
+            limits.allow(&before, &limits::usage(tx, &root.user)?)?;
+            versions::trim(tx, &root.user, limits.version_bytes_max)?;
+            Ok(done)
         };
         let done = self.store.write(opened_then).await?;
         self.store.announce(Change::App { user: user.to_owned(), app: crate::APP.to_owned() });

@@ -13,17 +13,21 @@ store::statements! { READS:
     READ_BY_ID = concat!("SELECT ", rows::columns!(), " FROM hexmap_tiles WHERE owner = ?1 AND id = ?2");
     /// 1 owner, 2 group, 3 path.
     READ_ID = "SELECT id FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND path = ?3";
-    /// 1 owner, 2 group, 3 and 4 range of the paths below, 5 depth, 6 whether contents count. What a listing weighs: its
-    /// texts, and about as much as the rest of a tile takes when it is written out.
-    WEIGH = "SELECT CAST(COALESCE(SUM(LENGTH(title) + LENGTH(COALESCE(preview, '')) + LENGTH(COALESCE(link, '')) + 400
-             + CASE WHEN ?6 = 1 THEN LENGTH(content) ELSE 0 END), 0) AS BIGINT) FROM hexmap_tiles
-             WHERE owner = ?1 AND group_id = ?2 AND path >= ?3 AND path < ?4
-             AND LENGTH(path) - LENGTH(REPLACE(path, ',', '')) < ?5";
-    /// As [`WEIGH`].
-    LIST = "SELECT id, group_id, path, item_type, title, CASE WHEN ?6 = 1 THEN content ELSE '' END, preview, link, version
-            FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND path >= ?3 AND path < ?4
-            AND LENGTH(path) - LENGTH(REPLACE(path, ',', '')) < ?5 ORDER BY path";
+    /// 1 owner, 2 group, 3 and 4 range of the places of one level, 5 how many at most. What they weigh: their texts, and about as much
+    /// as the rest of a tile takes when it is written out.
+    WEIGH = "SELECT CAST(COALESCE(SUM(LENGTH(title) + LENGTH(COALESCE(preview, '')) + LENGTH(COALESCE(link, '')) + LENGTH(content)
+             + 400), 0) AS BIGINT) FROM (SELECT title, preview, link, content FROM hexmap_tiles
+             WHERE owner = ?1 AND group_id = ?2 AND place >= ?3 AND place < ?4 ORDER BY place LIMIT ?5) AS level";
+    /// As [`WEIGH`], and 6 whether contents are wanted.
+    LIST = "SELECT id, group_id, path, item_type, title, CASE WHEN ?6 = 1 THEN content ELSE '' END, preview, link, version,
+            visibility, unseen FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND place >= ?3 AND place < ?4
+            ORDER BY place LIMIT ?5";
 }
+
+/// What the rest of a tile takes when it is written out, in characters.
+const TILE_CHARS: i64 = 400;
+/// More tiles than this would weigh too much by themselves.
+const LISTED_MAX: i64 = LISTING_BYTES_MAX / TILE_CHARS;
 
 /// The three values every tile is found by.
 pub(super) fn key(coord: &Coord) -> [Value; 3] {
@@ -52,18 +56,68 @@ pub(super) fn subtree(tx: &mut dyn Tx, coord: &Coord, depth: usize, content: boo
     if !content {
         top.content.clear();
     }
-    let below = coord.path.texts_below();
-    let deepest = i64::try_from(coord.path.depth().saturating_add(depth)).unwrap_or(i64::MAX);
-    let [owner, group, _] = key(coord);
-    let params = [owner, group, below.start.into(), below.end.into(), Value::Int(deepest), content.into()];
-    if tx.query_one(WEIGH, &params)?.int(0)? > LISTING_BYTES_MAX {
-        return Err(MapError::TooLarge);
+    let (mut weight, mut tiles) = (0, vec![top]);
+    for level in 1..=depth {
+        // Contents are weighed before they are read.
+        weight += if content { weigh(tx, coord, level)? } else { 0 };
+        if weight > LISTING_BYTES_MAX {
+            return Err(MapError::TooLarge);
+        }
+        let listed = level_below(tx, coord, level, LISTED_MAX + 1, content)?;
+        if listed.is_empty() {
+            break;
+        }
+        weight += if content { 0 } else { listed.iter().map(weight_of).sum::<i64>() };
+        if weight > LISTING_BYTES_MAX {
+            return Err(MapError::TooLarge);
+        }
+        tiles.extend(listed);
     }
-    let listed: Result<Vec<Tile>, _> = tx.query(LIST, &params)?.iter().map(|row| rows::tile(&coord.user, row)).collect();
-    let mut tiles = vec![top];
-    tiles.extend(listed?);
+    tiles.sort_by_cached_key(|tile| sort_key(&tile.coord.path));
     link_parents(&mut tiles);
     Ok(tiles)
+}
+
+/// As paths are ordered in the database, so that each tile is followed by all those below it.
+pub(super) fn sort_key(path: &Path) -> String {
+    if path.is_root() { String::new() } else { format!("{path},") }
+}
+
+/// At most `tiles_max` of the tiles exactly `level` steps below a tile, ordered by path.
+pub(super) fn level_below(
+    tx: &mut dyn Tx,
+    coord: &Coord,
+    level: usize,
+    tiles_max: i64,
+    content: bool,
+) -> Result<Vec<Tile>, MapError> {
+    let [owner, group, start, end] = level_key(coord, level);
+    let params = [owner, group, start, end, Value::Int(tiles_max), content.into()];
+    Ok(tx.query(LIST, &params)?.iter().map(|row| rows::tile(&coord.user, row)).collect::<Result<_, _>>()?)
+}
+
+/// Owner, group and the range of places of the tiles exactly `level` steps below a tile.
+pub(super) fn level_key(coord: &Coord, level: usize) -> [Value; 4] {
+    let depth = coord.path.depth().saturating_add(level);
+    let [owner, group, _] = key(coord);
+    let (start, end) = if coord.path.is_root() {
+        (format!("{depth}:"), format!("{depth};"))
+    } else {
+        let below = coord.path.texts_below();
+        (format!("{depth}:{}", below.start), format!("{depth}:{}", below.end))
+    };
+    [owner, group, start.into(), end.into()]
+}
+
+fn weigh(tx: &mut dyn Tx, coord: &Coord, level: usize) -> Result<i64, MapError> {
+    let [owner, group, start, end] = level_key(coord, level);
+    Ok(tx.query_one(WEIGH, &[owner, group, start, end, Value::Int(LISTED_MAX + 1)])?.int(0)?)
+}
+
+fn weight_of(tile: &Tile) -> i64 {
+    let chars = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX);
+    let optional = |text: &Option<String>| text.as_deref().map_or(0, chars);
+    chars(&tile.title) + optional(&tile.preview) + optional(&tile.link) + TILE_CHARS
 }
 
 /// The id of the tile at a place, if there is one.
@@ -87,7 +141,7 @@ fn with_parent(tx: &mut dyn Tx, mut tile: Tile) -> Result<Tile, MapError> {
 }
 
 /// Tells a missing tile from a map that was never opened.
-fn missing(tx: &mut dyn Tx, owner: &str, otherwise: MapError) -> Result<MapError, MapError> {
+pub(super) fn missing(tx: &mut dyn Tx, owner: &str, otherwise: MapError) -> Result<MapError, MapError> {
     let root = [owner.into(), Value::Int(OWN_GROUP.into()), "".into()];
     Ok(if tx.query_opt(READ_ID, &root)?.is_some() { otherwise } else { MapError::Unopened })
 }

@@ -18,7 +18,7 @@ store::statements! { MOVES:
     EXTENT = "SELECT CAST(MAX(LENGTH(path)) AS BIGINT), CAST(MAX(LENGTH(path) - LENGTH(REPLACE(path, ',', ''))) + 1 AS BIGINT)
               FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND (path = ?3 OR (path >= ?4 AND path < ?5))";
     /// 1 owner, 2 group, 3 path, 4 and 5 range of the paths below, 6 how many. Without contents: a move changes none.
-    LIST_MOVED = "SELECT id, group_id, path, item_type, title, '', preview, link, version FROM hexmap_tiles
+    LIST_MOVED = "SELECT id, group_id, path, item_type, title, '', preview, link, version, visibility, unseen FROM hexmap_tiles
                   WHERE owner = ?1 AND group_id = ?2 AND (path = ?3 OR (path >= ?4 AND path < ?5)) ORDER BY path LIMIT ?6";
 }
 

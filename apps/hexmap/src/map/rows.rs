@@ -1,13 +1,13 @@
 //! How a row becomes a tile.
 
 use crate::coord::{Coord, Path};
-use crate::tile::{ItemType, Tile};
+use crate::tile::{ItemType, Tile, Visibility};
 use store::{Row, StoreError};
 
 /// The columns [`tile`] reads, in its order.
 macro_rules! columns {
     () => {
-        "id, group_id, path, item_type, title, content, preview, link, version"
+        "id, group_id, path, item_type, title, content, preview, link, version, visibility, unseen"
     };
 }
 pub(super) use columns;
@@ -16,7 +16,7 @@ pub(super) use columns;
 /// and to what [`super::undo`] compares.
 macro_rules! kept {
     () => {
-        "id, item_type, title, content, preview, link, version, created_at, updated_at"
+        "id, item_type, title, content, preview, link, visibility, written_by, version, created_at, updated_at"
     };
 }
 pub(super) use kept;
@@ -36,5 +36,7 @@ pub(super) fn tile(owner: &str, row: &Row) -> Result<Tile, StoreError> {
         preview: row.opt_text(6)?,
         link: row.opt_text(7)?,
         version: row.int(8)?,
+        visibility: Visibility::from_word(&row.text(9)?).ok_or_else(|| broken("visibility"))?,
+        unseen: row.bool(10)?,
     })
 }

@@ -6,7 +6,7 @@
 
 use super::read::{self, id_at, key};
 use super::record::{self, Kind, New, Side};
-use super::{MapError, Stamp, TILES_MAX, change, relocate, rows};
+use super::{MapError, Stamp, change, relocate, rows};
 use crate::coord::{Coord, Path};
 use store::{Row, StoreError, Tx, Value};
 
@@ -26,7 +26,8 @@ store::statements! { UNDOS:
                  LEFT JOIN hexmap_tiles t ON t.owner = h.owner AND t.group_id = ?4 AND t.path = h.path
                  WHERE h.owner = ?1 AND h.image = ?2 AND h.side = ?3 AND (t.id IS NULL OR t.id <> h.id OR t.version <> h.version
                  OR t.updated_at <> h.updated_at OR t.item_type <> h.item_type OR (h.title IS NOT NULL AND (t.title <> h.title
-                 OR t.content <> h.content OR t.preview IS DISTINCT FROM h.preview OR t.link IS DISTINCT FROM h.link)))
+                 OR t.content <> h.content OR t.preview IS DISTINCT FROM h.preview OR t.link IS DISTINCT FROM h.link
+                 OR t.visibility <> h.visibility)))
                  ORDER BY h.path LIMIT ?5";
     /// 1 owner, 2 image, 3 side, 4 group, 5 path, 6 and 7 range of the paths below, 8 how many. What lies there and is not in the image.
     ADDED = "SELECT t.path, t.title FROM hexmap_tiles t
@@ -42,7 +43,7 @@ store::statements! { UNDOS:
     );
     /// 1 owner, 2 image, 3 side, 4 group. Of a tile that stays where it is.
     RESTORE_TEXTS = "UPDATE hexmap_tiles SET item_type = h.item_type, title = h.title, content = h.content, preview = h.preview,
-                     link = h.link, version = h.version, updated_at = h.updated_at FROM hexmap_images h
+                     link = h.link, visibility = h.visibility, written_by = h.written_by, version = h.version, updated_at = h.updated_at FROM hexmap_images h
                      WHERE hexmap_tiles.owner = ?1 AND hexmap_tiles.group_id = ?4 AND h.owner = ?1 AND h.image = ?2 AND h.side = ?3
                      AND h.path = hexmap_tiles.path";
     /// 1 owner, 2 image, 3 side, 4 group. After the tiles are where they were.
@@ -183,7 +184,7 @@ fn set_undone(tx: &mut dyn Tx, owner: &str, id: &str, by: Option<&str>) -> Resul
 
 /// Tiles that were made, changed or deleted.
 fn restore(tx: &mut dyn Tx, kept: &Kept) -> Result<u64, MapError> {
-    let (there, back) = (kept.count(tx, Side::After)?, kept.count(tx, Side::Before)?);
+    let there = kept.count(tx, Side::After)?;
     let mut conflicts = Conflicts::default();
     differing(tx, kept, &mut conflicts)?;
     if kept.kind != Kind::Update {
@@ -191,10 +192,6 @@ fn restore(tx: &mut dyn Tx, kept: &Kept) -> Result<u64, MapError> {
     }
     if there == 0 {
         parent_is(tx, kept, End { path: &kept.path, parent_id: kept.parent_id.as_deref() }, &mut conflicts)?;
-        let [owner, group, _] = key(&kept.map);
-        if change::count(tx, owner, group)?.saturating_add(back) > TILES_MAX {
-            conflicts.0.push(format!("The map can hold {TILES_MAX} tiles, and there is no room for these any more"));
-        }
     }
     conflicts.none()?;
     if kept.kind == Kind::Update {

@@ -24,6 +24,7 @@ pub(super) struct RatesFile {
     tool_calls_per_hour: u64,
     key_per_hour: u64,
     calls_per_minute: u64,
+    edits_per_minute: u64,
     danger_any_user_rate: bool,
     tiers: TiersFile,
     behaviour: BehaviourFile,
@@ -67,6 +68,7 @@ impl Default for RatesFile {
             tool_calls_per_hour: rules.tool_calls_per_hour,
             key_per_hour: rules.key_per_hour,
             calls_per_minute: rules.calls_per_minute,
+            edits_per_minute: rules.edits_per_minute,
             danger_any_user_rate: false,
             tiers: TiersFile::default(),
             behaviour: BehaviourFile::default(),
@@ -85,6 +87,7 @@ pub(super) fn read(file: &RatesFile, faults: &mut Faults) -> RateRules {
         ("rates.tool_calls_per_hour", file.tool_calls_per_hour, NUMBER_MAX),
         ("rates.key_per_hour", file.key_per_hour, KEY_PER_HOUR_MAX),
         ("rates.calls_per_minute", file.calls_per_minute, NUMBER_MAX),
+        ("rates.edits_per_minute", file.edits_per_minute, NUMBER_MAX),
     ];
     for (name, value, max) in bounds {
         within(name, value, max, faults);
@@ -102,6 +105,7 @@ pub(super) fn read(file: &RatesFile, faults: &mut Faults) -> RateRules {
         tool_calls_per_hour: file.tool_calls_per_hour,
         key_per_hour: file.key_per_hour,
         calls_per_minute: file.calls_per_minute,
+        edits_per_minute: file.edits_per_minute,
         behaviour: behaviour(&file.behaviour, faults),
     }
 }

@@ -16,6 +16,10 @@ use std::time::Duration;
 
 pub(crate) const USER_HEADER: &str = "x-hexward-user";
 pub(crate) const USER_NAME_HEADER: &str = "x-hexward-user-name";
+/// Who asks in the user's name: absent for an agent, `person` for the user's own hand.
+pub(crate) const ACTOR_HEADER: &str = "x-hexward-actor";
+/// The user's tier, by which a server may bound what it keeps for them.
+pub(crate) const TIER_HEADER: &str = "x-hexward-tier";
 /// Pages of one listing, and items on all of them.
 const PAGES_MAX: usize = 20;
 const ITEMS_MAX: usize = 1000;
@@ -41,13 +45,23 @@ pub struct UserRef {
     pub id: String,
     /// What to call them.
     pub name: Option<String>,
+    /// Whether the user asks by themselves, and no agent in their name.
+    pub in_person: bool,
+    /// Their tier.
+    pub tier: &'static str,
 }
 
 impl UserRef {
     /// A user known by nothing but an id.
     #[must_use]
     pub const fn new(id: String) -> Self {
-        Self { id, name: None }
+        Self { id, name: None, in_person: false, tier: crate::ONLY_TIER }
+    }
+
+    /// The same user, asking with their own hand.
+    #[must_use]
+    pub fn in_person(self) -> Self {
+        Self { in_person: true, ..self }
     }
 }
 

@@ -125,6 +125,7 @@ async fn a_modern_server_is_asked_once_and_told_everything_each_time() {
     for seen in seen.lock().iter() {
         assert_eq!(seen.header("authorization"), Some("Bearer our own credential"));
         assert_eq!(seen.header("x-hexward-user"), Some("ada"));
+        assert_eq!((seen.header("x-hexward-tier"), seen.header("x-hexward-actor")), (Some("free"), None), "an agent asks");
         assert_eq!(seen.header("mcp-protocol-version"), Some(MODERN));
         assert_eq!(seen.header("mcp-method"), Some(seen.method()));
         assert_eq!(seen.body["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"], MODERN);

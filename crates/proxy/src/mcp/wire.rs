@@ -1,7 +1,7 @@
 //! One exchange with a tool server: bounded in time and size, and honest about what is known when it fails.
 
 use super::sse::Events;
-use super::upstream::{USER_HEADER, USER_NAME_HEADER, UpstreamConfig, UpstreamError, UserRef};
+use super::upstream::{ACTOR_HEADER, TIER_HEADER, USER_HEADER, USER_NAME_HEADER, UpstreamConfig, UpstreamError, UserRef};
 use crate::strict;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
@@ -77,6 +77,10 @@ impl Wire {
         bearer.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, bearer);
         headers.insert(USER_HEADER, value(user.id.as_bytes())?);
+        headers.insert(TIER_HEADER, HeaderValue::from_static(user.tier));
+        if user.in_person {
+            headers.insert(ACTOR_HEADER, HeaderValue::from_static("person"));
+        }
         if let Some(name) = &user.name {
             let name: String = name.chars().filter(|c| !c.is_control()).collect();
             headers.insert(USER_NAME_HEADER, value(name.as_bytes())?);

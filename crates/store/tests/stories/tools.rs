@@ -1,13 +1,14 @@
 //! The tool journal: an emission opens once, and what never came back is uncertain for ever.
 
 use crate::support::{APP, Db, GATEWAY, NOW, at_once, new_run, on_both_engines, tool_permit};
-use policy::{CallId, DenialCode, RunId, UserId};
-use store::{OpenError, OpenToolCall, Store, ToolState};
+use policy::{CallId, DenialCode, Manifest, RunId, UserId, admit_person};
+use store::{OpenError, OpenToolCall, Statement, Store, ToolState, Tx};
 
 on_both_engines! {
     the_same_emission_opens_once;
     a_call_that_never_came_back_is_uncertain;
     journal_and_audit_stand_or_fall_together;
+    a_person_s_call_stands_under_its_own_id;
 }
 
 async fn open(store: Store, run: RunId, tool_use_id: &str) -> Result<OpenToolCall, OpenError> {
@@ -69,4 +70,36 @@ async fn journal_and_audit_stand_or_fall_together(db: Db) {
     assert!(db.store.tool_calls_of(run).await.expect("a look").is_empty());
     db.execute("ALTER TABLE audit_log_gone RENAME TO audit_log").await;
     open(db.store.clone(), run, "toolu_1").await.expect("the emission was not used up");
+}
+
+async fn a_person_s_call_stands_under_its_own_id(db: Db) {
+    let user = db.user().await;
+    let manifest = Manifest::parse(
+        "id='a'\ntitle='A'\ngreeting='g'\n[agent]\nmodel='m'\n[mcp]\nname='a'\nserver='builtin'\n[people.bring]\neffect='write'",
+    )
+    .expect("a manifest");
+    let open = |arguments: String, now| {
+        let (store, manifest) = (db.store.clone(), manifest.clone());
+        async move {
+            let permit = admit_person(user, "bring", [7; 32], &manifest).expect("it is listed");
+            store.open_person_call(permit, APP, &arguments, now).await.expect("it opens")
+        }
+    };
+    let (first, large) = (open("{}".to_owned(), NOW).await, open("x".repeat(100_000), NOW).await);
+    assert_ne!(first.id(), large.id());
+    assert_eq!((first.permit().user(), first.permit().tool()), (user, "bring"));
+    db.store.settle_tool_call(first.id(), ToolState::Done, String::new(), NOW).await.expect("a settlement");
+    const LISTED: Statement = Statement(
+        "SELECT id, run_id, user_id, effect, state, CAST(LENGTH(arguments) AS BIGINT) FROM tool_calls ORDER BY opened_at, id",
+    );
+    let listed = db.store.read(|tx: &mut dyn Tx| tx.query(LISTED, &[])).await.expect("a look");
+    for row in &listed {
+        assert_eq!((row.text(0).expect("id"), row.text(2).expect("user")), (row.text(1).expect("run"), user.to_string()));
+        assert!(row.int(5).expect("a length") < 200, "a document is known by its digest");
+    }
+    assert_eq!(listed.len(), 2);
+    // What never came back is uncertain, after a while, and nothing else is.
+    assert_eq!(db.store.sweep_person_calls(NOW).await.expect("a sweep"), 0, "it may still come back");
+    assert_eq!(db.store.sweep_person_calls(NOW.plus_secs(601)).await.expect("a sweep"), 1);
+    assert_eq!(db.store.sweep_tool_calls(GATEWAY, NOW).await.expect("a sweep"), 0);
 }

@@ -1,0 +1,71 @@
+//! What people do in an app's page with their own hand: `POST /api/apps/{app}/tools/{tool}`.
+
+use crate::Shared;
+use crate::answer::Refusal;
+use crate::body::read_json;
+use crate::session::Signed;
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// A tile's content has up to 20,000 characters.
+const BYTES_MAX: usize = 256 << 10;
+const TOO_LARGE: Refusal =
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body.too_large", "The request is larger than 256 KiB. Send less at a time.");
+/// Documents, where the manifest says that the tool takes them.
+const DOCUMENT_BYTES_MAX: usize = 32 << 20;
+const DOCUMENT_TOO_LARGE: Refusal = Refusal::new(
+    StatusCode::PAYLOAD_TOO_LARGE,
+    "body.too_large",
+    "The document is larger than 32 MiB. Divide it, and send one part after the other.",
+);
+/// How long one waits for its turn; others' documents are in memory meanwhile.
+const DOCUMENT_WAIT: Duration = Duration::from_secs(20);
+const BUSY_SECS: i64 = 10;
+
+/// `{"arguments": {...}}`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PersonCall {
+    arguments: Map<String, Value>,
+}
+
+/// Calls a tool that the app's manifest lists for people, for the person of the session and for nobody else. The answer is
+/// `{"ok": true, "result": {...}, "undo": ...}`, or `{"ok": false, "message": "..."}` in the words of the app where it did
+/// nothing. `undo` is the tool and the arguments that undo it, or null.
+pub(crate) async fn call(
+    State(web): State<Shared>,
+    Signed(user): Signed,
+    Path((app, tool)): Path<(String, String)>,
+    request: Request,
+) -> Result<Json<Value>, Refusal> {
+    let rule = web.runs.app(&app).and_then(|known| known.app.manifest.people.get(&tool)).copied();
+    // Before a byte of the body is read: what is not for people does not exist.
+    let rule = rule.ok_or(Refusal::not_found())?;
+    let (bytes_max, too_large, place) = if rule.large {
+        let place = tokio::time::timeout(DOCUMENT_WAIT, web.documents.acquire()).await;
+        (DOCUMENT_BYTES_MAX, DOCUMENT_TOO_LARGE, Some(place.map_err(|_| busy())?.map_err(|_| busy())?))
+    } else {
+        (BYTES_MAX, TOO_LARGE, None)
+    };
+    let PersonCall { arguments } = read_json(request, bytes_max, too_large).await?;
+    let answer = web.runs.call_tool(user, &app, &tool, arguments).await?;
+    drop(place);
+    Ok(Json(if answer.ok {
+        json!({"ok": true, "result": answer.content, "undo": answer.undo})
+    } else {
+        json!({"ok": false, "message": answer.text})
+    }))
+}
+
+const fn busy() -> Refusal {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "document.busy",
+        "Other documents are being read right now. Try again in a moment.",
+    )
+    .after(BUSY_SECS)
+}
