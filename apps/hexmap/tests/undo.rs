@@ -5,7 +5,7 @@
 
 use hexmap::coord::{Coord, Path};
 use hexmap::map::{CHANGES_MAX, MapError, Maps};
-use hexmap::tile::{ItemType, NewTile, TileUpdate};
+use hexmap::tile::{NewTile, TileUpdate};
 use policy::{Clock, Timestamp};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ fn tile(title: &str) -> NewTile {
     NewTile {
         title: title.to_owned(),
         content: format!("about {title}"),
-        preview: Some("short".to_owned()).filter(|_| title.len() % 2 == 0),
+        preview: Some("short".to_owned()).filter(|_| title.len().is_multiple_of(2)),
         ..NewTile::default()
     }
 }

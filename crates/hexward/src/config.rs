@@ -9,6 +9,7 @@ mod environment;
 mod faults;
 mod limits;
 mod map;
+mod model;
 mod prices;
 mod providers;
 mod rates;
@@ -24,7 +25,7 @@ pub(crate) use providers::DEFAULT as DEFAULT_PROVIDER;
 use crate::trust::Trust;
 use policy::{Budgets, Microusd, Prices};
 use proxy::callers::CallerSettings;
-use proxy::messages::{ModelUpstream, ProviderConfig};
+use proxy::messages::ProviderConfig;
 use runs::{Keeping, RunSettings};
 use sandbox::Mode;
 use secrecy::SecretString;
@@ -33,8 +34,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const PROVIDER: &str = "https://api.anthropic.com";
-const CALLS_MAX_MAX: usize = 100_000;
 const CONCURRENT_MAX: usize = 10_000;
 const AUTH_SECRET_CHARS_MIN: usize = 32;
 
@@ -47,7 +46,7 @@ struct File {
     listen: ListenFile,
     callers: callers::CallersFile,
     agent: AgentFile,
-    model: ModelFile,
+    model: model::ModelFile,
     budget: budget::BudgetFile,
     prices: Vec<prices::PriceFile>,
     runs: runs_file::RunsFile,
@@ -102,15 +101,6 @@ struct AgentFile {
     runtime: Option<PathBuf>,
     /// `false` leaves the agent to dial the provider's own name, which is intercepted.
     base_url: Option<bool>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ModelFile {
-    upstream: Option<String>,
-    /// Model calls at the same time, of everybody.
-    calls_max: Option<usize>,
-    providers: Vec<providers::ProviderFile>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -227,7 +217,7 @@ pub(crate) fn load_public(file: Option<&Path>) -> Result<Public, Faults> {
     let mut faults = Faults::default();
     let prices = prices::read(&file.prices, &mut faults);
     let models = apps::models(&file.apps, &mut faults);
-    let upstream = file.model.upstream.as_deref().unwrap_or(PROVIDER);
+    let upstream = file.model.upstream.as_deref().unwrap_or(model::PROVIDER);
     let providers = providers::listed(&file.model.providers, upstream);
     if faults.is_empty() { Ok(Public { providers, prices, models }) } else { Err(faults) }
 }
@@ -252,18 +242,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     if !is_database(&database_url) {
         faults.add("DATABASE_URL", "must start with sqlite: (a path) or postgres:// (a server)");
     }
-    let upstream = file.model.upstream.clone().unwrap_or_else(|| PROVIDER.to_owned());
-    if let Err(error) = ModelUpstream::check(&upstream) {
-        faults.add("model.upstream", &error.to_string());
-    }
-    let providers = providers::read(&file.model.providers, environment, &mut faults);
-    let calls_max = file.model.calls_max.unwrap_or(proxy::CALLS_MAX);
-    if !(1..=CALLS_MAX_MAX).contains(&calls_max) {
-        faults.add("model.calls_max", &format!("must be between 1 and {CALLS_MAX_MAX}"));
-    }
-    if file.model.upstream.is_some() && !providers.is_empty() {
-        faults.add("model.upstream", "is not used beside [[model.providers]]; remove it");
-    }
+    let model::Model { upstream, providers, calls_max } = model::read(&file.model, environment, &mut faults);
     let prices = prices::read(&file.prices, &mut faults);
     environment.refuse_unsupported(&mut faults);
     let public_url = environment.public_url(&mut faults);

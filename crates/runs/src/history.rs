@@ -56,8 +56,8 @@ impl History {
                 let (arguments, induced) = arguments.map_or((None, false), |(arguments, induced)| (Some(arguments), induced));
                 let content = json!({"call_id": call_id, "tool": tool, "arguments": arguments, "ok": ok, "result": result, "denial": denial});
                 let mut content = marked(content, induced);
-                if let Some(call) = undo {
-                    content["undo"] = json!({"call": call, "run": self.run});
+                if let (Some(call), Some(fields)) = (undo, content.as_object_mut()) {
+                    fields.insert("undo".to_owned(), json!({"call": call, "run": self.run}));
                 }
                 self.append(Role::Tool, content.to_string()).await;
             }

@@ -22,7 +22,7 @@ fn an_empty_file_is_a_safe_configuration() {
     let config = loaded("", &[]).expect("usable");
     assert!(config.people.ip().is_loopback() && config.callers.is_none() && config.mode == Mode::Native);
     assert_eq!((config.runs.run_budget, config.day_limit), (Microusd::dollars(1), Microusd::dollars(5)));
-    assert_eq!(config.upstream, PROVIDER);
+    assert_eq!(config.upstream, model::PROVIDER);
     assert_eq!((config.runs.limits.idle, config.runs.limits.cpu), (Duration::from_secs(120), Duration::from_secs(180)));
     assert_eq!(config.runs.limits.traffic, proxy::TrafficLimits::default());
 }

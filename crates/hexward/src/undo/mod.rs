@@ -40,8 +40,10 @@ pub(crate) async fn command(args: UndoArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let app =
-        app(&plan.app, args.config.as_deref(), &builtin::Host { store: &store, clock: &clock, tasks: &tasks, stop: &stop }).await;
+    // What comes back was there before: the limits of new tiles are the usual ones here.
+    let map_limits = hexmap::map::LimitsByTier::default();
+    let host = builtin::Host { store: &store, clock: &clock, tasks: &tasks, stop: &stop, map_limits: &map_limits };
+    let app = app(&plan.app, args.config.as_deref(), &host).await;
     let done = match app {
         Ok(app) => {
             let undoing = Undoing { store: &store, clock: clock.as_ref(), gateway: None, direction, by: UndoneBy::Operator };
