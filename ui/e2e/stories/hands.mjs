@@ -221,6 +221,22 @@ export const handStories = [
     },
   },
   {
+    name: "every mark leads somewhere, also those of what lies inside a tile",
+    // What a scripted model makes of this sentence, only the fixture knows.
+    onlyFixture: true,
+    async run({ page }) {
+      await allowChanges(page);
+      await sendMessage(page, "Lay out a launch plan around the centre");
+      await page.getByTestId("run-end").waitFor();
+      await page.getByTestId("unseen").getByText("17 changed").waitFor();
+      for (let left = 16; left >= 0; left--) {
+        await page.getByTestId("unseen").click();
+        if (left > 0) await page.getByTestId("unseen").getByText(`${left} changed`).waitFor();
+        else await page.getByTestId("unseen").waitFor({ state: "detached" });
+      }
+    },
+  },
+  {
     name: "a tile's earlier versions are shown and come back",
     async run({ page, picture }) {
       await add(page, "My map", "east", "First", "the first words");

@@ -2,7 +2,7 @@ import { api, type ApiError, asApiError } from "../api/client";
 import { isChangeOf, undoneIn } from "../api/events";
 import { openStream, retryDelayMs } from "../api/stream";
 import type { MapTile, MapView, WayBack } from "../api/types";
-import { placeAbove } from "./coordinates";
+import { isDirection, lastStep, placeAbove } from "./coordinates";
 import { layOut, type PlacedTile } from "./layout";
 
 /** How long a tile stays marked as new. The tile's animations end before that. */
@@ -111,7 +111,8 @@ export class HexMapModel {
       this.select(next.id);
       return;
     }
-    const above = placeAbove(next.coordinates);
+    // What lies inside a tile has no place around it: it is looked at by itself.
+    const above = isDirection(lastStep(next.coordinates)) ? placeAbove(next.coordinates) : null;
     const place = this.tiles.find((tile) => tile.item.coordinates === above);
     await this.lookFrom(place?.item.id ?? next.id, next.id);
   }
