@@ -204,7 +204,7 @@ impl Maps {
         let work = move |tx: &mut dyn Tx| {
             let created = change::create(tx, &wanted, &tile, &stamp)?;
             attention::written(tx, &wanted, actor)?;
-            Ok(created)
+            Ok(Tile { unseen: actor == Actor::Agent, ..created })
         };
         self.write(&coord.user, work).await
     }
@@ -219,7 +219,7 @@ impl Maps {
         let work = move |tx: &mut dyn Tx| {
             let updated = change::update(tx, &wanted, &update, &stamp)?;
             attention::written(tx, &wanted, actor)?;
-            Ok(updated)
+            Ok(Tile { unseen: actor == Actor::Agent, ..updated })
         };
         self.write(&coord.user, work).await
     }
