@@ -102,7 +102,7 @@ fn names(found: &Value) -> Vec<&str> {
 #[tokio::test]
 async fn the_manifest_names_every_tool_of_the_assistant_and_each_only_reads() {
     let manifest = Manifest::parse(magic::MANIFEST).unwrap();
-    assert!(manifest.tools.values().all(|rule| rule.effect == ToolEffect::Read && !rule.destructive));
+    assert!(manifest.tools.values().all(|rule| rule.effect == ToolEffect::Read && rule.destructive.is_none()));
     let listed = server().await.ask("tools/list", json!({})).await["result"]["tools"].clone();
     let mut served: Vec<String> = Vec::new();
     for tool in listed.as_array().unwrap() {

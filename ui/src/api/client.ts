@@ -1,4 +1,5 @@
 import type {
+  Confirmation,
   Conversation,
   ConversationSummary,
   ExportPage,
@@ -60,6 +61,9 @@ export const api = {
       goes_on: goesOn,
     }),
   undo: (what: UndoTarget, redo: boolean) => send<UndoReport>("/api/undo", { ...what, redo }),
+  confirmations: () => read<Confirmation[]>("/api/confirmations"),
+  answerConfirmation: (id: string, approve: boolean) =>
+    send<{ state: string; result: string | null }>(`/api/confirmations/${encodeURIComponent(id)}`, { approve }),
   runEventsUrl: (runId: string) => `/api/runs/${encodeURIComponent(runId)}/events`,
   changesUrl: "/api/changes",
 };

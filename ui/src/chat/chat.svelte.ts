@@ -43,8 +43,14 @@ export class Chat {
   /** Counts what was shown so far: an answer that comes after the person went elsewhere must not appear there. */
   #shown = 0;
 
-  /** `onToolDone` is told of every successful tool result: what it changed is shown elsewhere on the page. */
-  constructor(private readonly onToolDone: () => void) {}
+  /**
+   * `onToolDone` is told of every successful tool result: what it changed is shown elsewhere on the page. `onQuestions` is told
+   * when other questions than before may wait for the person.
+   */
+  constructor(
+    private readonly onToolDone: () => void,
+    private readonly onQuestions: () => void,
+  ) {}
 
   /** Shows a stored conversation and joins its run if one is going on. */
   async open(id: string): Promise<void> {
@@ -156,6 +162,15 @@ export class Chat {
     }
   }
 
+  /** Something was done after its run: a stored conversation has it, a run that goes on tells it. */
+  async catchUp(): Promise<void> {
+    const id = this.conversationId;
+    if (!id || this.busy) return;
+    await this.#restore(id).catch((thrown: unknown) => {
+      if (this.conversationId === id) this.error = asApiError(thrown);
+    });
+  }
+
   dismissError(): void {
     this.error = null;
   }
@@ -201,6 +216,7 @@ export class Chat {
     this.transcript = reduce(before, event);
     if (this.transcript === before) return;
     if (event.type === "tool_result" && event.ok) this.onToolDone();
+    if (event.type === "confirmation" || event.type === "confirmation_ended") this.onQuestions();
     if (event.type === "run_ended") {
       this.stopping = false;
       this.#detach();
