@@ -367,6 +367,13 @@ impl Runs {
         self.parts.apps.get(id)
     }
 
+    /// All of them, by id.
+    pub fn apps(&self) -> impl Iterator<Item = &RunApp> {
+        let mut apps: Vec<(&String, &RunApp)> = self.parts.apps.iter().collect();
+        apps.sort_by_key(|(id, _)| *id);
+        apps.into_iter().map(|(_, app)| app)
+    }
+
     /// Whether agents are confined, and how.
     #[must_use]
     pub fn driver(&self) -> &dyn Driver {

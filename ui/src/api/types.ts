@@ -1,8 +1,20 @@
 /** The shapes that travel between the browser and the gateway. `client.ts` and `events.ts` are the only places that make them. */
 
+/** What a person reads of an app. */
+export interface AppInfo {
+  id: string;
+  title: string;
+  greeting: string;
+  suggestions: string[];
+  skills: Skill[];
+}
+
 export interface Session {
   user: { id: string; kind: string };
-  app: { id: string; title: string; greeting: string; suggestions: string[]; skills: Skill[] };
+  /** The app of the page. */
+  app: AppInfo;
+  /** Every app of the gateway that has something for people themselves. */
+  apps: AppInfo[];
   mode: { sandboxed: boolean; warning: string | null; model: "scripted" | "real" };
   limits: { message_chars_max: number };
   writes_default: boolean;

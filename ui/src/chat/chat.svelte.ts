@@ -23,6 +23,8 @@ export class Chat {
   conversationId = $state<string | null>(null);
   /** How this conversation is worked on; chosen before its first message. */
   skill = $state<string | null>(null);
+  /** The app that a conversation was begun with here; null for that of the page, and where nobody knows. */
+  app = $state<string | null>(null);
   connection = $state<Connection>("open");
   error = $state.raw<ApiError | null>(null);
   /** Between pressing send and the gateway's answer that a run exists. */
@@ -56,6 +58,7 @@ export class Chat {
   async open(id: string): Promise<void> {
     this.#reset();
     this.conversationId = id;
+    this.app = null;
     this.loading = true;
     try {
       await this.#restore(id);
@@ -70,9 +73,10 @@ export class Chat {
     }
   }
 
-  startNew(): void {
+  startNew(app: string | null = null): void {
     this.#reset();
     this.conversationId = null;
+    this.app = app;
   }
 
   /** Sends a message; false when it wasn't taken, so that the composer keeps the text. */
@@ -83,7 +87,7 @@ export class Chat {
     this.transcript = addUserMessage(this.transcript, text);
     const shown = this.#shown;
     try {
-      const id = this.conversationId ?? (await api.createConversation(this.skill)).id;
+      const id = this.conversationId ?? (await api.createConversation(this.app, this.skill)).id;
       if (this.#shown === shown) this.conversationId = id;
       const { run_id } = await api.sendMessage(id, text, writes);
       if (this.#shown === shown) this.#attach(run_id);
