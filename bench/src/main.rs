@@ -9,6 +9,7 @@ mod egress;
 mod footprint;
 mod load;
 mod machine;
+mod magic;
 mod map;
 mod memory;
 mod nginx;
@@ -41,6 +42,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("store", durability::measure),
     ("map", map::measure),
     ("hexmap", undoing::measure),
+    ("magic", magic::measure),
     ("run", running::measure),
     ("soak", |places, report| soak::measure(places, report, soak::CYCLES)),
 ];

@@ -33,6 +33,9 @@ const BY_PEOPLE: Statement = Statement(
 );
 const BY_PEOPLE_AUDITED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'person_call.opened' ORDER BY id");
 
+const CONFIRMATIONS: Statement = Statement("SELECT state FROM confirmations ORDER BY created_at, id");
+const EXECUTING: Statement =
+    Statement("SELECT CAST(COUNT(*) AS BIGINT) FROM confirmations WHERE state IN ('approved', 'executing')");
 const TOO_MANY: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'rate.refused' ORDER BY id");
 
 /// A model call as the ledger has it.
@@ -119,6 +122,11 @@ impl Database {
     /// Every tool call: (tool, state).
     pub async fn tool_calls(&self) -> Vec<(String, String)> {
         self.rows(TOOLS, None).await.iter().map(|row| (row.text(0).unwrap(), row.text(1).unwrap())).collect()
+    }
+
+    /// Where every confirmation stands, the oldest first.
+    pub async fn confirmations(&self) -> Vec<String> {
+        self.rows(CONFIRMATIONS, None).await.iter().map(|row| row.text(0).unwrap()).collect()
     }
 
     /// A run's state and code.
@@ -218,6 +226,7 @@ impl Database {
             ("micro-dollars still reserved", self.reserved().await),
             ("active runs", self.active_runs().await),
             ("open tool calls", self.number(OPEN_TOOL_CALLS).await),
+            ("confirmed calls on their way", self.number(EXECUTING).await),
         ];
         found.extend(counts.into_iter().filter(|(_, count)| *count != 0).map(|(what, count)| format!("{count} {what}")));
         found

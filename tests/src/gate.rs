@@ -99,6 +99,7 @@ impl Default for Setup {
                 tell_base_url: true,
                 limits: AgentLimits::default(),
                 danger_accept_downgrades: true,
+                confirmation_wait: Duration::from_secs(20),
             },
             calls_max: proxy::CALLS_MAX,
             egress: Egress::default(),

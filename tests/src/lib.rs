@@ -17,6 +17,7 @@ mod places;
 mod processes;
 mod program;
 mod script;
+mod tool_server;
 mod watch;
 mod wire;
 
@@ -31,6 +32,7 @@ pub use processes::{Process, control_group_of, control_groups, descendants};
 pub use program::{Program, ProgramSetup};
 pub use script::{Probe, reversed};
 pub use testkit::Postgres;
+pub use tool_server::ToolServer;
 pub use wire::{Answer, exchange, request};
 
 use std::future::Future;

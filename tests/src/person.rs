@@ -121,6 +121,22 @@ impl Person {
         self.watch(&run).await.rest().await
     }
 
+    /// The same for somebody who says yes to whatever they are asked, once they have read it.
+    pub async fn run_agreeing(&self, conversation: &str, text: &str, writes: bool) -> Vec<Value> {
+        let run = self.say(conversation, text, writes).await;
+        let (mut stream, mut events) = (self.watch(&run).await, Vec::new());
+        while let Some(event) = stream.next().await {
+            if event["type"] == "confirmation" {
+                tokio::time::sleep(std::time::Duration::from_millis(750)).await;
+                let id = event["confirmation"]["id"].as_str().unwrap();
+                let said = self.post(&format!("/api/confirmations/{id}"), &json!({"approve": true})).await;
+                assert_eq!(said.status, 200, "{}", said.text());
+            }
+            events.push(event);
+        }
+        events
+    }
+
     /// The titles on the person's map, in no order.
     pub async fn tiles(&self) -> Vec<String> {
         let map = self.get("/api/apps/hexmap/resource?uri=map://items").await;

@@ -1,4 +1,4 @@
-// One person, one message, one tile: the test that a whole gateway must pass.
+// One person, one message, one tile, and its deletion: the test that a whole gateway must pass.
 //
 //   HEXWARD_URL=http://127.0.0.1:8080 node e2e/chat.mjs
 //
@@ -40,12 +40,25 @@ async function chat(browser, url) {
     await waitForAnswer(page);
     await waitForTile(page, "Aurora", TIMEOUT_MS);
     await assertAccessible(page, "the chat page");
+    await screenshot(page, SCREENSHOT);
+    await confirmDeletion(page);
     await assertClean(opened);
   } catch (error) {
-    throw await explain(opened, error);
-  } finally {
     await screenshot(page, SCREENSHOT).catch(() => {});
+    throw await explain(opened, error);
   }
+}
+
+/** What can't be undone by a word is done after one: the person sees the effect and says yes. */
+async function confirmDeletion(page) {
+  const tile = page.locator('[data-testid="tile"][data-title="Aurora"]');
+  await sendMessage(page, "Delete the tile Aurora");
+  const effect = await page.getByTestId("confirmation-effect").innerText();
+  if (!/^Deletes “Aurora”/.test(effect)) throw new Error(`the effect is not told: ${effect}`);
+  if ((await tile.count()) !== 1) throw new Error("the tile was deleted before anybody agreed");
+  await page.locator('[data-testid="approve"]:enabled').click();
+  await tile.waitFor({ state: "detached" });
+  await page.locator('[data-testid="run-end"][data-outcome="finished"]').nth(1).waitFor();
 }
 
 /** The answer is there when the run has ended well and the agent has said something. */

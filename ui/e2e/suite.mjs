@@ -4,11 +4,21 @@
 //
 // Pictures go to HEXWARD_SCREENSHOTS (default target/e2e).
 import { chatStories } from "./stories/chat.mjs";
+import { confirmationStories } from "./stories/confirmations.mjs";
 import { handStories } from "./stories/hands.mjs";
 import { looksStories } from "./stories/looks.mjs";
+import { magicStories } from "./stories/magic.mjs";
 import { mapStories } from "./stories/map.mjs";
 import { undoStories } from "./stories/undo.mjs";
 import { tellAll } from "./tell.mjs";
 
-const all = [...chatStories, ...mapStories, ...handStories, ...undoStories, ...looksStories];
+const all = [
+  ...chatStories,
+  ...confirmationStories,
+  ...mapStories,
+  ...handStories,
+  ...undoStories,
+  ...magicStories,
+  ...looksStories,
+];
 process.exit(await tellAll(all, process.argv[2] ?? ""));

@@ -18,7 +18,7 @@ async function tell(browser, story, gateway) {
     timer = setTimeout(() => reject(new Error(`not done after ${STORY_TIMEOUT_MS} ms`)), STORY_TIMEOUT_MS);
   });
   try {
-    await opened.page.goto(url);
+    await opened.page.goto(url + (story.path ?? ""));
     await opened.page.getByTestId(story.ready ?? "tile").first().waitFor();
     const picture = (name) => join(SCREENSHOTS, `${name}.png`);
     await Promise.race([story.run({ ...opened, opened, fixture, browser, picture }), late]);

@@ -39,6 +39,7 @@ pub static SCHEMA: Schema = Schema {
     statements: &[
         map::READS,
         map::CHANGES,
+        map::EFFECTS,
         map::MOVES,
         map::RECORDS,
         map::UNDOS,

@@ -1,6 +1,6 @@
 //! The MCP server: who may call, and for whom. It keeps nothing between two requests, so that nothing can mix users up.
 
-use crate::map::{Actor, LimitsByTier, MapError, Maps};
+use crate::map::{Actor, Effect, LimitsByTier, MapError, Maps};
 use crate::{resources, tools};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -17,7 +17,7 @@ use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use store::Store;
 use subtle::ConstantTimeEq as _;
@@ -38,6 +38,12 @@ pub const CALL_META: &str = "hexward/call";
 pub const UNDO_META: &str = "hexward/undo";
 /// What stood in the way of an undo, sentence by sentence, among what goes with its result.
 pub const CONFLICTS_META: &str = "hexward/conflicts";
+/// Among what goes with a call: it shall only be tried out.
+pub const DRY_RUN_META: &str = "hexward/dryRun";
+/// The same: the digest of the effect that it has to have.
+pub const EXPECTED_META: &str = "hexward/expected";
+/// Among what goes with the result of a call that was tried out: what it would do.
+pub const EFFECT_META: &str = "hexward/effect";
 /// The path the server answers on.
 pub const PATH: &str = "/mcp";
 /// An agent's request. Chunked ones, which don't say how long they are, come from nobody.
@@ -211,13 +217,15 @@ impl ServerHandler for Hexmap {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let caller = caller_of(&context)?;
-        let call = call_name(request.meta.as_deref().unwrap_or(&context.meta))?;
-        let maps = self.maps_of(&caller);
+        let meta = request.meta.as_deref().unwrap_or(&context.meta);
+        let call = call_name(meta)?;
+        let maps = in_manner(&self.maps_of(&caller), meta)?;
         let maps = call.as_deref().map_or_else(|| maps.clone(), |call| maps.in_call(call));
         let outcome = tools::call(&maps, &caller, &request.name, request.arguments.unwrap_or_default()).await;
         let outcome = outcome.ok_or_else(|| ErrorData::invalid_params("Unknown tool", None))?;
         Ok(match outcome {
             Ok(value) => with(success(value), UNDO_META, call.and_then(|call| tools::way_back(&request.name, &call))),
+            Err(MapError::Planned(effect)) => planned(effect),
             Err(error) => with(failure(&error), CONFLICTS_META, conflicts(&error)),
         }
         .into())
@@ -275,6 +283,27 @@ fn with(mut result: CallToolResult, key: &str, value: Option<Value>) -> CallTool
 
 fn conflicts(error: &MapError) -> Option<Value> {
     if let MapError::Conflict(named) = error { Some(named.clone().into()) } else { None }
+}
+
+/// The maps as this call has to use them.
+fn in_manner(maps: &Maps, meta: &MetaObject) -> Result<Maps, ErrorData> {
+    let wrong = |what: &'static str| Err(ErrorData::invalid_params(what, None));
+    match (meta.get(DRY_RUN_META), meta.get(EXPECTED_META)) {
+        (None | Some(Value::Bool(false)), None) => Ok(maps.clone()),
+        (Some(Value::Bool(true)), None) => Ok(maps.planning()),
+        (None | Some(Value::Bool(false)), Some(Value::String(digest))) => Ok(maps.expecting(digest)),
+        (Some(Value::Bool(true)), Some(_)) => wrong("hexward/dryRun and hexward/expected don't go together"),
+        (_, Some(_)) => wrong("hexward/expected must be a digest as text"),
+        (Some(_), None) => wrong("hexward/dryRun must be true or false"),
+    }
+}
+
+/// Nothing was done; this is what would have been.
+fn planned(effect: Effect) -> CallToolResult {
+    let mut result = CallToolResult::success(vec![ContentBlock::text(effect.summary.clone())]);
+    let told = json!({"digest": effect.digest, "summary": effect.summary});
+    result.meta.get_or_insert_default().insert(EFFECT_META.to_owned(), told);
+    result
 }
 
 /// An object is also given as structured content.

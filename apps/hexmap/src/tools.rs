@@ -32,7 +32,8 @@ impl Effect {
         let (read, destructive, idempotent) = match self {
             Self::Read => (true, false, true),
             Self::Add | Self::Relocate => (false, false, false),
-            Self::Overwrite => (false, true, true),
+            // What was there before is kept, so nothing is lost by it.
+            Self::Overwrite => (false, false, true),
             Self::Delete => (false, true, true),
         };
         ToolAnnotations::from_raw(None, Some(read), Some(destructive), Some(idempotent), Some(false))

@@ -4,7 +4,7 @@
 
 use hexmap::coord::{Coord, CoordError, DEPTH_MAX, PATH_BYTES_MAX, Path};
 use hexmap::tile::{ItemType, NewTile, TileUpdate};
-use policy::{Manifest, ToolEffect};
+use policy::{Manifest, ToolEffect, ToolHints, ToolRule};
 use proptest::prelude::*;
 
 fn path(text: &str) -> Path {
@@ -207,18 +207,19 @@ fn the_manifest_names_every_tool_and_says_what_it_does() {
     let manifest = Manifest::parse(hexmap::MANIFEST).unwrap();
     assert_eq!((manifest.id.as_str(), manifest.agent.turns_max), (hexmap::APP, 50));
     assert!((3..=4).contains(&manifest.suggestions.len()));
-    let rules: Vec<(&str, bool, bool)> =
-        manifest.tools.iter().map(|(name, rule)| (name.as_str(), rule.effect == ToolEffect::Write, rule.destructive)).collect();
+    let class = |rule: &ToolRule| rule.class(ToolHints::default()).word();
+    let rules: Vec<(&str, &str, bool)> =
+        manifest.tools.iter().map(|(name, rule)| (name.as_str(), class(rule), rule.dry_run)).collect();
     let expected = [
-        ("addItem", true, false),
-        ("deleteItem", true, true),
-        ("getCurrentUser", false, false),
-        ("getItemByCoords", false, false),
-        ("getItemsForRootItem", false, false),
-        ("mapItemHandler", false, false),
-        ("mapItemsList", false, false),
-        ("moveItem", true, false),
-        ("updateItem", true, false),
+        ("addItem", "write", true),
+        ("deleteItem", "write destructive", true),
+        ("getCurrentUser", "read", false),
+        ("getItemByCoords", "read", false),
+        ("getItemsForRootItem", "read", false),
+        ("mapItemHandler", "read", false),
+        ("mapItemsList", "read", false),
+        ("moveItem", "write", true),
+        ("updateItem", "write", true),
     ];
     assert_eq!(rules, expected);
     let people: Vec<(&str, bool, bool)> =

@@ -57,6 +57,8 @@ stories! {
     moved_to_a_free_place_with_everything_below
     swapped_both_ways
     moves_that_are_refused_change_nothing
+    what_is_tried_out_is_told_and_not_done
+    what_is_expected_has_to_be_so
     nobody_reaches_another_map
     listings_are_bounded
     many_at_once_on_one_place
@@ -89,8 +91,86 @@ async fn every_path(store: &Store) -> Vec<String> {
     store.read(read).await.unwrap()
 }
 
+/// What a change that was only tried out would do.
+fn planned<T: std::fmt::Debug>(tried: Result<T, MapError>) -> hexmap::map::Effect {
+    match tried {
+        Err(MapError::Planned(effect)) => effect,
+        other => panic!("{other:?}"),
+    }
+}
+
 mod story {
     use super::*;
+
+    pub(super) async fn what_is_tried_out_is_told_and_not_done(store: Store) {
+        let maps = maps(&store);
+        for (path, title) in
+            [("2", "Aurora"), ("2,1", "a"), ("2,1,3", "b"), ("3", "Beacon \u{201d} and nothing else"), ("3,1", "c")]
+        {
+            make(&maps, "ada", path, title).await;
+        }
+        let mut changes = store.changes();
+        let (before, plan) = (drawn(&maps, "ada").await, maps.planning());
+        let deleted = planned(plan.delete_tile(&at("ada", "2")).await);
+        assert_eq!(deleted.summary, "Deletes \u{201c}Aurora\u{201d} and 2 tiles below it.");
+        let alone = planned(plan.delete_tile(&at("ada", "2,1,3")).await);
+        assert_eq!(alone.summary, "Deletes \u{201c}b\u{201d}.");
+        let moved = planned(plan.move_tile(&at("ada", "2,1"), &at("ada", "4")).await);
+        assert_eq!(moved.summary, "Moves \u{201c}a\u{201d} and 1 tile below it to [4].");
+        let swapped = planned(plan.move_tile(&at("ada", "2"), &at("ada", "3")).await);
+        let theirs = "\u{201c}Beacon \" and nothing else\u{201d} and 1 tile below it";
+        assert_eq!(swapped.summary, format!("Lets \u{201c}Aurora\u{201d} and 2 tiles below it and {theirs} change places."));
+        let update = TileUpdate { title: Some("x".repeat(200)), content: Some("new".to_owned()), ..TileUpdate::default() };
+        let updated = planned(plan.update_tile(&at("ada", "2"), update).await);
+        let long = format!("\u{201c}{}\u{2026}\u{201d}", "x".repeat(80));
+        assert_eq!(updated.summary, format!("Replaces title, content of \u{201c}Aurora\u{201d}. Its title becomes {long}."));
+        let created = planned(plan.create_tile(&at("ada", "2,4"), tile("new")).await);
+        assert_eq!(created.summary, "Creates \u{201c}new\u{201d} at [2,4] below \u{201c}Aurora\u{201d}.");
+        let digests: std::collections::BTreeSet<_> =
+            [deleted, alone, moved, swapped, updated, created].into_iter().map(|effect| effect.digest).collect();
+        assert_eq!(digests.len(), 6, "each effect is its own");
+        // What would fail fails in the same words.
+        assert!(matches!(plan.delete_tile(&at("ada", "5")).await, Err(MapError::NotFound(_))));
+        assert!(matches!(plan.create_tile(&at("ada", "2"), tile("x")).await, Err(MapError::Occupied(_))));
+        assert!(matches!(plan.delete_tile(&at("ada", "")).await, Err(MapError::Invalid(_))));
+        assert_eq!(drawn(&maps, "ada").await, before, "nothing was done");
+        assert!(changes.try_recv().is_err(), "and nobody was told of a change");
+    }
+
+    pub(super) async fn what_is_expected_has_to_be_so(store: Store) {
+        let maps = maps(&store);
+        for (path, title) in [("2", "Aurora"), ("2,1", "a"), ("3", "Beacon")] {
+            make(&maps, "ada", path, title).await;
+        }
+        let plan = async || planned(maps.planning().delete_tile(&at("ada", "2")).await).digest;
+        let digest = plan().await;
+        let refused =
+            async |digest: &str| matches!(maps.expecting(digest).delete_tile(&at("ada", "2")).await, Err(MapError::Changed));
+        let rename = |path: &'static str| {
+            let update = TileUpdate { content: Some("other".to_owned()), ..TileUpdate::default() };
+            let (maps, place) = (&maps, at("ada", path));
+            async move { maps.update_tile(&place, update).await.unwrap() }
+        };
+        rename("2,1").await;
+        assert!(refused(&digest).await, "a tile below it has changed");
+        let digest = plan().await;
+        make(&maps, "ada", "2,2", "more").await;
+        assert!(refused(&digest).await, "there is more to delete");
+        let digest = plan().await;
+        maps.delete_tile(&at("ada", "2,2")).await.unwrap();
+        assert!(refused(&digest).await, "there is less");
+        let digest = plan().await;
+        maps.move_tile(&at("ada", "2"), &at("ada", "3")).await.unwrap();
+        assert!(refused(&digest).await, "another tile lies there");
+        assert!(refused("").await && refused("x").await);
+        let digest = plan().await;
+        rename("3").await;
+        assert_eq!(plan().await, digest, "what is elsewhere is no part of it");
+        let other = planned(maps.planning().delete_tile(&at("ada", "3")).await).digest;
+        assert!(refused(&other).await, "the effect of another call");
+        maps.expecting(&digest).delete_tile(&at("ada", "2")).await.unwrap();
+        assert!(refused(&digest).await, "and once");
+    }
 
     pub(super) async fn created_read_changed_deleted(store: Store) {
         let maps = maps(&store);

@@ -1,6 +1,7 @@
 //! All cards, ready to be searched. It is built once and never changed; a new import makes a new one.
 
 use crate::card::{Card, Colors, Ruling};
+use crate::formats::{self, Format, Legalities};
 use crate::index::{Bits, Index};
 use crate::near::Near;
 use crate::text::{fold_name, words};
@@ -57,6 +58,8 @@ pub struct Catalog {
     types: Index,
     everything: Index,
     near: Near,
+    /// What is said of any card.
+    said: Legalities,
 }
 
 impl Catalog {
@@ -90,6 +93,7 @@ impl Catalog {
         self.types.add(entry, types.iter().chain(&faces));
         self.names.add(entry, name);
         self.near.add(&folded);
+        self.said = self.said.with(card.legalities);
         self.by_name.entry(folded.clone()).or_insert(entry);
         self.folded.push(folded);
         self.cards.push(card);
@@ -110,6 +114,17 @@ impl Catalog {
     /// Every card, by name.
     pub fn cards(&self) -> impl Iterator<Item = &Card> {
         self.cards.iter()
+    }
+
+    /// Whether the data says of any card what it may do in the format with this bit.
+    #[must_use]
+    pub const fn says_of(&self, at: u32) -> bool {
+        self.said.says_of(at)
+    }
+
+    /// The formats that the data says something of, with their bits.
+    pub fn formats(&self) -> impl Iterator<Item = (u32, Format)> {
+        (0_u32..).zip(formats::FORMATS).filter(|(at, _)| self.says_of(*at))
     }
 
     fn card(&self, entry: u32) -> Option<&Card> {

@@ -86,8 +86,9 @@ fn of_decks() -> [Definition; 5] {
         define(
             "mtg_deck_legality",
             "Check a deck's legality",
-            "Whether a deck may be played in a format: sizes, copies, banned cards, a commander's colours.",
-            &["deck", "format"],
+            "Whether a deck may be played in a format, and why not: sizes, copies, banned cards, a commander's colours. Without a format: \
+             the verdict in every one.",
+            &["deck"],
             json!({"deck": deck_text(), "format": format()}),
         ),
         define(

@@ -113,6 +113,16 @@ impl Legalities {
         true
     }
 
+    /// What either of the two says.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self {
+            legal: self.legal | other.legal,
+            restricted: self.restricted | other.restricted,
+            banned: self.banned | other.banned,
+        }
+    }
+
     /// In the format with this bit.
     #[must_use]
     pub const fn in_format(self, at: u32) -> Legality {

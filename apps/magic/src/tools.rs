@@ -71,9 +71,12 @@ fn run(data: &Data, name: &str, given: &Arguments) -> Result<Value, ToolError> {
             Ok(noted(analysis::analyze(&deck), &deck))
         }
         "mtg_deck_legality" => {
-            let (at, format) = wanted_format(given)?.ok_or_else(|| ToolError::Invalid("format is missing".to_owned()))?;
-            let deck = deck()?;
-            Ok(noted(legality::judge(&deck, &data.catalog, at, format), &deck))
+            let (format, deck) = (wanted_format(given)?, deck()?);
+            let told = match format {
+                Some((at, format)) => legality::judge(&deck, &data.catalog, at, format),
+                None => legality::judge_everywhere(&deck, &data.catalog),
+            };
+            Ok(noted(told, &deck))
         }
         "mtg_deck_advice" => {
             let format = wanted_format(given)?.map(|(at, _)| at);
@@ -283,6 +286,7 @@ fn status(data: &Data, now: policy::Timestamp) -> Value {
     let imported: Vec<Value> = data.sets.iter().map(set).collect();
     json!({
         "cards": data.catalog.len(), "rules": data.rules.len(), "rules_effective": data.rules.effective,
+        "formats": data.catalog.formats().map(|(_, format)| format.name).collect::<Vec<_>>(),
         "imported": imported, "cards_are_invented": data.set(Kind::Cards).is_none(), "rules_are_invented": data.set(Kind::Rules).is_none(),
         "notices": notices(data),
     })

@@ -102,7 +102,7 @@ fn names(found: &Value) -> Vec<&str> {
 #[tokio::test]
 async fn the_manifest_names_every_tool_of_the_assistant_and_each_only_reads() {
     let manifest = Manifest::parse(magic::MANIFEST).unwrap();
-    assert!(manifest.tools.values().all(|rule| rule.effect == ToolEffect::Read && !rule.destructive));
+    assert!(manifest.tools.values().all(|rule| rule.effect == ToolEffect::Read && rule.destructive.is_none()));
     let listed = server().await.ask("tools/list", json!({})).await["result"]["tools"].clone();
     let mut served: Vec<String> = Vec::new();
     for tool in listed.as_array().unwrap() {
@@ -111,6 +111,8 @@ async fn the_manifest_names_every_tool_of_the_assistant_and_each_only_reads() {
     }
     served.sort();
     assert_eq!(served, manifest.tools.keys().cloned().collect::<Vec<_>>());
+    assert_eq!(served, manifest.people.keys().cloned().collect::<Vec<_>>(), "people look up what the agent looks up");
+    assert!(manifest.people.values().all(|rule| rule.effect == ToolEffect::Read && !rule.large));
 }
 
 #[tokio::test]
@@ -234,6 +236,16 @@ async fn decks_odds_and_the_age_of_the_data_are_told() {
     assert!(analysed["problems_of_the_list"].is_array());
     // Nothing speaks against it, but one name is unknown.
     assert_eq!(server.call("mtg_deck_legality", json!({"deck": deck, "format": "Standard"})).await["verdict"], "unknown");
+    let everywhere = server.call("mtg_deck_legality", json!({"deck": deck})).await;
+    let formats: Vec<&str> =
+        everywhere["formats"].as_array().unwrap().iter().map(|one| one["format"].as_str().unwrap()).collect();
+    assert!(formats.contains(&"standard") && !formats.contains(&"premodern"), "only what the data knows: {formats:?}");
+    for one in everywhere["formats"].as_array().unwrap() {
+        let alone = server.call("mtg_deck_legality", json!({"deck": deck, "format": one["format"]})).await;
+        assert_eq!((&one["verdict"], &one["problem_count"]), (&alone["verdict"], &alone["problem_count"]), "{one}");
+        assert_eq!(one["first_problem"], alone["problems"].get(0).cloned().unwrap_or_default(), "{one}");
+        assert_ne!(one["verdict"], "legal", "one name is unknown: {one}");
+    }
     assert!(server.call("mtg_deck_advice", json!({"deck": deck})).await["findings"].is_array());
     let largest: String = (0..400).map(|at| format!("1 {} {at}\n", "unknown card of a long name".repeat(3))).collect();
     assert!(server.call("mtg_deck_parse", json!({"deck": largest})).await["problems"].as_array().unwrap().len() == 21);
@@ -247,6 +259,7 @@ async fn decks_odds_and_the_age_of_the_data_are_told() {
 
     let status = server.call("mtg_data_status", json!({})).await;
     assert_eq!((&status["cards"], &status["cards_are_invented"], &status["imported"]), (&json!(44), &json!(true), &json!([])));
+    assert_eq!(status["formats"], json!(formats), "what can be asked for in a search");
     let notices = status["notices"].to_string();
     assert!(notices.contains("Not approved/endorsed by Wizards") && notices.contains("invented"), "{notices}");
     assert!(!notices.contains("Scryfall (scryfall.com)"), "nothing of theirs is there");

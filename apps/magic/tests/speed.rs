@@ -2,70 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use magic::card::{Card, Colors};
+#[path = "many/generated.rs"]
+mod generated;
+
+use generated::Numbers;
+use magic::card::Colors;
 use magic::catalog::{Catalog, ColorMatch, Filters};
-use magic::formats::Legalities;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-const CARDS: u64 = 35_000;
 const SEARCHES: usize = 1_000;
 const P50_MAX: Duration = Duration::from_millis(2);
 
-/// The same numbers each time.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % below
-    }
-
-    /// Few words are frequent and many are rare, as in a language.
-    fn word(&mut self) -> String {
-        const SYLLABLES: [&str; 16] =
-            ["ka", "ro", "mi", "ten", "sul", "ve", "dra", "lo", "pin", "gar", "eth", "us", "wy", "no", "bel", "far"];
-        let rare = self.next(64).min(self.next(64)).min(self.next(64));
-        let mut left = rare * rare + self.next(16);
-        let mut word = String::new();
-        loop {
-            word.push_str(SYLLABLES[usize::try_from(left % 16).unwrap()]);
-            left /= 16;
-            if left == 0 {
-                return word;
-            }
-        }
-    }
-
-    fn words(&mut self, count: u64) -> String {
-        (0..count).map(|_| self.word()).collect::<Vec<_>>().join(" ")
-    }
-}
-
 fn generated() -> Catalog {
-    let mut numbers = Numbers(7);
-    let cards = (0..CARDS).map(|at| {
-        let letter = ['W', 'U', 'B', 'R', 'G'][usize::try_from(numbers.next(5)).unwrap()];
-        let colors = Colors::of_letter(letter).unwrap();
-        let kind = ["Creature — Fox", "Instant", "Sorcery", "Artifact", "Enchantment", "Land"]
-            [usize::try_from(numbers.next(6)).unwrap()];
-        let mut legalities = Legalities::default();
-        assert!(legalities.note("modern", if numbers.next(3) == 0 { "legal" } else { "not_legal" }));
-        let words = 2 + numbers.next(2);
-        Card {
-            id: format!("id-{at}"),
-            name: format!("{} {at}", numbers.words(words)),
-            mana_value: f64::from(u32::try_from(numbers.next(8)).unwrap()),
-            colors,
-            identity: colors,
-            type_line: kind.to_owned(),
-            text: numbers.words(30),
-            legalities,
-            popularity: u32::try_from(at + 1).unwrap(),
-            ..Card::default()
-        }
-    });
-    Catalog::new(cards.collect(), HashMap::new())
+    Catalog::new(generated::cards().collect(), HashMap::new())
 }
 
 fn percentile(times: &mut [Duration], of_hundred: usize) -> Duration {

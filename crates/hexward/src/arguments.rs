@@ -27,6 +27,9 @@ pub(crate) enum Command {
     Undo(crate::undo::UndoArgs),
     /// Imports cards and rules for the Magic assistant, and says how old they are; also while gateways run.
     Cards(CardsArgs),
+    /// Shows what tools' servers say of their tools, and lets an operator agree to a definition that has changed; also while
+    /// gateways run.
+    Tools(ToolsArgs),
     /// Installs, upgrades and checks the agent.
     Agent(AgentArgs),
     /// Assembles the fuller runtime (shell, core utilities, Node, Python, git) from this host's packages.
@@ -261,6 +264,31 @@ pub(crate) enum ProviderCommand {
     Forget {
         /// The provider's name.
         name: String,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct ToolsArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<ToolsCommand>,
+    /// Where the database is, unless `DATABASE_URL` names one.
+    #[arg(long, value_name = "DIR", default_value = ".hexward/state", global = true)]
+    pub(crate) state_dir: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ToolsCommand {
+    /// Lists every tool that was ever seen; the same as no command.
+    List,
+    /// Shows what has changed in the definitions that are held.
+    Review {
+        /// The app.
+        app: String,
+        /// One of its tools; without it, all that are held.
+        tool: Option<String>,
+        /// Agrees to the new definition of this tool: the digest that the review shows, so that nothing unseen is agreed to.
+        #[arg(long, value_name = "DIGEST", requires = "tool")]
+        agree: Option<String>,
     },
 }
 

@@ -26,15 +26,13 @@ use crate::trust::Trust;
 use policy::{Budgets, Microusd, Prices};
 use proxy::callers::CallerSettings;
 use proxy::messages::ProviderConfig;
-use runs::{Keeping, RunSettings};
+use runs::RunSettings;
 use sandbox::Mode;
 use secrecy::SecretString;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-const CONCURRENT_MAX: usize = 10_000;
 const AUTH_SECRET_CHARS_MIN: usize = 32;
 
 /// `hexward.toml`. Every key has a default; an unknown key is an error.
@@ -259,7 +257,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     if file.gateway.name.len() > 64 {
         faults.add("gateway.name", "must not be longer than 64 characters");
     }
-    let runs = run_settings(&file, production, &mut faults);
+    let runs = runs_file::settings(&file, production, &mut faults);
     let is_app = |id: &str| apps::is_there(&apps, magic, id);
     let budgets = budget::read(&file.budget, (runs.run_budget, day_limit), is_app, &mut faults);
     let (Some(api_key), Some(auth_secret), true) = (api_key, auth_secret, faults.is_empty()) else { return Err(faults) };
@@ -291,30 +289,6 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         runtime_path: file.agent.runtime.unwrap_or(defaults.runtime_path),
         public_url,
     })
-}
-
-fn run_settings(file: &File, production: bool, faults: &mut Faults) -> RunSettings {
-    let runs = &file.runs;
-    if runs.wall_clock_secs == 0 {
-        faults.add("runs.wall_clock_secs", "must not be 0");
-    }
-    if !(1..=CONCURRENT_MAX).contains(&runs.concurrent_max) {
-        faults.add("runs.concurrent_max", &format!("must be between 1 and {CONCURRENT_MAX}"));
-    }
-    RunSettings {
-        run_budget: dollars("budget.run_usd", file.budget.run_usd, faults),
-        wall_clock: Duration::from_secs(runs.wall_clock_secs),
-        concurrent_max: runs.concurrent_max,
-        queue: runs.queue(faults),
-        rates: rates::read(&file.rates, faults),
-        idle: Duration::from_secs(runs.idle_secs),
-        idle_agents_max: runs.idle_agents_max,
-        warm_agents_max: runs.warm_agents_max,
-        keeping: Keeping::default(),
-        danger_accept_downgrades: !production,
-        tell_base_url: file.agent.base_url.unwrap_or(true),
-        limits: limits::read(&file.limits, faults),
-    }
 }
 
 /// The database that `DATABASE_URL` names, or the file in the state folder.

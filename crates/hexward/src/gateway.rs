@@ -81,6 +81,7 @@ impl Gateway {
         let rates = Rates::open(&store, clock.now()).await?;
         let proxy = Proxy::new(store.clone(), Arc::clone(&clock), upstream, ledger.clone(), config.day_limit, hosts);
         let proxy = proxy.with_prices(config.prices).with_budgets(config.budgets).with_calls_max(config.calls_max);
+        let proxy = proxy.named(name.clone(), config.runs.confirmation_wait);
         let proxy = Arc::new(proxy.paced(rates.clone(), config.runs.rates.clone()));
         tasks.spawn(provider_keys::watch(keys, Arc::clone(&proxy), stop.clone()));
         let host = builtin::Host { store: &store, clock: &clock, tasks: &tasks, stop: &stop, map_limits: &config.map_limits };
@@ -258,6 +259,7 @@ async fn sweep_regularly(store: Store, clock: Arc<dyn Clock>, stop: Cancellation
         let swept = async {
             store.sweep_sessions(now).await?;
             store.sweep_undos(now).await?;
+            store.sweep_confirmations(now).await?;
             store.sweep_slices(now).await
         };
         match swept.await {
@@ -277,10 +279,11 @@ async fn keep_rates(rates: Rates, clock: Arc<dyn Clock>, stop: CancellationToken
 async fn sweep(store: &Store, gateway: &str, clock: &dyn Clock) -> Result<()> {
     let now = clock.now();
     let tools = store.sweep_tool_calls(gateway, now).await? + store.sweep_person_calls(now).await?;
+    let confirmed = store.recover_confirmations(gateway, now).await?;
     let runs = store.sweep_runs(gateway, now).await?;
     store.sweep_sessions(now).await?;
-    if tools + runs > 0 {
-        tracing::warn!(tools, runs, "ended what the last life of this gateway left open");
+    if tools + runs + confirmed > 0 {
+        tracing::warn!(tools, runs, confirmed, "ended what the last life of this gateway left open");
     }
     Ok(())
 }

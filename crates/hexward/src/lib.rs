@@ -25,6 +25,7 @@ mod runtime;
 mod secrets;
 mod serve;
 mod step_down;
+mod tools_command;
 mod trust;
 mod undo;
 
@@ -53,6 +54,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Run(args) => in_threads(run::run(args)),
         Command::Cards(args) => in_threads(cards::command(args)),
         Command::Key(args) => in_threads(key::command(args)),
+        Command::Tools(args) => in_threads(tools_command::command(args)),
         Command::Agent(args) => in_threads(agent::command(args)),
         Command::Runtime(args) => runtime::build(&args),
         Command::Fake(args) => in_threads(fake_command::serve(args)),

@@ -83,6 +83,8 @@ impl Seen {
             | EventBody::TextDelta { .. }
             | EventBody::ToolCallStarted { .. }
             | EventBody::ToolCall { .. }
+            | EventBody::Confirmation { .. }
+            | EventBody::ConfirmationEnded { .. }
             | EventBody::ModelCall { .. }
             | EventBody::Challenge { .. }
             | EventBody::ChallengeEnded { .. }

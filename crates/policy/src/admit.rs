@@ -3,7 +3,10 @@
 //! Invariant: a permit has no public constructor and no public fields; it is bound to the digest of the request it was given
 //! for, and the rooms above use it up by value.
 
-use crate::{CacheWrites, Denial, DenialCode, KeyUse, Manifest, Microusd, Prices, Prompt, RunId, Timestamp, ToolEffect, UserId};
+use crate::{
+    CacheWrites, Denial, DenialCode, KeyUse, Manifest, Microusd, Prices, Prompt, RunId, Timestamp, ToolClass, ToolEffect,
+    ToolListed, ToolQuestion, UserId,
+};
 use std::sync::Arc;
 
 /// Which part of the model API.
@@ -77,6 +80,10 @@ pub struct ToolRequest {
     pub emitted: bool,
     /// Whether that was in a conversation that the gateway kept honest. Otherwise something in the sandbox may have had it said.
     pub honest: bool,
+    /// What its server says of the tool, and whether an operator has to look at that first.
+    pub listed: ToolListed,
+    /// Whether its owner is asked before every write, because nobody follows the conversation that it comes from.
+    pub ask_for_writes: bool,
 }
 
 /// Who asks, and how far their run is.
@@ -163,7 +170,21 @@ pub struct ToolPermit {
     request: ToolRequest,
     run: RunId,
     user: UserId,
-    effect: ToolEffect,
+    class: ToolClass,
+}
+
+/// The one way to make one, for [`admit_tool`] and for what was confirmed.
+pub(crate) const fn permit(request: ToolRequest, run: RunId, user: UserId, class: ToolClass) -> ToolPermit {
+    ToolPermit { request, run, user, class }
+}
+
+/// What becomes of a call that nothing speaks against.
+#[derive(Debug)]
+pub enum ToolVerdict {
+    /// It may be made now.
+    Permit(ToolPermit),
+    /// It may be made once its owner has seen what it does, and agreed.
+    Confirm(ToolQuestion),
 }
 
 impl ToolPermit {
@@ -182,10 +203,15 @@ impl ToolPermit {
     pub const fn user(&self) -> UserId {
         self.user
     }
-    /// What the manifest says the tool does.
+    /// What the tool does.
     #[must_use]
     pub const fn effect(&self) -> ToolEffect {
-        self.effect
+        self.class.effect
+    }
+    /// The same with what it could break.
+    #[must_use]
+    pub const fn class(&self) -> ToolClass {
+        self.class
     }
 }
 
@@ -234,28 +260,36 @@ pub fn ceiling_of(request: &ModelRequest, output_tokens: u64, view: &RunView, pr
     prices.ceiling_of(&request.model, now, view.deadline, prompt_tokens_max, request.cache_writes, output_tokens)
 }
 
-/// Decides about a tool call: the operator's manifest, the user's switch, and the model's own word.
+/// Decides about a tool call: the operator's manifest, the user's switch, and the model's own word. What can't be undone or reaches
+/// the open world is not permitted here, only asked.
 ///
 /// # Errors
 /// The [`Denial`] to answer with.
-pub fn admit_tool(request: ToolRequest, manifest: &Manifest, view: &RunView, now: Timestamp) -> Result<ToolPermit, Denial> {
+pub fn admit_tool(request: ToolRequest, manifest: &Manifest, view: &RunView, now: Timestamp) -> Result<ToolVerdict, Denial> {
+    let denied = |code| Err(Denial::new(code, &request.tool));
     if now >= view.deadline {
         return Err(Denial::new(DenialCode::RunDeadline, &view.run.to_string()));
     }
     // First, because everything else that is refused is part of what is told of the conversation.
     if !request.emitted {
-        return Err(Denial::new(DenialCode::ToolNotEmitted, &request.tool));
+        return denied(DenialCode::ToolNotEmitted);
     }
-    let Some(rule) = manifest.tools.get(&request.tool) else {
-        return Err(Denial::new(DenialCode::ToolUnknown, &request.tool));
-    };
-    if rule.effect == ToolEffect::Write && !view.writes {
-        return Err(Denial::new(DenialCode::ToolWriteOff, &request.tool));
+    let Some(rule) = manifest.tools.get(&request.tool) else { return denied(DenialCode::ToolUnknown) };
+    if request.listed.held {
+        return denied(DenialCode::ToolHeld);
     }
-    if rule.effect == ToolEffect::Write && !request.honest {
-        return Err(Denial::new(DenialCode::ToolInduced, &request.tool));
+    let class = rule.class(request.listed.hints);
+    if class.effect == ToolEffect::Write && !view.writes {
+        return denied(DenialCode::ToolWriteOff);
     }
-    Ok(ToolPermit { request, run: view.run, user: view.user, effect: rule.effect })
+    if class.acts() && !request.honest {
+        return denied(DenialCode::ToolInduced);
+    }
+    let (run, user, writes) = (view.run, view.user, view.writes);
+    if class.needs_confirmation() || (request.ask_for_writes && class.effect == ToolEffect::Write) {
+        return Ok(ToolVerdict::Confirm(ToolQuestion { request, run, user, class, writes }));
+    }
+    Ok(ToolVerdict::Permit(permit(request, run, user, class)))
 }
 
 #[cfg(test)]
@@ -367,25 +401,68 @@ mod tests {
         }
     }
 
-    #[test]
-    fn tools_need_the_manifest_the_switch_and_the_model() {
+    /// Tools that look, change, delete and ask others, and what becomes of calls of them: `now` or `asked` with the class.
+    fn decide(request: ToolRequest, view: &RunView) -> Result<String, DenialCode> {
         let manifest = Manifest::parse(
-            "id='a'\ntitle='A'\ngreeting='g'\n[agent]\nmodel='m'\n[mcp]\nname='a'\nserver='builtin'\n[tools.look]\neffect='read'\n[tools.change]\neffect='write'",
+            "id='a'\ntitle='A'\ngreeting='g'\n[agent]\nmodel='m'\n[mcp]\nname='a'\nserver='builtin'\n[tools.look]\neffect='read'\n\
+             [tools.change]\neffect='write'\ndestructive=false\nopen_world=false\ninverse='undo'\n\
+             [tools.delete]\neffect='write'\nopen_world=false\n[tools.fetch]\neffect='read'\nopen_world=true",
         )
         .expect("a manifest");
-        let ask = |tool: &str, emitted| ToolRequest { tool: tool.to_owned(), arguments_digest: [0; 32], emitted, honest: true };
-        let code = |request, view: &RunView| {
-            admit_tool(request, &manifest, view, Timestamp(0)).map(|permit| permit.effect()).map_err(|denial| denial.code)
-        };
+        match admit_tool(request, &manifest, view, Timestamp(0)) {
+            Ok(ToolVerdict::Permit(permit)) => Ok(format!("now {}", permit.class().word())),
+            Ok(ToolVerdict::Confirm(question)) => Ok(format!("asked {}", question.class().word())),
+            Err(denial) => Err(denial.code),
+        }
+    }
+
+    fn ask(tool: &str) -> ToolRequest {
+        let listed = ToolListed::default();
+        ToolRequest {
+            tool: tool.to_owned(),
+            arguments_digest: [0; 32],
+            emitted: true,
+            honest: true,
+            listed,
+            ask_for_writes: false,
+        }
+    }
+
+    #[test]
+    fn tools_need_the_manifest_the_switch_and_the_model() {
         let writes = RunView { writes: true, ..view() };
-        assert_eq!(code(ask("look", true), &view()), Ok(ToolEffect::Read));
-        assert_eq!(code(ask("look", false), &view()), Err(DenialCode::ToolNotEmitted));
-        assert_eq!(code(ask("change", true), &view()), Err(DenialCode::ToolWriteOff));
-        assert_eq!(code(ask("change", true), &writes), Ok(ToolEffect::Write));
-        assert_eq!(code(ask("change", false), &writes), Err(DenialCode::ToolNotEmitted));
-        let induced = |tool: &str| ToolRequest { honest: false, ..ask(tool, true) };
-        assert_eq!(code(induced("change"), &writes), Err(DenialCode::ToolInduced), "said outside of the conversation");
-        assert_eq!(code(induced("look"), &writes), Ok(ToolEffect::Read), "a look changes nothing");
-        assert_eq!(code(ask("delete_all", true), &writes), Err(DenialCode::ToolUnknown));
+        let forged = |tool: &str| ToolRequest { emitted: false, ..ask(tool) };
+        assert_eq!(decide(ask("look"), &view()).as_deref(), Ok("now read"));
+        assert_eq!(decide(forged("look"), &view()), Err(DenialCode::ToolNotEmitted));
+        assert_eq!(decide(ask("change"), &view()), Err(DenialCode::ToolWriteOff));
+        assert_eq!(decide(ask("change"), &writes).as_deref(), Ok("now write"));
+        assert_eq!(decide(forged("change"), &writes), Err(DenialCode::ToolNotEmitted));
+        let induced = |tool: &str| ToolRequest { honest: false, ..ask(tool) };
+        assert_eq!(decide(induced("change"), &writes), Err(DenialCode::ToolInduced), "said outside of the conversation");
+        assert_eq!(decide(induced("look"), &writes).as_deref(), Ok("now read"), "a look changes nothing");
+        assert_eq!(decide(induced("fetch"), &writes), Err(DenialCode::ToolInduced), "asking others tells them something");
+        assert_eq!(decide(ask("delete_all"), &writes), Err(DenialCode::ToolUnknown));
+    }
+
+    #[test]
+    fn what_can_t_be_undone_or_reaches_the_world_is_asked_first() {
+        let writes = RunView { writes: true, ..view() };
+        assert_eq!(decide(ask("delete"), &writes).as_deref(), Ok("asked write destructive"));
+        assert_eq!(decide(ask("delete"), &view()), Err(DenialCode::ToolWriteOff), "there is nothing to ask");
+        assert_eq!(decide(ask("fetch"), &view()).as_deref(), Ok("asked read open"));
+        let told = |tool: &str, hints| ToolRequest { listed: ToolListed { hints, ..ToolListed::default() }, ..ask(tool) };
+        let breaks = crate::ToolHints { destructive: Some(true), ..crate::ToolHints::default() };
+        assert_eq!(decide(told("change", breaks), &writes).as_deref(), Ok("asked write destructive"), "its server says so");
+        assert_eq!(decide(told("look", breaks), &view()), Err(DenialCode::ToolWriteOff), "a read no more");
+        let elsewhere = |tool: &str| ToolRequest { ask_for_writes: true, ..ask(tool) };
+        assert_eq!(decide(elsewhere("change"), &writes).as_deref(), Ok("asked write"));
+        assert_eq!(decide(elsewhere("look"), &writes).as_deref(), Ok("now read"));
+    }
+
+    #[test]
+    fn a_tool_that_became_another_one_is_held() {
+        let held = ToolRequest { listed: ToolListed { held: true, ..ToolListed::default() }, ..ask("look") };
+        assert_eq!(decide(held.clone(), &view()), Err(DenialCode::ToolHeld));
+        assert_eq!(decide(ToolRequest { emitted: false, ..held }, &view()), Err(DenialCode::ToolNotEmitted));
     }
 }

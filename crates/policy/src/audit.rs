@@ -1,7 +1,8 @@
 //! What is written down for later: one closed list of events.
 
 use crate::{
-    CallId, ConversationId, Denial, DenialCode, KeyFault, KeyId, Microusd, RunId, SandboxId, SliceId, Timestamp, UserId,
+    CallId, ConfirmationId, ConversationId, Denial, DenialCode, KeyFault, KeyId, Microusd, RunId, SandboxId, SliceId, Timestamp,
+    UserId,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -117,6 +118,46 @@ pub enum AuditEvent {
         /// `done`, `failed` or `uncertain`.
         outcome: &'static str,
     },
+    /// A person is asked whether a call may be made.
+    ConfirmationAsked {
+        /// The question.
+        confirmation: ConfirmationId,
+        /// The run.
+        run: RunId,
+        /// The tool.
+        tool: String,
+        /// The digest of its canonical arguments, hexadecimal.
+        arguments: String,
+    },
+    /// What became of such a question.
+    ConfirmationEnded {
+        /// The question.
+        confirmation: ConfirmationId,
+        /// The run.
+        run: RunId,
+        /// `approved`, `denied`, `expired`, `executing`, `done`, `failed`, `uncertain`.
+        state: &'static str,
+        /// The journal's entry, where the call was made.
+        call: Option<CallId>,
+    },
+    /// A tool's definition is not the one that was agreed to; it is not used until an operator agrees.
+    ToolHeld {
+        /// The app.
+        app: String,
+        /// The tool.
+        tool: String,
+        /// The digest of the new definition, hexadecimal.
+        definition: String,
+    },
+    /// An operator agreed to a tool's new definition.
+    ToolReviewed {
+        /// The app.
+        app: String,
+        /// The tool.
+        tool: String,
+        /// The digest of the definition, hexadecimal.
+        definition: String,
+    },
     /// Something was refused.
     Denied {
         /// In which run, if any.
@@ -217,6 +258,10 @@ impl AuditEvent {
             Self::PersonCallOpened { .. } => "person_call.opened",
             Self::UndoOpened { .. } => "undo.opened",
             Self::UndoEnded { .. } => "undo.ended",
+            Self::ConfirmationAsked { .. } => "confirmation.asked",
+            Self::ConfirmationEnded { .. } => "confirmation.ended",
+            Self::ToolHeld { .. } => "tool.held",
+            Self::ToolReviewed { .. } => "tool.reviewed",
             Self::Denied { .. } => "denied",
             Self::ConductRose { .. } => "conduct.rose",
             Self::ChallengeEnded { .. } => "challenge.ended",
@@ -243,9 +288,13 @@ impl AuditEvent {
             | Self::ConductRose { run, .. }
             | Self::ChallengeEnded { run, .. }
             | Self::UndoOpened { run, .. }
-            | Self::UndoEnded { run, .. } => Some(*run),
+            | Self::UndoEnded { run, .. }
+            | Self::ConfirmationAsked { run, .. }
+            | Self::ConfirmationEnded { run, .. } => Some(*run),
             Self::Denied { run, .. } => *run,
             Self::PersonCallOpened { .. }
+            | Self::ToolHeld { .. }
+            | Self::ToolReviewed { .. }
             | Self::KeyCreated { .. }
             | Self::KeyRevoked { .. }
             | Self::CallerRefused { .. }
@@ -279,6 +328,15 @@ impl AuditEvent {
                 json!({"call": call, "undoes": undoes, "user": user, "tool": tool, "redo": redo, "by": by})
             }
             Self::UndoEnded { call, outcome, .. } => json!({"call": call, "outcome": outcome}),
+            Self::ConfirmationAsked { confirmation, tool, arguments, .. } => {
+                json!({"confirmation": confirmation, "tool": tool, "arguments_sha256": arguments})
+            }
+            Self::ConfirmationEnded { confirmation, state, call, .. } => {
+                json!({"confirmation": confirmation, "state": state, "call": call})
+            }
+            Self::ToolHeld { app, tool, definition } | Self::ToolReviewed { app, tool, definition } => {
+                json!({"app": app, "tool": tool, "definition_sha256": definition})
+            }
             Self::Denied { denial, .. } => json!({"code": denial.code.as_str(), "wanted": denial.wanted}),
             Self::ConductRose { user, conduct, .. } => json!({"user": user, "conduct": conduct}),
             Self::ChallengeEnded { user, goes_on, .. } => json!({"user": user, "goes_on": goes_on}),

@@ -97,6 +97,18 @@ codes! {
     UndoBusy = "undo.busy", Caller, "Something of yours is being undone right now. Wait for it, and look at what came of it.";
     /// A person undid and did again as often as they may.
     UndoRate = "undo.rate", Limit, "You have undone and done again as much as you may for now. Wait a minute.";
+    /// The tool is not the one that was seen first, and no operator has looked at the difference.
+    ToolHeld = "tool.held", Caller, "This tool's definition has changed, so it can't be used until the operator has reviewed it.";
+    /// As many questions as may wait for this person already.
+    ConfirmationFull = "confirmation.full", Limit, "Three actions already wait for your confirmation, so this one was not asked. Answer those first, then ask again.";
+    /// The person said no.
+    ConfirmationDenied = "confirmation.denied", Caller, "The person was asked and said no, so nothing was done. Don't try it again or in another way; ask what they want instead.";
+    /// Nobody answered in time.
+    ConfirmationExpired = "confirmation.expired", Limit, "Nobody confirmed this in time, so nothing was done. Ask for it again if it is still wanted.";
+    /// The tool or its rules are not what they were when the person was asked.
+    ConfirmationStale = "confirmation.stale", Caller, "The tool or its rules have changed since this was asked, so it was not done. Ask for it again.";
+    /// The application does not say what a call would do.
+    ConfirmationUnknown = "confirmation.unknown", Caller, "The application did not say what this would do, so nobody was asked and nothing was done.";
     /// A host that is not on the list.
     EgressHost = "egress.host", Caller, "This host can't be reached from here. Only the model, the application's tools and hosts the operator allowed can.";
     /// TLS without a name, or with one that is not allowed.
@@ -201,10 +213,11 @@ mod tests {
         let expected = "run.none run.deadline run.turns budget.run budget.day budget.user budget.tier budget.app \
                         model.context model.name model.path model.feature model.conversation model.output \
                         key.scope key.requests model.busy upstream.unavailable \
-                        tool.unknown tool.not_emitted tool.induced tool.write_off egress.host egress.tls egress.rule egress.address \
-                        egress.protocol egress.busy run.idle agent.output agent.memory agent.cpu agent.processes agent.disk \
-                        agent.connections agent.requests rate.address rate.user rate.tools behaviour.unconfirmed behaviour.hostile rate.global rate.key \
-                        run.queue_expired";
+                        tool.unknown tool.not_emitted tool.induced tool.write_off undo.inverse undo.active undo.busy undo.rate \
+                        tool.held confirmation.full confirmation.denied confirmation.expired confirmation.stale confirmation.unknown \
+                        egress.host egress.tls egress.rule egress.address egress.protocol egress.busy run.idle agent.output \
+                        agent.memory agent.cpu agent.processes agent.disk agent.connections agent.requests rate.address rate.user \
+                        rate.edits rate.tools behaviour.unconfirmed behaviour.hostile rate.global rate.key run.queue_expired";
         assert_eq!(listed.join(" "), expected, "a code was renamed or removed: clients match on them");
     }
 

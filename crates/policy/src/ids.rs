@@ -74,6 +74,10 @@ id!(
     /// A key of a remote caller.
     KeyId
 );
+id!(
+    /// A question that waits for a person's yes.
+    ConfirmationId
+);
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ mod breaker;
 mod budget;
 mod canonical;
 mod ceiling;
+mod confirmation;
 mod denial;
 mod egress;
 mod ids;
@@ -27,11 +28,13 @@ mod rest;
 mod route;
 mod skills;
 mod time;
+mod tool;
 mod undo;
 mod usage;
 
 pub use admit::{
-    BudgetLine, ModelPath, ModelPermit, ModelRequest, RunView, ToolPermit, ToolRequest, admit_model, admit_tool, ceiling_of,
+    BudgetLine, ModelPath, ModelPermit, ModelRequest, RunView, ToolPermit, ToolRequest, ToolVerdict, admit_model, admit_tool,
+    ceiling_of,
 };
 pub use audit::AuditEvent;
 pub use behaviour::{Act, Behaviour, BehaviourRules, Conduct, Judged};
@@ -41,12 +44,16 @@ pub use budget::{
 };
 pub use canonical::{canonical_digest, digest_bytes};
 pub use ceiling::{BLOCK_TOKENS, CacheWrites, MESSAGE_TOKENS, PROMPT_OVERHEAD_TOKENS, Prompt};
+pub use confirmation::{
+    CONFIRMATION_SECS, CONFIRMATION_UNREAD_MICROS, CONFIRMATIONS_PENDING_MAX, ConfirmationFault, ConfirmationState,
+    ConfirmationStep, ConfirmationTimes, ConfirmedCall, ConfirmedPermit, ToolQuestion, admit_confirmed, answer_confirmation,
+};
 pub use denial::{Denial, DenialCode, Fault};
 pub use egress::{
     AddressFault, CredentialSlot, Destination, EgressRequest, EgressRule, EgressRules, Endpoint, HostName, HostNameError,
     PathPattern, RuleError, Scheme, classify, is_plain_path, vet_address,
 };
-pub use ids::{CallId, ChallengeId, ConversationId, IdError, KeyId, RunId, SandboxId, SliceId, UserId};
+pub use ids::{CallId, ChallengeId, ConfirmationId, ConversationId, IdError, KeyId, RunId, SandboxId, SliceId, UserId};
 pub use key::{
     KEY_PREFIX, KeyFault, KeyPath, KeyScope, KeyUse, Network, NetworkError, is_key_name, judge_key, key_digest, key_token,
 };
@@ -70,5 +77,6 @@ pub use rest::{Standing, first_to_go};
 pub use route::{Candidate, choose, free_again};
 pub use skills::Skill;
 pub use time::{Clock, Timestamp, date_of_day, day_of_date};
+pub use tool::{ToolClass, ToolHints, ToolListed};
 pub use undo::{Direction, UndoPermit, UndoneBy, WayBack, admit_undo};
 pub use usage::{Extras, Usage};

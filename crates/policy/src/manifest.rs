@@ -142,11 +142,15 @@ pub enum ToolEffect {
 pub struct ToolRule {
     /// Read or write.
     pub effect: ToolEffect,
-    /// Whether it removes things.
-    #[serde(default)]
-    pub destructive: bool,
-    /// The tool that undoes what this one did. The gateway calls it for a person; no agent is offered it or may call it.
+    /// Whether it does what can't be undone; a write of which nothing is said does.
+    pub destructive: Option<bool>,
+    /// Whether it reaches others than the application: sends, publishes, fetches. A write of which nothing is said does.
+    pub open_world: Option<bool>,
+    /// The hidden tool that undoes it.
     pub inverse: Option<String>,
+    /// Whether its server can say what a call would do without doing it.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// The operator's word about a tool that people call themselves.
@@ -203,6 +207,8 @@ impl Manifest {
             && !(manifest.tools.is_empty() && manifest.resources.is_empty() && manifest.people.is_empty())
         {
             "tools, resources and people need an [mcp] server that has them"
+        } else if manifest.tools.values().any(|rule| rule.effect == ToolEffect::Read && rule.destructive == Some(true)) {
+            "a tool that reads can't be destructive: its effect is \"write\""
         } else if let Some(reason) =
             manifest.fault_of_inverses(tool).or_else(|| manifest.agent.fault()).or_else(|| manifest.skills_fault())
         {
@@ -339,6 +345,8 @@ mod tests {
         assert!(fault("\"builtin\"", "\"stdio: sh\"").contains("builtin"));
         assert!(fault("\"builtin\"", "\"http://tools.example/mcp\"").contains("loopback"));
         assert!(fault("id = \"demo\"", "id = \"../x\"").contains("id must be"));
+        assert!(fault("effect = \"read\"", "effect = \"read\"\ndestructive = true").contains("can't be destructive"));
+        assert!(fault("effect = \"read\"", "effect = \"read\"\ninverse = \"undo\"").contains("no inverse"));
     }
 
     #[test]

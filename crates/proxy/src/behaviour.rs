@@ -8,8 +8,8 @@ use crate::context::RunContext;
 use crate::{Proxy, RunEvent};
 use parking_lot::Mutex;
 use policy::{
-    Act, AuditEvent, Behaviour, BehaviourRules, ChallengeId, Conduct, Denial, DenialCode, Judged, RunId, Timestamp, ToolEffect,
-    ToolRule, UserId, digest_bytes,
+    Act, AuditEvent, Behaviour, BehaviourRules, ChallengeId, Conduct, Denial, DenialCode, Judged, RunId, Timestamp, ToolClass,
+    ToolEffect, UserId, digest_bytes,
 };
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -129,8 +129,8 @@ fn worked(id: ChallengeId, nonce: &str) -> bool {
 }
 
 /// What a call of a tool is, by the operator's word.
-pub(crate) const fn act_of(rule: &ToolRule) -> Act {
-    match (rule.effect, rule.destructive) {
+pub(crate) const fn act_of(class: ToolClass) -> Act {
+    match (class.effect, class.destructive) {
         (ToolEffect::Read, _) => Act::Read,
         (ToolEffect::Write, false) => Act::Write,
         (ToolEffect::Write, true) => Act::Destroy,

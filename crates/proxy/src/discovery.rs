@@ -4,6 +4,7 @@
 //! Invariant: nothing here knows a user. The definitions are those that the app gives to nobody, and no call, resource or
 //! template is answered.
 
+use crate::Proxy;
 use crate::answer::Body;
 use crate::context::App;
 use crate::mcp::front::{HostError, ServerInfo, ToolCall, ToolHost};
@@ -55,16 +56,23 @@ impl Discovery {
     }
 
     /// Answers one request of a starting agent, or none when it asks too much.
-    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Option<Response<Body>> {
+    pub(crate) async fn answer(self: Arc<Self>, proxy: &Arc<Proxy>, request: Request<Incoming>) -> Option<Response<Body>> {
         if !self.take_request() {
             return None;
         }
         let (head, body) = request.into_parts();
+        let asking = Asking { discovery: &self, proxy };
         Some(match tools::read(body).await {
-            Ok(body) => tools::front(&head, body, self.as_ref()).await,
+            Ok(body) => tools::front(&head, body, &asking).await,
             Err(refusal) => refusal,
         })
     }
+}
+
+/// One request of a starting agent.
+struct Asking<'a> {
+    discovery: &'a Discovery,
+    proxy: &'a Proxy,
 }
 
 /// Refused without a record of its own: there is no run, so there is nobody to tell.
@@ -73,18 +81,19 @@ fn not_yet<T: Send + 'static>() -> BoxFuture<'static, Result<T, HostError>> {
     Box::pin(std::future::ready(Err(denied)))
 }
 
-impl ToolHost for Discovery {
+impl ToolHost for Asking<'_> {
     fn server(&self) -> ServerInfo {
-        tools::server_info(&self.app)
+        tools::server_info(&self.discovery.app)
     }
 
     fn tools(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
         Box::pin(async move {
-            let tools = tools::offered(&self.app, &UserRef::new(NOBODY.to_owned()), self.writes).await?;
-            if let Some(dialogue) = self.dialogue.load_full() {
+            let Discovery { app, writes, dialogue, listed, .. } = self.discovery;
+            let tools = tools::offered(self.proxy, app, &UserRef::new(NOBODY.to_owned()), *writes).await?;
+            if let Some(dialogue) = dialogue.load_full() {
                 dialogue.listed(&tools);
             }
-            self.listed.cancel();
+            listed.cancel();
             Ok(tools)
         })
     }
@@ -114,7 +123,7 @@ mod tests {
     async fn a_starting_agent_does_not_ask_without_end() {
         let discovery = Discovery::new(crate::context::tests::app(), false);
         assert_eq!((0..1000).filter(|_| discovery.take_request()).count(), 32);
-        let told = discovery.read_resource("map://current").await;
+        let told: Result<Value, _> = not_yet().await;
         assert!(matches!(told, Err(HostError::Denied { code: "run.none", .. })), "{told:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use policy::{CallId, ChallengeId, Denial, Microusd, Usage};
 use serde_json::Value;
+use store::Confirmation;
 
 /// One thing that was seen pass.
 #[derive(Clone, Debug)]
@@ -49,6 +50,15 @@ pub enum RunEvent {
         denial: Option<Denial>,
         /// The journal's entry, if what it did can be undone.
         undo: Option<CallId>,
+        /// Whether nothing was done yet, because it waits for the person.
+        waits: bool,
+    },
+    /// The person is asked whether a call may be made.
+    ConfirmationAsked {
+        /// The `tool_use` id.
+        call_id: String,
+        /// What they are asked.
+        confirmation: Box<Confirmation>,
     },
     /// A model call is settled.
     ModelCallEnded {

@@ -6,7 +6,10 @@
 mod answer;
 mod behaviour;
 pub mod callers;
+mod calling;
+pub mod confirm;
 mod context;
+mod definitions;
 mod discovery;
 pub mod egress;
 mod emissions;
@@ -41,6 +44,8 @@ pub use undo::{UndoLine, UndoOutcome, UndoReport, Undoing};
 
 pub(crate) use serve::accept;
 
+use confirm::CONFIRMATION_WAIT;
+use definitions::Definitions;
 use egress::Hosts;
 use messages::ModelUpstream;
 use messages::pace::Pacing;
@@ -52,6 +57,7 @@ use policy::{
 };
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 use store::{Ledger, Purse, Rates, Store};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -75,6 +81,12 @@ pub struct Proxy {
     /// None where nothing is counted.
     rates: Option<Pacing>,
     behaviours: behaviour::Behaviours,
+    /// What tools' servers say of their tools.
+    definitions: Definitions,
+    /// This gateway's name in the database.
+    gateway: String,
+    /// How long a call waits for a person's yes.
+    confirmation_wait: Duration,
     work: TaskTracker,
 }
 
@@ -102,6 +114,7 @@ impl Proxy {
         day_limit: Microusd,
         hosts: Hosts,
     ) -> Self {
+        let definitions = Definitions::new(store.clone(), Arc::clone(&clock));
         Self {
             store,
             clock,
@@ -116,6 +129,9 @@ impl Proxy {
             rooms: Rooms::new(CALLS_MAX, BODY_UNITS_MAX),
             rates: None,
             behaviours: behaviour::Behaviours::default(),
+            definitions,
+            gateway: String::new(),
+            confirmation_wait: CONFIRMATION_WAIT,
             work: TaskTracker::new(),
         }
     }
@@ -125,6 +141,12 @@ impl Proxy {
     pub fn with_prices(mut self, prices: Prices) -> Self {
         self.prices = prices;
         self
+    }
+
+    /// Under this name in the database, and with another time that a call waits for a person's yes.
+    #[must_use]
+    pub fn named(self, gateway: String, confirmation_wait: Duration) -> Self {
+        Self { gateway, confirmation_wait, ..self }
     }
 
     /// Who may answer model calls.

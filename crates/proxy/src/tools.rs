@@ -2,31 +2,30 @@
 
 use crate::answer::{self, Body};
 use crate::behaviour::act_of;
+use crate::calling::{Outcome, UNREACHABLE, carry_out};
+use crate::confirm::{self, Answer, AskError, Asked};
 use crate::context::{App, RunContext};
 use crate::mcp::front::{self, HostError, ServerInfo, ToolCall, ToolHost};
 use crate::mcp::upstream::{UpstreamError, UserRef};
 use crate::mcp::{capped, marked, plain};
-use crate::{Proxy, RunEvent, way_back};
+use crate::{Proxy, RunEvent};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use policy::{Act, AuditEvent, CallId, Denial, DenialCode, ToolEffect, ToolRequest, UserId, admit_tool, canonical_digest};
+use policy::{
+    Act, AuditEvent, CallId, Denial, DenialCode, ToolEffect, ToolListed, ToolQuestion, ToolRequest, ToolVerdict, UserId,
+    admit_tool, canonical_digest,
+};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use std::time::Duration;
-use store::{Change, Inverse, OpenError, OpenToolCall, StoreError, ToolState};
+use std::time::{Duration, Instant};
+use store::{OpenError, OpenToolCall, ToolState};
 
 const BODY_BYTES_MAX: usize = 1 << 20;
 const BODY_WAIT: Duration = Duration::from_secs(30);
-/// What of a result goes to the page and into the history.
-const RESULT_CHARS_SHOWN: usize = 20_000;
-pub(crate) const UNCERTAIN: &str =
-    "The tool's answer was lost, so nobody knows whether it took effect. Look before you ask for it again.";
-pub(crate) const UNREACHABLE: &str =
-    "The application's tools can't be reached right now, and nothing was done. Try again in a moment.";
 
 /// Answers one request on the tools' name.
 pub(crate) async fn handle(proxy: &Arc<Proxy>, run: Arc<RunContext>, request: Request<Incoming>) -> Response<Body> {
@@ -81,13 +80,20 @@ pub(crate) fn server_info(app: &App) -> ServerInfo {
     ServerInfo { name: name.clone(), title: manifest.title.clone(), version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
-/// The app's tools that its manifest offers.
-pub(crate) async fn offered(app: &App, user: &UserRef, writes: bool) -> Result<Vec<Value>, HostError> {
+/// The app's tools that its manifest offers, without those that are held and, where changes are off, without what changes anything
+/// by anybody's word.
+pub(crate) async fn offered(proxy: &Proxy, app: &App, user: &UserRef, writes: bool) -> Result<Vec<Value>, HostError> {
     let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
     let all = upstream.tools(user).await.map_err(|error| unreachable_app(app, error))?;
-    let offered = app.manifest.tools_offered(writes);
-    let named = |tool: &Value| tool.get("name").and_then(Value::as_str).is_some_and(|name| offered.contains(&name));
-    Ok(all.into_iter().filter(named).map(plain).collect())
+    let mut seen = proxy.definitions.see(app, &all).await?;
+    let mut may = |tool: &Value| {
+        // Taken out, so that of two by one name only the first is offered.
+        let named = tool.get("name").and_then(Value::as_str).and_then(|name| Some((name, seen.remove(name)?)));
+        named
+            .and_then(|(name, listed)| Some((app.manifest.tools.get(name)?, listed)))
+            .is_some_and(|(rule, listed)| !listed.held && (writes || rule.class(listed.hints).effect == ToolEffect::Read))
+    };
+    Ok(all.into_iter().filter(|tool| may(tool)).map(plain).collect())
 }
 
 /// A request that is refused before it is read as one for a tool is recorded like any other refusal.
@@ -123,113 +129,158 @@ struct RunTools {
     run: Arc<RunContext>,
 }
 
+/// Why a call came to nothing.
+enum Stop {
+    /// It was refused; that is not told to anybody yet.
+    Denied(Denial),
+    /// Everybody was told.
+    Told(HostError),
+}
+
+impl From<OpenError> for Stop {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Denied(denial) | OpenError::Short { denial, .. } => Self::Denied(denial),
+            OpenError::Store(error) => {
+                tracing::error!(%error, "a tool call could not be journaled, so it was not made");
+                Self::Told(HostError::Upstream("the journal is not available".to_owned()))
+            }
+        }
+    }
+}
+
 impl RunTools {
     async fn call(&self, call: ToolCall) -> Result<Value, HostError> {
-        let (id, dialogue) = (call.tool_use_id.clone().unwrap_or_default(), self.run.dialogue());
-        let result = match self.open(&call, &id).await {
-            Ok((open, arguments)) => in_band(self.run_tool(open, &id, arguments).await.map(marked)).map(capped),
-            Err(OpenError::Denied(denial) | OpenError::Short { denial, .. }) => {
-                let refused = self.refuse(denial, &id, &call.name).await;
-                if let Some(dialogue) = dialogue {
-                    dialogue.refused(&id, front::sentence(&refused));
-                }
-                return Err(refused);
-            }
-            Err(OpenError::Store(error)) => {
-                tracing::error!(%error, "a tool call could not be journaled, so it was not made");
-                Err(HostError::Upstream("the journal is not available".to_owned()))
-            }
+        let (arrived, id) = (Instant::now(), call.tool_use_id.clone().unwrap_or_default());
+        let result = match self.decided(&call, &id, arrived).await {
+            Ok(result) => Ok(capped(result)),
+            Err(Stop::Told(error)) => Err(error),
+            Err(Stop::Denied(denial)) => Err(self.refuse(denial, &id, &call.name).await),
         };
-        if let Some(dialogue) = dialogue {
+        if let Some(dialogue) = self.run.dialogue() {
             match &result {
                 Ok(result) => dialogue.returned(&id, &call.name, result),
-                Err(error) => dialogue.failed(&id, front::sentence(error)),
+                Err(error) => {
+                    // One that was to be carried out has a place for what came of it, any other one gets it here.
+                    dialogue.refused(&id, front::sentence(error));
+                    dialogue.failed(&id, front::sentence(error));
+                }
             }
         }
         result
     }
 
-    /// May they? And then: written down before it leaves. What is written down and later sent are the arguments as the model said them, not as the agent did.
-    async fn open(&self, call: &ToolCall, tool_use_id: &str) -> Result<(OpenToolCall, Map<String, Value>), OpenError> {
+    /// May they? And then: written down before it leaves, or asked about.
+    async fn decided(&self, call: &ToolCall, id: &str, arrived: Instant) -> Result<Value, Stop> {
+        let (verdict, arguments) = self.decide(call, id).await?;
+        match verdict {
+            ToolVerdict::Permit(permit) => {
+                let (text, app) = (Value::Object(arguments.clone()).to_string(), &self.run.app.manifest.id);
+                let open = self.proxy.store.open_tool_call(permit, app, id, text, self.proxy.clock.now()).await?;
+                in_band(self.run_tool(open, id, arguments).await.map(marked)).map_err(Stop::Told)
+            }
+            ToolVerdict::Confirm(question) => self.confirm(question, id, arguments, arrived).await,
+        }
+    }
+
+    /// What is written down and later sent are the arguments as the model said them, not as the agent did.
+    async fn decide(&self, call: &ToolCall, tool_use_id: &str) -> Result<(ToolVerdict, Map<String, Value>), Stop> {
         let run = &self.run;
-        let Some(digest) = canonical_digest(&Value::Object(call.arguments.clone())) else {
-            return Err(OpenError::Denied(Denial::new(DenialCode::ToolNotEmitted, &call.name)));
-        };
+        let denied = |code| Stop::Denied(Denial::new(code, &call.name));
+        let digest = canonical_digest(&Value::Object(call.arguments.clone()));
+        let digest = digest.ok_or_else(|| denied(DenialCode::ToolNotEmitted))?;
         let emitted = run.emitted.use_up(tool_use_id, &call.name, &digest);
         let honest = emitted.as_ref().is_some_and(|(_, honest)| *honest);
         let danger = run.app.manifest.agent.danger_induced_writes;
+        // Nobody but the model can have a server asked what its tools are.
+        let listed = match emitted.is_some() && run.app.manifest.tools.contains_key(&call.name) {
+            true => self.listed(call, tool_use_id).await?,
+            false => ToolListed::default(),
+        };
         let request = ToolRequest {
             tool: call.name.clone(),
             arguments_digest: digest,
             emitted: emitted.is_some(),
             honest: honest || danger,
+            listed,
+            ask_for_writes: false,
         };
-        let now = self.proxy.clock.now();
-        let permit = admit_tool(request, &run.app.manifest, &run.view(), now).map_err(OpenError::Denied)?;
-        if let Some(rule) = run.app.manifest.tools.get(&call.name) {
-            self.proxy.pace_tool(run, act_of(rule)).await.map_err(OpenError::Denied)?;
-        }
+        let verdict = admit_tool(request, &run.app.manifest, &run.view(), self.proxy.clock.now()).map_err(Stop::Denied)?;
+        let class = match &verdict {
+            ToolVerdict::Permit(permit) => permit.class(),
+            ToolVerdict::Confirm(question) => question.class(),
+        };
+        self.proxy.pace_tool(run, act_of(class)).await.map_err(Stop::Denied)?;
         // Of several answers to one request one acts, and only as long as the conversation has not gone on.
         if honest && !run.dialogue().is_some_and(|dialogue| dialogue.act(tool_use_id)) {
-            return Err(OpenError::Denied(Denial::new(DenialCode::ToolNotEmitted, &call.name)));
+            return Err(denied(DenialCode::ToolNotEmitted));
         }
         let arguments = match emitted {
             Some((Value::Object(arguments), _)) => arguments,
             Some(_) | None => Map::new(),
         };
-        let text = Value::Object(arguments.clone()).to_string();
-        let open = self.proxy.store.open_tool_call(permit, &run.app.manifest.id, tool_use_id, text, now).await?;
-        Ok((open, arguments))
+        Ok((verdict, arguments))
+    }
+
+    /// What the tool's server says of it.
+    async fn listed(&self, call: &ToolCall, id: &str) -> Result<ToolListed, Stop> {
+        match self.proxy.definitions.of(&self.run.app, &user_ref(self.run.user), &call.name, false).await {
+            Ok(Some(listed)) => Ok(listed),
+            Ok(None) => Err(Stop::Denied(Denial::new(DenialCode::ToolUnknown, &call.name))),
+            Err(error) => {
+                self.tell(id, &call.name, UNREACHABLE.to_owned(), false, None).await;
+                Err(Stop::Told(error))
+            }
+        }
+    }
+
+    /// Has its owner asked, and waits for a while.
+    async fn confirm(
+        &self,
+        question: ToolQuestion,
+        id: &str,
+        arguments: Map<String, Value>,
+        arrived: Instant,
+    ) -> Result<Value, Stop> {
+        let (run, tool) = (&self.run, question.request().tool.clone());
+        let asked = Asked {
+            app: &run.app,
+            question,
+            tool_use_id: id,
+            asked_by: None,
+            arguments,
+            until: arrived + self.proxy.confirmation_wait,
+            over: run.over(),
+        };
+        let shown =
+            |confirmation| run.tell(RunEvent::ConfirmationAsked { call_id: id.to_owned(), confirmation: Box::new(confirmation) });
+        match confirm::ask(&self.proxy, asked, shown).await {
+            Ok(answer) => {
+                let Answer { result, ok, waits, text, code, undo } = answer;
+                let denial = code.map(|code| Denial::new(code, &tool));
+                let call_id = id.to_owned();
+                run.tell(RunEvent::ToolResult { call_id, tool, ok, result: text, denial, waits, undo }).await;
+                Ok(result)
+            }
+            Err(AskError::Open(error)) => Err(error.into()),
+            Err(AskError::Host(error)) => {
+                self.tell(id, &tool, UNREACHABLE.to_owned(), false, None).await;
+                Err(Stop::Told(error))
+            }
+        }
     }
 
     /// Calls the tool; using up the open call is what allows it.
     async fn run_tool(&self, open: OpenToolCall, tool_use_id: &str, arguments: Map<String, Value>) -> Result<Value, HostError> {
         let (app, tool) = (&self.run.app, open.permit().request().tool.clone());
-        let mut result = match &app.upstream {
-            Some(upstream) => upstream.call_with(&user_ref(self.run.user), &tool, arguments, way_back::naming(open.id())).await,
-            // A manifest without a server has no tools, so nothing was admitted.
-            None => Err(UpstreamError::Unreachable("the app has no server".to_owned())),
-        };
-        // Before anybody sees the result: what the app says to the gateway is not for the agent.
-        let said = result.as_mut().map(way_back::take).unwrap_or_default();
-        let (state, text) = match &result {
-            Ok(result) if is_error(result) => (ToolState::Failed, shown(result)),
-            Ok(result) => (ToolState::Done, shown(result)),
-            // What the server or the system said is for the log; people and history get a fixed sentence.
-            Err(error) if error.outcome_unknown() => (ToolState::Uncertain, UNCERTAIN.to_owned()),
-            Err(_) => (ToolState::Failed, UNREACHABLE.to_owned()),
-        };
-        let inverse = said.inverse(&app.manifest, &tool).filter(|_| state == ToolState::Done);
-        let undo = match self.settle(open.id(), state, &text, inverse).await {
-            Ok(reversible) => reversible.then(|| open.id()),
-            Err(error) => {
-                tracing::error!(%error, call = %open.id(), "a tool call could not be settled; it will be shown as uncertain");
-                None
-            }
-        };
-        if open.permit().effect() == ToolEffect::Write && state != ToolState::Failed {
-            let user = self.run.user.to_string();
-            self.proxy.store.announce(Change::App { user, app: app.manifest.id.clone() });
-        }
-        let told = RunEvent::ToolResult {
-            call_id: tool_use_id.to_owned(),
-            tool,
-            ok: state == ToolState::Done,
-            result: text,
-            denial: None,
-            undo,
-        };
-        self.run.tell(told).await;
+        let Outcome { result, state, text, undo } = carry_out(&self.proxy, app, open, arguments, Map::new()).await;
+        self.tell(tool_use_id, &tool, text, state == ToolState::Done, undo).await;
         result.map_err(|error| unreachable_app(app, error))
     }
 
-    /// Journals how the call came out; true where it can be undone.
-    async fn settle(&self, call: CallId, state: ToolState, text: &str, way_back: Option<Inverse>) -> Result<bool, StoreError> {
-        let (store, now) = (&self.proxy.store, self.proxy.clock.now());
-        match way_back {
-            Some(inverse) => store.settle_reversible_call(call, text.to_owned(), inverse, now).await.map(|()| true),
-            None => store.settle_tool_call(call, state, text.to_owned(), now).await.map(|()| false),
-        }
+    async fn tell(&self, tool_use_id: &str, tool: &str, result: String, ok: bool, undo: Option<CallId>) {
+        let (call_id, tool) = (tool_use_id.to_owned(), tool.to_owned());
+        self.run.tell(RunEvent::ToolResult { call_id, tool, ok, result, denial: None, waits: false, undo }).await;
     }
 
     /// A refusal reaches the model as a failed tool, the user as an event, and the record.
@@ -244,6 +295,7 @@ impl RunTools {
                 ok: false,
                 result: denial.message().to_owned(),
                 denial: Some(denial),
+                waits: false,
                 undo: None,
             };
             self.run.tell(told).await;
@@ -264,17 +316,6 @@ fn in_band(result: Result<Value, HostError>) -> Result<Value, HostError> {
     }
 }
 
-pub(crate) fn is_error(result: &Value) -> bool {
-    result.get("isError").and_then(Value::as_bool).unwrap_or(false)
-}
-
-/// The text of a result, bounded.
-pub(crate) fn shown(result: &Value) -> String {
-    let blocks = result.get("content").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let texts = blocks.iter().filter_map(|block| block.get("text").and_then(Value::as_str));
-    texts.collect::<Vec<_>>().join("\n").chars().take(RESULT_CHARS_SHOWN).collect()
-}
-
 impl ToolHost for RunTools {
     fn server(&self) -> ServerInfo {
         server_info(&self.run.app)
@@ -282,7 +323,7 @@ impl ToolHost for RunTools {
 
     fn tools(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
         Box::pin(async move {
-            let tools = offered(&self.run.app, &user_ref(self.run.user), self.run.writes).await?;
+            let tools = offered(&self.proxy, &self.run.app, &user_ref(self.run.user), self.run.writes).await?;
             if let Some(dialogue) = self.run.dialogue() {
                 dialogue.listed(&tools);
             }

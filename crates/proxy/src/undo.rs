@@ -3,9 +3,10 @@
 //!
 //! Nothing here is reachable from a sandbox, and nothing is forced: what an app refuses stays as it is.
 
+use crate::calling::{UNCERTAIN, UNREACHABLE, is_error, shown};
 use crate::context::App;
 use crate::mcp::upstream::UpstreamError;
-use crate::tools::{UNCERTAIN, UNREACHABLE, is_error, shown, user_ref};
+use crate::tools::user_ref;
 use crate::way_back;
 use policy::{Clock, Direction, UndoneBy, UserId, WayBack, admit_undo};
 use serde_json::{Map, Value};

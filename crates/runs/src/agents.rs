@@ -3,7 +3,7 @@
 use crate::limits;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
-use policy::{ConversationId, Standing, UserId, first_to_go};
+use policy::{ConversationId, Standing, Timestamp, UserId, first_to_go};
 use proxy::{Gate, Proxy, SelfCheck};
 use sandbox::{Check, Checked, Claude, Life, Usage};
 use std::sync::Arc;
@@ -32,6 +32,8 @@ pub(crate) struct Agent {
     pub(crate) served: JoinHandle<()>,
     /// What it had used at the end of its last run.
     pub(crate) used: Usage,
+    /// What was told to its conversation before this moment it knows.
+    pub(crate) since: Timestamp,
 }
 
 impl Agent {

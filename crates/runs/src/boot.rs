@@ -48,7 +48,7 @@ pub(crate) fn prompt_of_its_own(prompt: &str, user: UserId) -> String {
 
 /// Starts one. `bind` says what its listeners may answer from their first moment on.
 pub(crate) async fn start(parts: &Parts, options: &ClaudeOptions, bind: impl FnOnce(&Gate)) -> Result<Agent, SandboxError> {
-    let id = SandboxId::random();
+    let (id, since) = (SandboxId::random(), parts.clock.now());
     let ca = SandboxCa::generate().map_err(|error| SandboxError::Ended(error.to_string()))?;
     let mut spec = options.spec(id, ca.certificate_pem().to_owned());
     spec.extra_ports = parts.proxy.extra_ports();
@@ -81,7 +81,7 @@ pub(crate) async fn start(parts: &Parts, options: &ClaudeOptions, bind: impl FnO
         }
     });
     let claude = Claude::new(sandbox.stdin, sandbox.stdout, parts.settings.limits.output_bytes);
-    Ok(Agent { claude, gate, life: sandbox.life, listeners: stop, served, used: Usage::default() })
+    Ok(Agent { claude, gate, life: sandbox.life, listeners: stop, served, used: Usage::default(), since })
 }
 
 /// The conversation that an agent which was started so can have.

@@ -1,18 +1,19 @@
 //! One run, top to bottom: an agent, the message, what is seen, the end.
 
 use crate::agents::{Agent, Parked};
-use crate::event::{DenialView, EventBody, UndoView};
+use crate::event::EventBody;
 use crate::history::History;
 use crate::limits::{Watch, has_room};
 use crate::past;
 use crate::queue::{Left, Ticket};
+use crate::shown::{Failed, note, show};
 use crate::{Feed, Runs, boot};
 use policy::{AuditEvent, ConversationId, DenialCode, RunId, Standing, UserId, UserMessage};
 use proxy::{App, RunContext, RunEvent, RunLimits};
 use sandbox::{AgentEvent, PastMessage, SandboxError, TurnResult};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use store::{RunEnd, UndoStanding};
+use store::RunEnd;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -181,6 +182,10 @@ impl Conductor {
     async fn kept_agent(&self, context: &Arc<RunContext>, message: &UserMessage) -> Result<Option<Agent>, SandboxError> {
         let kind = boot::kind(&self.runs.parts, &self.app, self.writes);
         if let Some(agent) = self.runs.agents.take(self.user, self.conversation, &kind, &self.runs.parts.proxy).await {
+            if self.missed_something(&agent).await? {
+                agent.destroy().await;
+                return Ok(None);
+            }
             agent.gate.deliver(message.as_str());
             agent.gate.bind(Arc::clone(context));
             return Ok(Some(agent));
@@ -198,20 +203,30 @@ impl Conductor {
         self.claimed(agent).await.map(Some)
     }
 
+    /// Whether the conversation was told something that this agent does not know: what became of a call that it was told waits.
+    async fn missed_something(&self, agent: &Agent) -> Result<bool, SandboxError> {
+        // The database's clock need not be ours.
+        const SLACK_SECS: i64 = 30;
+        let told = self.runs.parts.store.told_since(self.conversation, agent.since.plus_secs(-SLACK_SECS)).await;
+        told.map_err(|error| SandboxError::Unrecorded(error.to_string()))
+    }
+
     /// A new one, which is told what was said before.
     async fn new_agent(&self, context: &Arc<RunContext>, message: &UserMessage) -> Result<Agent, SandboxError> {
         let parts = &self.runs.parts;
+        let since = parts.clock.now();
         let options = boot::options(parts, &self.app.manifest.key(), self.writes, self.past().await?);
         let mut options = options.ok_or_else(|| SandboxError::Ended("its app is gone".to_owned()))?;
         if self.app.manifest.agent.isolate_prompt_cache {
             options.system_prompt = boot::prompt_of_its_own(&options.system_prompt, self.user);
         }
-        let agent = boot::start(parts, &options, |gate| {
+        let mut agent = boot::start(parts, &options, |gate| {
             // Nothing is answered in the person's name before their message is known.
             gate.deliver(message.as_str());
             gate.bind(Arc::clone(context));
         })
         .await?;
+        agent.since = since;
         self.claimed(agent).await
     }
 
@@ -336,68 +351,5 @@ fn of_turn(result: &TurnResult) -> Outcome {
         ("error_max_turns", _) => Outcome::failed(DenialCode::RunTurns.as_str(), DenialCode::RunTurns.sentence()),
         ("error_max_budget_usd", _) => Outcome::failed(DenialCode::BudgetRun.as_str(), DenialCode::BudgetRun.sentence()),
         _ => Outcome::failed("model.failed", "The model could not answer. Nothing else was changed; try again in a moment."),
-    }
-}
-
-/// Why the model path failed last, for the sentence of a failed run.
-struct Failed {
-    code: String,
-    message: String,
-}
-
-fn note(event: &RunEvent, failed: &mut Option<Failed>) {
-    match event {
-        RunEvent::Denied { denial } => {
-            *failed = Some(Failed { code: denial.code.as_str().to_owned(), message: denial.message().to_owned() })
-        }
-        RunEvent::ModelCallEnded { status, error: Some(_), .. } => {
-            let message = match status {
-                0 => "The model provider can't be reached. Nothing was charged; try again in a moment.",
-                401 | 403 => "The model provider refused the gateway's key. The operator has to check it.",
-                429 => "The model provider is limiting requests right now. Try again in a minute.",
-                200..=299 => "The model's answer was cut off. Try again in a moment.",
-                500..=599 => "The model provider is overloaded or failing right now. Try again in a moment.",
-                _ => "The model provider refused the request. Try again, or start a new conversation.",
-            };
-            *failed = Some(Failed { code: "model.failed".to_owned(), message: message.to_owned() });
-        }
-        RunEvent::ModelCallEnded { error: None, .. } => *failed = None,
-        RunEvent::ModelCallBegan
-        | RunEvent::TextDelta { .. }
-        | RunEvent::ToolCallStarted { .. }
-        | RunEvent::ToolCall { .. }
-        | RunEvent::ToolResult { .. }
-        | RunEvent::Challenged { .. }
-        | RunEvent::ChallengeEnded { .. } => {}
-    }
-}
-
-fn show(feed: &Feed, run: RunId, event: RunEvent) {
-    match event {
-        RunEvent::ModelCallBegan => feed.push(EventBody::State { state: "thinking" }),
-        RunEvent::TextDelta { text, .. } => feed.push(EventBody::TextDelta { text }),
-        RunEvent::ToolCallStarted { call_id, tool } => {
-            feed.push(EventBody::State { state: "calling_tool" });
-            feed.push(EventBody::ToolCallStarted { call_id, tool });
-        }
-        RunEvent::ToolCall { call_id, tool, arguments, inside, .. } => {
-            feed.push(EventBody::ToolCall { call_id, tool, arguments, inside });
-        }
-        RunEvent::ToolResult { call_id, tool, ok, result, denial, undo } => {
-            let denial = denial.map(|denial| DenialView { code: denial.code.as_str(), message: denial.message() });
-            let undo = undo.map(|call| UndoView { call, run, state: UndoStanding::Possible.as_str() });
-            feed.push(EventBody::ToolResult { call_id, tool, ok, result, denial, undo });
-        }
-        RunEvent::ModelCallEnded { model, usage, cost, .. } => {
-            let (input_tokens, output_tokens) = usage.map_or((0, 0), |usage| (usage.prompt(), usage.output));
-            feed.push(EventBody::ModelCall { model, input_tokens, output_tokens, cost_microusd: cost.0 });
-        }
-        RunEvent::Challenged { challenge, bits } => feed.push(EventBody::Challenge { challenge_id: challenge, bits }),
-        RunEvent::ChallengeEnded { challenge, goes_on } => {
-            feed.push(EventBody::ChallengeEnded { challenge_id: challenge, goes_on });
-        }
-        RunEvent::Denied { denial } => {
-            feed.push(EventBody::Denied { code: denial.code.as_str(), message: denial.message(), wanted: denial.wanted });
-        }
     }
 }

@@ -1,8 +1,9 @@
 //! What a page sees of a run: one flat JSON object an event.
 
-use policy::{CallId, ChallengeId, ConversationId, RunId};
+use policy::{CallId, ChallengeId, ConfirmationId, ConversationId, RunId};
 use serde::Serialize;
 use serde_json::Value;
+use store::Confirmation;
 
 /// A numbered event; numbers begin with 1 and have no gaps.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +33,51 @@ pub struct UndoView {
     pub run: RunId,
     /// `possible`; the history says how it stands later.
     pub state: &'static str,
+}
+
+/// A question as pages see it: everything that a person needs to say yes or no.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConfirmationView {
+    /// Which.
+    pub id: ConfirmationId,
+    /// Where it stands.
+    pub state: &'static str,
+    /// The app.
+    pub app: String,
+    /// The tool.
+    pub tool: String,
+    /// The exact arguments.
+    pub arguments: Value,
+    /// What it does, as the application told the gateway; none if it can't say.
+    pub summary: Option<String>,
+    /// `write destructive` and the like.
+    pub class: String,
+    /// The name of the client that asks, where it is not the agent of a run.
+    pub asked_by: Option<String>,
+    /// The run.
+    pub run_id: RunId,
+    /// Its conversation; a client elsewhere has none.
+    pub conversation_id: Option<ConversationId>,
+    /// When it is over, in milliseconds since 1970.
+    pub expires_at_ms: i64,
+}
+
+impl From<&Confirmation> for ConfirmationView {
+    fn from(row: &Confirmation) -> Self {
+        Self {
+            id: row.id,
+            state: row.state.as_str(),
+            app: row.app.clone(),
+            tool: row.tool.clone(),
+            arguments: serde_json::from_str(&row.arguments).unwrap_or_default(),
+            summary: row.summary.clone(),
+            class: row.class.clone(),
+            asked_by: row.asked_by.clone(),
+            run_id: row.run,
+            conversation_id: row.conversation,
+            expires_at_ms: row.times.expires_at.as_millis(),
+        }
+    }
 }
 
 /// What happened.
@@ -92,6 +138,26 @@ pub enum EventBody {
         denial: Option<DenialView>,
         /// Whether what it did can be undone.
         undo: Option<UndoView>,
+        /// Whether nothing was done yet, because it waits for the person.
+        waits: bool,
+    },
+    /// The person is asked whether a call may be made.
+    Confirmation {
+        /// The call.
+        call_id: String,
+        /// What they are asked.
+        confirmation: ConfirmationView,
+    },
+    /// The person has answered, and a yes was carried out.
+    ConfirmationEnded {
+        /// Which question.
+        id: ConfirmationId,
+        /// The call.
+        call_id: String,
+        /// `denied`, `done`, `failed` or `uncertain`.
+        state: &'static str,
+        /// What the tool said.
+        result: Option<String>,
     },
     /// A model call is settled.
     ModelCall {

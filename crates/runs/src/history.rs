@@ -47,7 +47,7 @@ impl History {
                 self.flush().await;
                 self.arguments.insert(call_id.clone(), (arguments.clone(), *induced));
             }
-            RunEvent::ToolResult { call_id, tool, ok, result, denial, undo } => {
+            RunEvent::ToolResult { call_id, tool, ok, result, denial, undo, waits } => {
                 self.flush().await;
                 let denial = denial.as_ref().map(|denial| json!({"code": denial.code.as_str(), "message": denial.message()}));
                 // A call that the model did not make has no arguments of the model's, even under the id of one that it made.
@@ -59,6 +59,9 @@ impl History {
                 if let (Some(call), Some(fields)) = (undo, content.as_object_mut()) {
                     fields.insert("undo".to_owned(), json!({"call": call, "run": self.run}));
                 }
+                if let (true, Some(fields)) = (*waits, content.as_object_mut()) {
+                    fields.insert("waits".to_owned(), true.into());
+                }
                 self.append(Role::Tool, content.to_string()).await;
             }
             RunEvent::ModelCallEnded { .. } => self.flush().await,
@@ -66,6 +69,7 @@ impl History {
             | RunEvent::ToolCallStarted { .. }
             | RunEvent::Challenged { .. }
             | RunEvent::ChallengeEnded { .. }
+            | RunEvent::ConfirmationAsked { .. }
             | RunEvent::Denied { .. } => {}
         }
     }

@@ -7,6 +7,7 @@
 mod agents;
 mod boot;
 mod conduct;
+mod decide;
 mod event;
 mod feed;
 mod hands;
@@ -15,12 +16,14 @@ mod limits;
 mod past;
 mod pool;
 mod queue;
+mod shown;
 mod undo;
 
-pub use event::{Event, EventBody};
+pub use event::{ConfirmationView, Event, EventBody};
 pub use feed::Feed;
 pub use hands::PersonError;
 pub use limits::AgentLimits;
+pub use proxy::confirm::{DecideError, Decided};
 pub use proxy::{Answered, PersonAnswer, PersonCallError, UndoLine, UndoOutcome, UndoReport};
 pub use queue::QueueSettings;
 pub use undo::UndoError;
@@ -67,6 +70,8 @@ pub struct RunSettings {
     pub tell_base_url: bool,
     /// What one agent may use.
     pub limits: AgentLimits,
+    /// How long a call waits for a person's yes before the agent is told that it does.
+    pub confirmation_wait: Duration,
 }
 
 /// When agents without work are given up before their time.
@@ -360,6 +365,13 @@ impl Runs {
     #[must_use]
     pub fn app(&self, id: &str) -> Option<&RunApp> {
         self.parts.apps.get(id)
+    }
+
+    /// All of them, by id.
+    pub fn apps(&self) -> impl Iterator<Item = &RunApp> {
+        let mut apps: Vec<(&String, &RunApp)> = self.parts.apps.iter().collect();
+        apps.sort_by_key(|(id, _)| *id);
+        apps.into_iter().map(|(_, app)| app)
     }
 
     /// Whether agents are confined, and how.

@@ -67,7 +67,8 @@ impl Past {
             return;
         }
         let input = if field("arguments").is_object() { field("arguments") } else { json!({}) };
-        let failed = field("ok") != Value::Bool(true);
+        // What waited for the person did not fail; what became of it is a call of its own further down.
+        let failed = field("ok") != Value::Bool(true) && field("waits") != Value::Bool(true);
         self.blocks.push(json!({"type": "tool_use", "id": id, "name": tool, "input": input}));
         let result = field("result").as_str().unwrap_or_default().to_owned();
         // What the gateway itself said is no data of the application's.
@@ -131,6 +132,30 @@ mod tests {
         assert_eq!(results.content.pointer("/1/is_error"), Some(&json!(true)));
         assert_eq!(results.content.pointer("/0/tool_use_id"), Some(&json!("t1")));
         assert_eq!(results.content.pointer("/0/content"), Some(&json!(format!("{DATA_MARK}\n{{}}"))), "it is data");
+    }
+
+    #[test]
+    fn what_was_confirmed_later_is_told_as_a_call_of_its_own() {
+        let arguments = json!({"path": [2]});
+        let rows = [
+            row("user", json!({"text": "delete it"})),
+            row(
+                "tool",
+                json!({"call_id": "t1", "tool": "delete", "arguments": arguments, "ok": false, "result": "It waits.", "waits": true}),
+            ),
+            row("assistant", json!({"text": "It waits for you."})),
+            row(
+                "tool",
+                json!({"call_id": "confirmed_1", "tool": "delete", "arguments": arguments, "ok": true, "result": "Deleted."}),
+            ),
+            row("user", json!({"text": "and now?"})),
+        ];
+        let told = messages(&rows, "mcp__m__");
+        let at = |message: usize, place: &str| told.get(message).and_then(|message| message.content.pointer(place)).cloned();
+        assert_eq!(at(2, "/0/is_error"), Some(json!(false)));
+        assert_eq!(at(3, "/1/id"), Some(json!("confirmed_1")));
+        assert_eq!((at(4, "/0/tool_use_id"), at(4, "/0/content")), (Some(json!("confirmed_1")), Some(json!("Deleted."))));
+        assert_eq!(told.last().map(|message| message.content.clone()), Some(json!("and now?")));
     }
 
     #[test]

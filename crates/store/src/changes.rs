@@ -23,6 +23,11 @@ pub enum Change {
         /// Which.
         conversation: ConversationId,
     },
+    /// A question waits for a person, or what waited was answered or done.
+    Confirmation {
+        /// Whose.
+        user: String,
+    },
     /// A share of a budget was used up for the first time in its period.
     BudgetAlert(BudgetAlert),
 }

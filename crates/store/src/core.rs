@@ -1,6 +1,9 @@
 //! The gateway's own tables: users, sessions, conversations, runs, ledger, tool journal, audit log.
 
-use crate::{Migration, Schema, alerts, audit, conversations, keys, ledger, person_calls, rates, runs, tools, undo, users};
+use crate::{
+    Migration, Schema, alerts, audit, confirmations, conversations, definitions, keys, ledger, person_calls, rates, runs, tools,
+    undo, users,
+};
 
 /// The schema every gateway has; apps bring theirs beside it.
 pub static CORE: Schema = Schema {
@@ -12,6 +15,7 @@ pub static CORE: Schema = Schema {
         Migration { number: 4, name: "rates", sql: include_str!("../../../migrations/sqlite/0004_rates.sql") },
         Migration { number: 5, name: "budget_alerts", sql: include_str!("../../../migrations/sqlite/0005_budget_alerts.sql") },
         Migration { number: 6, name: "undo", sql: include_str!("../../../migrations/sqlite/0006_undo.sql") },
+        Migration { number: 7, name: "confirmations", sql: include_str!("../../../migrations/sqlite/0007_confirmations.sql") },
     ],
     postgres: &[
         Migration { number: 1, name: "core", sql: include_str!("../../../migrations/postgres/0001_core.sql") },
@@ -20,11 +24,14 @@ pub static CORE: Schema = Schema {
         Migration { number: 4, name: "rates", sql: include_str!("../../../migrations/postgres/0004_rates.sql") },
         Migration { number: 5, name: "budget_alerts", sql: include_str!("../../../migrations/postgres/0005_budget_alerts.sql") },
         Migration { number: 6, name: "undo", sql: include_str!("../../../migrations/postgres/0006_undo.sql") },
+        Migration { number: 7, name: "confirmations", sql: include_str!("../../../migrations/postgres/0007_confirmations.sql") },
     ],
     statements: &[
         alerts::ALL,
         audit::ALL,
+        confirmations::ALL,
         conversations::ALL,
+        definitions::ALL,
         keys::ALL,
         ledger::ALL,
         person_calls::ALL,

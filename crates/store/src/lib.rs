@@ -7,8 +7,10 @@
 mod alerts;
 mod audit;
 mod changes;
+mod confirmations;
 mod conversations;
 mod core;
+mod definitions;
 mod engine;
 mod error;
 mod keys;
@@ -24,8 +26,10 @@ mod value;
 
 pub use alerts::BudgetAlert;
 pub use changes::Change;
+pub use confirmations::{AnswerError, Confirmation, ConfirmationEnd, NewConfirmation};
 pub use conversations::{ConversationLine, Role};
 pub use core::CORE;
+pub use definitions::{DefinitionRow, HeldDefinition, NewDefinition, Sighting};
 pub use engine::Tx;
 pub use error::StoreError;
 pub use keys::{CALLER_ISSUER, KeyRow, KeySource, NewKey};

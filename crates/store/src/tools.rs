@@ -3,7 +3,7 @@
 use crate::undo::{self, Inverse};
 use crate::{OpenError, Store, StoreError, Tx, audit, statements};
 use data_encoding::HEXLOWER;
-use policy::{AuditEvent, CallId, Denial, DenialCode, RunId, Timestamp, ToolEffect, ToolPermit};
+use policy::{AuditEvent, CallId, Denial, DenialCode, RunId, Timestamp, ToolEffect, ToolPermit, UserId};
 
 statements! { ALL:
     INSERT = "INSERT INTO tool_calls (id, run_id, user_id, app, tool, tool_use_id, effect, arguments, state, opened_at) \
@@ -14,7 +14,8 @@ statements! { ALL:
     LIST_OF_RUN = "SELECT tool, effect, state FROM tool_calls WHERE run_id = ?1 ORDER BY id";
 }
 
-/// A tool call that is permitted and journaled: what calling the tool needs. Only [`Store::open_tool_call`] makes one.
+/// A tool call that is permitted and journaled: what calling the tool needs. Only [`Store::open_tool_call`] and
+/// [`Store::begin_confirmed`] make one.
 #[derive(Debug)]
 pub struct OpenToolCall {
     id: CallId,
@@ -22,6 +23,11 @@ pub struct OpenToolCall {
 }
 
 impl OpenToolCall {
+    /// For what was journaled in a commit of its own.
+    pub(crate) const fn opened(id: CallId, permit: ToolPermit) -> Self {
+        Self { id, permit }
+    }
+
     /// The call's id.
     #[must_use]
     pub const fn id(&self) -> CallId {
@@ -31,6 +37,44 @@ impl OpenToolCall {
     #[must_use]
     pub const fn permit(&self) -> &ToolPermit {
         &self.permit
+    }
+}
+
+/// A line of the journal about to be written.
+pub(crate) struct Entry {
+    pub(crate) id: CallId,
+    pub(crate) run: RunId,
+    pub(crate) user: UserId,
+    pub(crate) app: String,
+    pub(crate) tool: String,
+    pub(crate) tool_use_id: String,
+    pub(crate) effect: ToolEffect,
+    pub(crate) arguments: String,
+    /// Of the canonical arguments, hexadecimal.
+    pub(crate) digest: String,
+}
+
+impl Entry {
+    /// Writes it down inside the caller's transaction, with its audit entry.
+    pub(crate) fn insert(&self, tx: &mut dyn Tx, now: Timestamp) -> Result<(), StoreError> {
+        let effect = match self.effect {
+            ToolEffect::Read => "read",
+            ToolEffect::Write => "write",
+        };
+        let params = [
+            self.id.to_string().into(),
+            self.run.to_string().into(),
+            self.user.to_string().into(),
+            (&self.app).into(),
+            (&self.tool).into(),
+            (&self.tool_use_id).into(),
+            effect.into(),
+            (&self.arguments).into(),
+            now.0.into(),
+        ];
+        tx.execute(INSERT, &params)?;
+        let (tool, arguments) = (self.tool.clone(), self.digest.clone());
+        audit::append(tx, &AuditEvent::ToolCallOpened { call: self.id, run: self.run, tool, arguments }, now)
     }
 }
 
@@ -69,34 +113,19 @@ impl Store {
         now: Timestamp,
     ) -> Result<OpenToolCall, OpenError> {
         let id = CallId::random();
-        let effect = match permit.effect() {
-            ToolEffect::Read => "read",
-            ToolEffect::Write => "write",
+        let again = Denial::new(DenialCode::ToolNotEmitted, &permit.request().tool);
+        let entry = Entry {
+            id,
+            run: permit.run(),
+            user: permit.user(),
+            app: app.to_owned(),
+            tool: permit.request().tool.clone(),
+            tool_use_id: tool_use_id.to_owned(),
+            effect: permit.effect(),
+            arguments,
+            digest: HEXLOWER.encode(&permit.request().arguments_digest),
         };
-        let (run, user, tool) = (permit.run(), permit.user(), permit.request().tool.clone());
-        let digest = HEXLOWER.encode(&permit.request().arguments_digest);
-        let (app, tool_use_id, again) = (app.to_owned(), tool_use_id.to_owned(), Denial::new(DenialCode::ToolNotEmitted, &tool));
-        let written = self
-            .write(move |tx| {
-                let params = [
-                    id.to_string().into(),
-                    run.to_string().into(),
-                    user.to_string().into(),
-                    (&app).into(),
-                    (&tool).into(),
-                    (&tool_use_id).into(),
-                    effect.into(),
-                    (&arguments).into(),
-                    now.0.into(),
-                ];
-                tx.execute(INSERT, &params)?;
-                audit::append(
-                    tx,
-                    &AuditEvent::ToolCallOpened { call: id, run, tool: tool.clone(), arguments: digest.clone() },
-                    now,
-                )
-            })
-            .await;
+        let written = self.write(move |tx| entry.insert(tx, now)).await;
         match written {
             Ok(()) => Ok(OpenToolCall { id, permit }),
             Err(StoreError::Duplicate(_)) => Err(OpenError::Denied(again)),

@@ -62,7 +62,8 @@ pub(crate) async fn changes(
                 Ok(Change::Undo { user, conversation }) if user.to_string() == mine => {
                     json!({"type": "undo_changed", "conversation": conversation})
                 }
-                Ok(Change::App { .. } | Change::Undo { .. } | Change::BudgetAlert(_)) => continue,
+                Ok(Change::Confirmation { user }) if user == mine => json!({"type": "confirmations_changed"}),
+                Ok(Change::App { .. } | Change::Undo { .. } | Change::Confirmation { .. } | Change::BudgetAlert(_)) => continue,
                 // Something was missed: the page reads everything again.
                 Err(RecvError::Lagged(_)) => json!({"type": "app_changed", "app": null}),
                 Err(RecvError::Closed) => return None,

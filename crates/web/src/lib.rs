@@ -7,6 +7,7 @@ mod answer;
 mod apps;
 mod assets;
 mod body;
+mod confirmations;
 mod conversations;
 mod door;
 mod forwarded;
@@ -107,6 +108,8 @@ fn router(web: Shared) -> Router {
         .route("/api/runs/{id}/stop", post(run_events::stop))
         .route("/api/runs/{id}/challenge", post(run_events::answer_challenge))
         .route("/api/undo", post(undo::undo))
+        .route("/api/confirmations", get(confirmations::list))
+        .route("/api/confirmations/{id}", post(confirmations::answer))
         .route("/api/apps/{app}/resource", get(apps::resource))
         .route("/api/apps/{app}/tools/{tool}", post(person_tools::call))
         .route("/api/changes", get(apps::changes))

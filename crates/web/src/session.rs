@@ -10,9 +10,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cookie::{Cookie, SameSite};
 use data_encoding::BASE64URL_NOPAD;
-use policy::{MESSAGE_CHARS_MAX, Standing, UserId};
+use policy::{MESSAGE_CHARS_MAX, Manifest, Standing, UserId};
 use secrecy::ExposeSecret;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Anonymous people: one user for each session.
 const ISSUER: &str = "hexward:anonymous";
@@ -47,12 +47,11 @@ pub(crate) async fn show(State(web): State<Shared>, headers: HeaderMap) -> Resul
     };
     let settings = &web.settings;
     let manifest = web.runs.app(&settings.app).map(|app| &app.app.manifest).ok_or(Refusal::not_found())?;
-    let skills = manifest.skills.iter().filter(|(_, skill)| skill.is_for(Standing::Anonymous));
-    let skills: Vec<_> = skills.map(|(name, skill)| json!({"id": name, "title": skill.title})).collect();
+    let apps: Vec<Value> = web.runs.apps().map(|app| &app.app.manifest).filter(|app| !app.people.is_empty()).map(told).collect();
     let body = json!({
         "user": {"id": user, "kind": "anonymous"},
-        "app": {"id": manifest.id, "title": manifest.title, "greeting": manifest.greeting, "suggestions": manifest.suggestions,
-            "skills": skills},
+        "app": told(manifest),
+        "apps": apps,
         "mode": {"sandboxed": web.runs.driver().confines(), "warning": settings.warning, "model": settings.model},
         "limits": {"message_chars_max": MESSAGE_CHARS_MAX},
         "writes_default": settings.writes_default,
@@ -64,6 +63,13 @@ pub(crate) async fn show(State(web): State<Shared>, headers: HeaderMap) -> Resul
         response.headers_mut().insert(header::SET_COOKIE, value);
     }
     Ok(response)
+}
+
+/// What people read of an app.
+fn told(app: &Manifest) -> Value {
+    let skills = app.skills.iter().filter(|(_, skill)| skill.is_for(Standing::Anonymous));
+    let skills: Vec<Value> = skills.map(|(name, skill)| json!({"id": name, "title": skill.title})).collect();
+    json!({"id": app.id, "title": app.title, "greeting": app.greeting, "suggestions": app.suggestions, "skills": skills})
 }
 
 const fn broken_random() -> Refusal {

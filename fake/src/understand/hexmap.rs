@@ -261,9 +261,13 @@ fn spoken(place: &Place, path: &[i64]) -> String {
     }
 }
 
+/// How a result begins that says that the person has to confirm the call first.
+const NOT_YET: &str = "This was not done yet.";
+
 fn report(deeds: &[Deed], results: &[&Call<'_>]) -> String {
     let pairs = || deeds.iter().zip(results);
-    let done: Vec<&str> = pairs().filter(|(_, call)| !call.is_error).map(|(deed, _)| deed.done.as_str()).collect();
+    let is_done = |call: &Call<'_>| !call.is_error && !call.text.starts_with(NOT_YET);
+    let done: Vec<&str> = pairs().filter(|(_, call)| is_done(call)).map(|(deed, _)| deed.done.as_str()).collect();
     let mut sentences = Vec::new();
     if let Some((first, others)) = done.split_first() {
         let others = others.iter().map(|done| done.strip_prefix(CREATED).unwrap_or(done));
@@ -272,6 +276,9 @@ fn report(deeds: &[Deed], results: &[&Call<'_>]) -> String {
     }
     for (deed, call) in pairs().filter(|(_, call)| call.is_error) {
         sentences.push(format!("I am sorry, I could not {}. The answer was: \u{201c}{}\u{201d}", deed.wish, call.text.trim()));
+    }
+    for (deed, _) in pairs().filter(|(_, call)| !call.is_error && call.text.starts_with(NOT_YET)) {
+        sentences.push(format!("It waits for your confirmation that I {}.", deed.wish));
     }
     sentences.join(" ")
 }

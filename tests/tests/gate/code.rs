@@ -291,7 +291,7 @@ async fn a_script_uses_its_app_s_tools_as_any_agent_does() {
     let (url, stop) = foreign_server(app.path(), &"0123456789abcdef".repeat(4)).await;
     let manifest = app.path().join("app.toml");
     let tools = format!(
-        "[mcp]\nname = 'tiles'\nserver = '{url}'\n[tools.getCurrentUser]\neffect = 'read'\n[tools.getItemsForRootItem]\neffect = 'read'\n[tools.addItem]\neffect = 'write'\n"
+        "[mcp]\nname = 'tiles'\nserver = '{url}'\n[tools.getCurrentUser]\neffect = 'read'\n[tools.getItemsForRootItem]\neffect = 'read'\n[tools.addItem]\neffect = 'write'\ndestructive = false\nopen_world = false\ninverse = 'undoChange'\n"
     );
     let with_tools =
         std::fs::read_to_string(&manifest).unwrap().replace("[agent]", "[agent]\ndanger_induced_writes = true") + &tools;

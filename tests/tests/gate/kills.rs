@@ -17,6 +17,7 @@ const SECRET: &str = "0a9b3c1d8e7f62541f0e3d2c4b5a69788796a5b4c3d2e1f00f1e2d3c4b
 const MODEL: &str = "claude-sonnet-5-5";
 /// Fits some two hundred of the calls below.
 const DAY_MICROUSD: i64 = 500_000;
+const DAY_USD: &str = "0.5";
 /// What each call that arrives costs with [`QUICK`] or [`SLOW`]: 100 tokens at $2 and 200 at $10 a million.
 const OWED_MICROUSD: i64 = 2_200;
 const ROUNDS: usize = 7;
@@ -111,7 +112,7 @@ impl House {
             if let Some(url) = &database {
                 setup = setup.with("DATABASE_URL", url);
             }
-            setup.config += &format!("[budget]\nday_usd = {}\n", DAY_MICROUSD as f64 / 1e6);
+            setup.config += &format!("[budget]\nday_usd = {DAY_USD}\n");
             setups.push(setup);
         }
         std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

@@ -1,6 +1,6 @@
 //! The Magic assistant: the real agent looks cards and rules up, and what an operator imports meanwhile is found.
 
-use gate_tests::{Person, Setup, TestGate, hexward};
+use gate_tests::{Person, Setup, TestGate, hexward, probe};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -111,9 +111,53 @@ async fn what_is_imported_while_the_gateway_runs_is_found_and_a_cut_file_is_not(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn anybody_looks_cards_rules_and_decks_up_without_an_account_an_agent_or_a_message() {
+    let gate = TestGate::start(Setup { agent: Some(probe()), magic: true, ..Setup::default() }).await;
+    let ada = gate.person().await;
+    let session = ada.get("/api/session").await.json();
+    assert_eq!(session["user"]["kind"], "anonymous");
+    let offered: Vec<&str> = session["apps"].as_array().unwrap().iter().map(|app| app["id"].as_str().unwrap()).collect();
+    assert_eq!(offered, ["hexmap", "magic"], "the page knows that there is something to look up");
+    let look = async |tool: &str, arguments: Value| {
+        let answer = ada.post(&format!("/api/apps/magic/tools/{tool}"), &json!({"arguments": arguments})).await;
+        assert_eq!(answer.status, 200, "{tool}: {}", answer.text());
+        answer.json()
+    };
+    let status = look("mtg_data_status", json!({})).await["result"].clone();
+    assert!(status["notices"].to_string().contains("Not approved/endorsed by Wizards"), "{status}");
+    let filters = json!({"colors": ["R"], "colorMatch": "including", "type": "Instant", "manaValueMax": "1", "format": "modern"});
+    let found = look("mtg_card_search", json!({"filters": filters, "page": 1})).await;
+    assert_eq!((&found["ok"], &found["result"]["cards"][0]["name"]), (&json!(true), &json!("Sparkfinger Jab")), "{found}");
+    let card = look("mtg_card_details", json!({"name": "Quenchfall"})).await;
+    assert_eq!(card["result"]["faces"].as_array().unwrap().len(), 2, "{card}");
+    let rules = look("mtg_rules_lookup", json!({"ruleNumber": "310.1", "page": 1})).await;
+    assert_eq!(rules["result"]["total"], 2, "{rules}");
+    // Larger than a message may be: a deck has a field of its own.
+    let deck = format!("Deck\n40 Mossy Hollow\n5 Burrowkit\n{}", "1 Somebody's own card\n".repeat(300));
+    assert!(deck.len() > 6_000);
+    assert_eq!(look("mtg_deck_parse", json!({"deck": deck})).await["result"]["sections"][0]["cards"], 345);
+    assert_eq!(look("mtg_deck_analyze", json!({"deck": deck})).await["result"]["lands"]["count"], 40);
+    let verdicts = look("mtg_deck_legality", json!({"deck": deck})).await["result"]["formats"].clone();
+    assert!(verdicts.as_array().unwrap().iter().all(|one| one["verdict"] == "illegal"), "{verdicts}");
+    assert!(look("mtg_deck_advice", json!({"deck": deck})).await["result"]["findings"].is_array());
+    assert_eq!(look("mtg_draw_odds", json!({"copies": 4})).await["result"]["percent"], 39.9);
+    let unknown = look("mtg_card_details", json!({"name": "Burowkit"})).await;
+    assert_eq!(unknown["ok"], false);
+    assert!(unknown["message"].as_str().unwrap().contains("Did you mean: Burrowkit"), "{unknown}");
+    // Nobody was asked for anything, and nothing was spent.
+    assert!(gate.provider_saw().is_empty());
+    assert_eq!(gate.database.tool_calls().await.len(), gate.database.person_calls().await.len(), "no agent called anything");
+    assert_eq!(gate.sandboxes_started(), 0);
+    gate.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_did_not_switch_it_on_has_no_such_app() {
     let gate = TestGate::start(Setup::default()).await;
     let ada = gate.person().await;
+    let closed = ada.post("/api/apps/magic/tools/mtg_data_status", &json!({"arguments": {}})).await;
+    assert_eq!(closed.status, 404, "{}", closed.text());
+    assert!(!ada.get("/api/session").await.json()["apps"].to_string().contains("magic"), "and no page leads to it");
     let refused = ada.post("/api/conversations", &json!({"app": "magic"})).await;
     assert_eq!(refused.status, 404, "{}", refused.text());
     gate.finish().await;

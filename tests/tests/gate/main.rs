@@ -11,6 +11,7 @@ mod chat;
 mod clients;
 mod clients_agents;
 mod code;
+mod confirmations;
 mod doors;
 mod egress;
 mod failures;

@@ -89,7 +89,7 @@ fn all(outcome: &str, tools: &[&str]) -> Vec<(String, String)> {
 
 /// Says something and returns the run with its events.
 async fn run(person: &Person, conversation: &str, scenario: &str) -> (String, Vec<Value>) {
-    let events = person.run(conversation, &format!("[[scenario:{scenario}]] Please."), true).await;
+    let events = person.run_agreeing(conversation, &format!("[[scenario:{scenario}]] Please."), true).await;
     assert_eq!(events.last().unwrap()["outcome"], "finished", "{events:?}");
     (events[0]["run_id"].as_str().unwrap().to_owned(), events)
 }

@@ -44,6 +44,8 @@ server = "URL"
 [tools.note]
 effect = "write"
 inverse = "unnote"
+destructive = false
+open_world = false
 [tools.shred]
 effect = "write"
 "#;
@@ -139,7 +141,7 @@ fn setup(folder: &Path, fake: &Fake, notes: &Notes) -> ProgramSetup {
 
 async fn noted(person: &Person) -> (String, Vec<Value>) {
     let conversation = person.conversation_with(&json!({"app": "notes"})).await;
-    let events = person.run(&conversation, "[[scenario:note]] Please.", true).await;
+    let events = person.run_agreeing(&conversation, "[[scenario:note]] Please.", true).await;
     assert_eq!(events.last().unwrap()["outcome"], "finished", "{events:?}");
     (conversation, events)
 }

@@ -1,4 +1,5 @@
 import type {
+  Confirmation,
   Conversation,
   ConversationSummary,
   ExportPage,
@@ -33,10 +34,13 @@ export const api = {
   session: () => read<Session>("/api/session"),
   conversations: () => read<ConversationSummary[]>("/api/conversations"),
   conversation: (id: string) => read<Conversation>(`/api/conversations/${encodeURIComponent(id)}`),
-  createConversation: (skill: string | null) => send<{ id: string }>("/api/conversations", skill ? { skill } : {}),
+  /** With the app of the page where none is named. */
+  createConversation: (app: string | null, skill: string | null) =>
+    send<{ id: string }>("/api/conversations", { ...(app !== null && { app }), ...(skill !== null && { skill }) }),
   sendMessage: (conversationId: string, text: string, writes: boolean) =>
     send<{ run_id: string }>(`/api/conversations/${encodeURIComponent(conversationId)}/messages`, { text, writes }),
   stopRun: (runId: string) => send<unknown>(`/api/runs/${encodeURIComponent(runId)}/stop`, {}),
+  callTool,
   mapView: (id: string | null) => resource<MapView>(id === null ? "map://view" : `map://view/${id}`),
   mapTile: (id: string) => resource<MapTile>(`map://item/${id}`),
   addTile: (fields: object) => byHand<MapTile>("addItem", fields),
@@ -60,6 +64,9 @@ export const api = {
       goes_on: goesOn,
     }),
   undo: (what: UndoTarget, redo: boolean) => send<UndoReport>("/api/undo", { ...what, redo }),
+  confirmations: () => read<Confirmation[]>("/api/confirmations"),
+  answerConfirmation: (id: string, approve: boolean) =>
+    send<{ state: string; result: string | null }>(`/api/confirmations/${encodeURIComponent(id)}`, { approve }),
   runEventsUrl: (runId: string) => `/api/runs/${encodeURIComponent(runId)}/events`,
   changesUrl: "/api/changes",
 };
@@ -68,23 +75,27 @@ function resource<T>(uri: string): Promise<T> {
   return read<T>(`/api/apps/hexmap/resource?uri=${encodeURIComponent(uri)}`);
 }
 
-/** What the person does with their own hand. A refusal is the app's own sentence, and nothing was changed. */
+/** What the person does with their own hand. */
 async function byHand<T>(tool: string, args: object): Promise<T> {
-  return (await answered<T>(tool, args)).result;
+  return callTool("hexmap", tool, args);
 }
 
 /** The same, for who wants to offer the way back from it. */
 async function undoable(tool: string, args: object): Promise<WayBack | null> {
-  return (await answered<unknown>(tool, args)).undo ?? null;
+  return (await answered<unknown>("hexmap", tool, args)).undo ?? null;
 }
 
-async function answered<T>(tool: string, args: object): Promise<{ result: T; undo?: WayBack | null }> {
-  const answer = await send<{ ok: boolean; result: T; undo?: WayBack | null; message?: string }>(
-    `/api/apps/hexmap/tools/${tool}`,
-    { arguments: args },
-  );
+/** Calls an app's tool as the person. */
+async function callTool<T>(app: string, tool: string, args: object): Promise<T> {
+  return (await answered<T>(app, tool, args)).result;
+}
+
+/** A refusal is the app's own sentence, and nothing was changed. */
+async function answered<T>(app: string, tool: string, args: object): Promise<{ result: T; undo?: WayBack | null }> {
+  const path = `/api/apps/${encodeURIComponent(app)}/tools/${encodeURIComponent(tool)}`;
+  const answer = await send<{ ok: boolean; result: T; undo?: WayBack | null; message?: string }>(path, { arguments: args });
   if (answer.ok) return answer;
-  throw new ApiError(200, "app.refused", answer.message ?? "The map refused that.", null);
+  throw new ApiError(200, "app.refused", answer.message ?? "The app refused that.", null);
 }
 
 function read<T>(path: string): Promise<T> {

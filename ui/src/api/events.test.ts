@@ -9,7 +9,7 @@ describe("parseRunEvent", () => {
       { seq: 3, type: "text_delta", text: "hi" },
       { seq: 4, type: "tool_call_started", call_id: "t", tool: "addItem" },
       { seq: 5, type: "tool_call", call_id: "t", tool: "addItem", arguments: { title: "A" }, inside: false },
-      { seq: 6, type: "tool_result", call_id: "t", tool: "addItem", ok: true, result: "{}", denial: null, undo: { call: "c", run: "r", state: "possible" } },
+      { seq: 6, type: "tool_result", call_id: "t", tool: "addItem", ok: true, result: "{}", denial: null, waits: false, undo: { call: "c", run: "r", state: "possible" } },
       { seq: 7, type: "model_call", model: "m", input_tokens: 1, output_tokens: 2, cost_microusd: 3 },
       { seq: 8, type: "denied", code: "egress.host", message: "no", wanted: "x:443" },
       {

@@ -33,6 +33,17 @@ export function parseRunEvent(data: string): RunEvent | null {
         result: text(fields["result"]),
         denial: denial(fields["denial"]),
         undo: undo(fields["undo"]),
+        waits: fields["waits"] === true,
+      };
+    case "confirmation":
+      return { seq, type: "confirmation", call_id: call.call_id };
+    case "confirmation_ended":
+      return {
+        seq,
+        type: "confirmation_ended",
+        call_id: call.call_id,
+        state: text(fields["state"]),
+        result: text(fields["result"]),
       };
     case "model_call":
       return {
@@ -86,6 +97,12 @@ export function isChangeOf(app: string, data: string): boolean {
 export function undoneIn(data: string): string | null {
   const fields = parseFields(data);
   return fields?.["type"] === "undo_changed" ? textOrNull(fields["conversation"]) : null;
+}
+
+/** Whether a frame of the change stream says that other questions wait for the person than before. */
+export function isChangeOfConfirmations(data: string): boolean {
+  const fields = parseFields(data);
+  return fields?.["type"] === "confirmations_changed" || fields?.["app"] === null;
 }
 
 function parseFields(data: string): Fields | null {

@@ -1,8 +1,20 @@
 /** The shapes that travel between the browser and the gateway. `client.ts` and `events.ts` are the only places that make them. */
 
+/** What a person reads of an app. */
+export interface AppInfo {
+  id: string;
+  title: string;
+  greeting: string;
+  suggestions: string[];
+  skills: Skill[];
+}
+
 export interface Session {
   user: { id: string; kind: string };
-  app: { id: string; title: string; greeting: string; suggestions: string[]; skills: Skill[] };
+  /** The app of the page. */
+  app: AppInfo;
+  /** Every app of the gateway that has something for people themselves. */
+  apps: AppInfo[];
   mode: { sandboxed: boolean; warning: string | null; model: "scripted" | "real" };
   limits: { message_chars_max: number };
   writes_default: boolean;
@@ -64,9 +76,26 @@ export type StoredMessage =
       result: string;
       denial: Denial | null;
       undo?: Undo;
+      /** Nothing was done yet: it waits, or waited, for the person's own yes. */
+      waits?: true;
     }
   /** A call that the agent carried out in its sandbox: what came of it did not pass the gateway. */
   | { role: "tool"; call_id: string; tool: string; arguments: unknown; inside: true };
+
+/** A call that is made only if the person says yes: everything they need to know for that. */
+export interface Confirmation {
+  id: string;
+  tool: string;
+  arguments: unknown;
+  /** What it does, as the application told the gateway; null if it can't say. */
+  summary: string | null;
+  /** `write destructive open` and the like. */
+  class: string;
+  /** The name of a client elsewhere; null for the agent of a run. */
+  asked_by: string | null;
+  conversation_id: string | null;
+  expires_at_ms: number;
+}
 
 export interface Conversation {
   id: string;
@@ -86,7 +115,18 @@ export type RunEvent = { seq: number } & (
   | { type: "text_delta"; text: string }
   | { type: "tool_call_started"; call_id: string; tool: string }
   | { type: "tool_call"; call_id: string; tool: string; arguments: unknown; inside: boolean }
-  | { type: "tool_result"; call_id: string; tool: string; ok: boolean; result: string; denial: Denial | null; undo: Undo | null }
+  | {
+      type: "tool_result";
+      call_id: string;
+      tool: string;
+      ok: boolean;
+      result: string;
+      denial: Denial | null;
+      undo: Undo | null;
+      waits: boolean;
+    }
+  | { type: "confirmation"; call_id: string }
+  | { type: "confirmation_ended"; call_id: string; state: string; result: string }
   | { type: "model_call"; model: string; input_tokens: number; output_tokens: number; cost_microusd: number }
   | { type: "challenge"; challenge_id: string; bits: number }
   | { type: "challenge_ended"; challenge_id: string; goes_on: boolean }

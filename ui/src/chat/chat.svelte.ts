@@ -23,6 +23,8 @@ export class Chat {
   conversationId = $state<string | null>(null);
   /** How this conversation is worked on; chosen before its first message. */
   skill = $state<string | null>(null);
+  /** The app that a conversation was begun with here; null for that of the page, and where nobody knows. */
+  app = $state<string | null>(null);
   connection = $state<Connection>("open");
   error = $state.raw<ApiError | null>(null);
   /** Between pressing send and the gateway's answer that a run exists. */
@@ -43,13 +45,20 @@ export class Chat {
   /** Counts what was shown so far: an answer that comes after the person went elsewhere must not appear there. */
   #shown = 0;
 
-  /** `onToolDone` is told of every successful tool result: what it changed is shown elsewhere on the page. */
-  constructor(private readonly onToolDone: () => void) {}
+  /**
+   * `onToolDone` is told of every successful tool result: what it changed is shown elsewhere on the page. `onQuestions` is told
+   * when other questions than before may wait for the person.
+   */
+  constructor(
+    private readonly onToolDone: () => void,
+    private readonly onQuestions: () => void,
+  ) {}
 
   /** Shows a stored conversation and joins its run if one is going on. */
   async open(id: string): Promise<void> {
     this.#reset();
     this.conversationId = id;
+    this.app = null;
     this.loading = true;
     try {
       await this.#restore(id);
@@ -64,9 +73,10 @@ export class Chat {
     }
   }
 
-  startNew(): void {
+  startNew(app: string | null = null): void {
     this.#reset();
     this.conversationId = null;
+    this.app = app;
   }
 
   /** Sends a message; false when it wasn't taken, so that the composer keeps the text. */
@@ -77,7 +87,7 @@ export class Chat {
     this.transcript = addUserMessage(this.transcript, text);
     const shown = this.#shown;
     try {
-      const id = this.conversationId ?? (await api.createConversation(this.skill)).id;
+      const id = this.conversationId ?? (await api.createConversation(this.app, this.skill)).id;
       if (this.#shown === shown) this.conversationId = id;
       const { run_id } = await api.sendMessage(id, text, writes);
       if (this.#shown === shown) this.#attach(run_id);
@@ -156,6 +166,15 @@ export class Chat {
     }
   }
 
+  /** Something was done after its run: a stored conversation has it, a run that goes on tells it. */
+  async catchUp(): Promise<void> {
+    const id = this.conversationId;
+    if (!id || this.busy) return;
+    await this.#restore(id).catch((thrown: unknown) => {
+      if (this.conversationId === id) this.error = asApiError(thrown);
+    });
+  }
+
   dismissError(): void {
     this.error = null;
   }
@@ -201,6 +220,7 @@ export class Chat {
     this.transcript = reduce(before, event);
     if (this.transcript === before) return;
     if (event.type === "tool_result" && event.ok) this.onToolDone();
+    if (event.type === "confirmation" || event.type === "confirmation_ended") this.onQuestions();
     if (event.type === "run_ended") {
       this.stopping = false;
       this.#detach();

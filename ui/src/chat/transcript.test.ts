@@ -42,7 +42,7 @@ const STORY: Unnumbered[] = [
   { type: "text_delta", text: "add it." },
   { type: "tool_call_started", ...CALL },
   { type: "tool_call", ...CALL, arguments: { title: "Aurora" }, inside: false },
-  { type: "tool_result", ...CALL, ok: true, result: "{}", denial: null, undo: null },
+  { type: "tool_result", ...CALL, ok: true, result: "{}", denial: null, undo: null, waits: false },
   { type: "model_call", model: "m", input_tokens: 10, output_tokens: 4, cost_microusd: 20 },
   { type: "text_delta", text: "Done." },
   { type: "model_call", model: "m", input_tokens: 12, output_tokens: 3, cost_microusd: 10 },
@@ -131,8 +131,8 @@ describe("reduce", () => {
         STARTED,
         { type: "tool_call", ...CALL, arguments: 1, inside: false },
         { type: "tool_call", ...other, arguments: 2, inside: false },
-        { type: "tool_result", ...CALL, ok: false, result: "taken", denial: null, undo: null },
-        { type: "tool_result", ...other, ok: false, result: "", denial: { code: "tool.write_off", message: "off" }, undo: null },
+        { type: "tool_result", ...CALL, ok: false, result: "taken", denial: null, undo: null, waits: false },
+        { type: "tool_result", ...other, ok: false, result: "", denial: { code: "tool.write_off", message: "off" }, undo: null, waits: false },
       ]),
     );
     expect(entries.map((entry) => (entry.kind === "tool" ? [entry.callId, entry.outcome] : entry.kind))).toEqual([
@@ -143,7 +143,7 @@ describe("reduce", () => {
   });
 
   it("shows a result whose call was never announced", () => {
-    const { entries } = after(numbered([STARTED, { type: "tool_result", ...CALL, ok: true, result: "x", denial: null, undo: null }]));
+    const { entries } = after(numbered([STARTED, { type: "tool_result", ...CALL, ok: true, result: "x", denial: null, undo: null, waits: false }]));
     expect(entries.at(-1)).toMatchObject({ kind: "tool", outcome: "ok", arguments: undefined });
   });
 
@@ -192,7 +192,7 @@ describe("reduce", () => {
 
 describe("undo", () => {
   const way = (call: string, state: UndoState = "possible", run = "r"): Undo => ({ call, run, state });
-  const done = (call_id: string, undo: Undo | null): Unnumbered => ({ type: "tool_result", call_id, tool: "addItem", ok: true, result: "{}", denial: null, undo });
+  const done = (call_id: string, undo: Undo | null): Unnumbered => ({ type: "tool_result", call_id, tool: "addItem", ok: true, result: "{}", denial: null, undo, waits: false });
   const stored = (call_id: string, undo?: Undo): StoredMessage => ({ role: "tool", call_id, tool: "addItem", arguments: {}, ok: true, result: "{}", denial: null, ...(undo ? { undo } : {}) });
   const kinds = (transcript: Transcript) => transcript.entries.map((entry: Entry) => entry.kind);
 

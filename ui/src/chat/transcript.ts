@@ -15,7 +15,7 @@ export interface ToolEntry {
   callId: string;
   tool: string;
   arguments: unknown;
-  outcome: "running" | "ok" | "failed" | "denied" | "interrupted" | "inside";
+  outcome: "running" | "waiting" | "ok" | "failed" | "denied" | "interrupted" | "inside";
   result: string;
   denial: Denial | null;
   undo: Undo | null;
@@ -120,6 +120,10 @@ export function reduce(transcript: Transcript, event: RunEvent): Transcript {
     case "tool_call":
     case "tool_result":
       return { entries: updateCall(settleText(entries), event), run };
+    case "confirmation":
+      return { entries, run };
+    case "confirmation_ended":
+      return { entries: endWaiting(entries, event), run };
     case "model_call":
       return {
         entries,
@@ -231,7 +235,21 @@ function applyCall(call: ToolEntry, event: CallEvent): ToolEntry {
   }
 }
 
-function outcomeOf(result: { ok: boolean; denial: Denial | null }): ToolEntry["outcome"] {
+/** A call that the agent was told waits is over now. One whose result is still to come is told by that. */
+function endWaiting(
+  entries: readonly Entry[],
+  event: Extract<RunEvent, { type: "confirmation_ended" }>,
+): readonly Entry[] {
+  const outcomes: Record<string, ToolEntry["outcome"]> = { done: "ok", denied: "denied", uncertain: "interrupted" };
+  return entries.map((entry) =>
+    entry.kind === "tool" && entry.callId === event.call_id && entry.outcome === "waiting"
+      ? { ...entry, outcome: outcomes[event.state] ?? "failed", result: event.result || entry.result }
+      : entry,
+  );
+}
+
+function outcomeOf(result: { ok: boolean; denial: Denial | null; waits?: boolean }): ToolEntry["outcome"] {
+  if (result.waits) return "waiting";
   if (result.denial) return "denied";
   return result.ok ? "ok" : "failed";
 }

@@ -1,5 +1,5 @@
 import { api, type ApiError, asApiError } from "../api/client";
-import { isChangeOf, undoneIn } from "../api/events";
+import { isChangeOf, isChangeOfConfirmations, undoneIn } from "../api/events";
 import { openStream, retryDelayMs } from "../api/stream";
 import type { MapTile, MapView, WayBack } from "../api/types";
 import { isDirection, lastStep, placeAbove } from "./coordinates";
@@ -44,8 +44,14 @@ export class HexMapModel {
   #timers = new Set<ReturnType<typeof setTimeout>>();
   #attempts = 0;
 
-  /** `onUndo` is told of conversations whose changes were undone: they come on the same stream. */
-  constructor(private readonly onUndo: (conversation: string) => void = () => {}) {}
+  /**
+   * `onUndo` is told of conversations whose changes were undone, `onQuestions` when other questions than before wait for the person:
+   * both come on the same stream.
+   */
+  constructor(
+    private readonly onUndo: (conversation: string) => void = () => {},
+    private readonly onQuestions: () => void = () => {},
+  ) {}
 
   start(): void {
     void this.refresh();
@@ -227,6 +233,7 @@ export class HexMapModel {
         if (isChangeOf("hexmap", data)) void this.refresh();
         const conversation = undoneIn(data);
         if (conversation) this.onUndo(conversation);
+        if (isChangeOfConfirmations(data)) this.onQuestions();
       },
       onConnection: (connection) => {
         if (connection === "retrying") interrupted = true;

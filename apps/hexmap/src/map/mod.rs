@@ -4,6 +4,7 @@
 mod atlas;
 mod attention;
 mod change;
+mod effect;
 mod limits;
 mod read;
 mod record;
@@ -16,6 +17,7 @@ mod view;
 
 use crate::coord::{Coord, Path};
 use crate::tile::{NewTile, Tile, TileUpdate, check_place};
+use effect::{Manner, Touched};
 use policy::Clock;
 use std::sync::Arc;
 use store::{Change, Store, StoreError, Tx};
@@ -29,6 +31,8 @@ pub use view::{VIEW_TILES_MAX, View};
 pub(crate) use atlas::ATLAS;
 pub(crate) use attention::ATTENTION;
 pub(crate) use change::CHANGES;
+pub(crate) use effect::EFFECTS;
+pub use effect::Effect;
 pub(crate) use limits::LIMITS;
 pub(crate) use read::READS;
 pub(crate) use record::RECORDS;
@@ -79,6 +83,14 @@ pub enum MapError {
     /// A change by this name was made before.
     #[error("This change was made already, and is not made a second time")]
     Repeated,
+    /// What would be changed is not what it was when somebody agreed to it.
+    #[error(
+        "Nothing was changed: the tiles are not what they were when this was confirmed. Look at them, and ask again if it is still wanted"
+    )]
+    Changed,
+    /// Nothing was done; this is what would have been.
+    #[error("Nothing was done: it was only tried out")]
+    Planned(Effect),
     /// The database failed: our fault, and none of the reader's business.
     #[error("The map can't be read or changed at the moment. Try again shortly")]
     Store(#[from] StoreError),
@@ -137,13 +149,15 @@ pub struct Maps {
     limits: Limits,
     /// What the next change is called; otherwise it gets a name of its own.
     change: Option<Arc<str>>,
+    /// How the next change is made.
+    manner: Manner,
 }
 
 impl Maps {
     /// The store must have been opened with [`crate::SCHEMA`].
     #[must_use]
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, actor: Actor::default(), limits: Limits::default(), change: None }
+        Self { store, clock, actor: Actor::default(), limits: Limits::default(), change: None, manner: Manner::Do }
     }
 
     /// The same for somebody's hand, within the limits of their tier.
@@ -200,13 +214,14 @@ impl Maps {
     pub async fn create_tile(&self, coord: &Coord, tile: NewTile) -> Result<Tile, MapError> {
         tile.check().map_err(MapError::Invalid)?;
         check_place(&coord.path, "created").map_err(MapError::Invalid)?;
+        let touched = Touched::Create(coord.clone(), tile.title.clone());
         let (wanted, stamp, actor) = (coord.clone(), self.stamp(), self.actor);
         let work = move |tx: &mut dyn Tx| {
             let created = change::create(tx, &wanted, &tile, &stamp)?;
             attention::written(tx, &wanted, actor)?;
             Ok(Tile { unseen: actor == Actor::Agent, ..created })
         };
-        self.write(&coord.user, work).await
+        self.change(touched, work).await
     }
 
     /// Changes some of a tile's fields.
@@ -215,13 +230,14 @@ impl Maps {
     /// [`MapError`] saying what stands in the way.
     pub async fn update_tile(&self, coord: &Coord, update: TileUpdate) -> Result<Tile, MapError> {
         update.check().map_err(MapError::Invalid)?;
+        let touched = Touched::Update(coord.clone(), update.clone());
         let (wanted, stamp, actor) = (coord.clone(), self.stamp(), self.actor);
         let work = move |tx: &mut dyn Tx| {
             let updated = change::update(tx, &wanted, &update, &stamp)?;
             attention::written(tx, &wanted, actor)?;
             Ok(Tile { unseen: actor == Actor::Agent, ..updated })
         };
-        self.write(&coord.user, work).await
+        self.change(touched, work).await
     }
 
     /// Deletes a tile with everything below it; returns how many tiles that were.
@@ -231,7 +247,7 @@ impl Maps {
     pub async fn delete_tile(&self, coord: &Coord) -> Result<u64, MapError> {
         check_place(&coord.path, "deleted").map_err(MapError::Invalid)?;
         let (wanted, stamp) = (coord.clone(), self.stamp());
-        self.write(&coord.user, move |tx| change::delete(tx, &wanted, &stamp)).await
+        self.change(Touched::Delete(coord.clone()), move |tx| change::delete(tx, &wanted, &stamp)).await
     }
 
     /// Moves a tile with everything below it; what lies at the new place goes to the old one.
@@ -246,7 +262,7 @@ impl Maps {
             attention::moved(tx, &new, actor)?;
             Ok(moved)
         };
-        self.write(&from.user, work).await
+        self.change(Touched::Move(from.clone(), to.clone()), work).await
     }
 
     /// Undoes a change of this user's exactly, or nothing of it; returns how many tiles are as they were. Undoing the undo does it
@@ -289,6 +305,10 @@ impl Maps {
         T: Send + 'static,
         F: Fn(&mut dyn Tx) -> Result<T, MapError> + Send + Sync + 'static,
     {
+        // What can't be tried out, or compared with what was expected, is not done either.
+        if !matches!(self.manner, Manner::Do) {
+            return Err(MapError::Changed);
+        }
         let (root, stamp, limits) = (own_root(user)?, self.stamp(), self.limits);
         let opened_then = move |tx: &mut dyn Tx| -> Result<T, MapError> {
             change::open(tx, &root, &stamp)?;

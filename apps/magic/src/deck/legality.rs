@@ -9,38 +9,62 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const PROBLEMS_MAX: usize = 25;
+const NOT_CHECKED: [&str; 3] = ["what a companion asks for", "pairs of commanders", "points and house rules"];
 /// What counts for the number of copies.
 const PLAYED: [Section; 4] = [Section::Commander, Section::Main, Section::Sideboard, Section::Companion];
 
 /// The judgement, as the tool tells it. `at` is the format's bit.
 #[must_use]
 pub fn judge(deck: &Deck<'_>, catalog: &Catalog, at: u32, format: Format) -> Value {
-    if !catalog.cards().any(|card| card.legalities.says_of(at)) {
+    if !catalog.says_of(at) {
         return json!({
-            "format": format.name, "verdict": "unknown",
+            "format": format.name, "verdict": "unknown", "problem_count": 1,
             "problems": [format!("the card data says nothing about {}", format.name)],
         });
     }
-    let mut problems = sizes(deck, format);
-    problems.extend(copies(deck, at, format));
-    if format.commander {
-        problems.extend(commander(deck, format));
-    }
+    let mut problems = problems_in(deck, at, format);
+    let (verdict, problem_count) = (verdict(deck, &problems), problems.len());
     let unknown: Vec<String> = deck.unknown().map(|name| clip(name, 60)).take(PROBLEMS_MAX).collect();
-    let verdict = match (problems.is_empty(), unknown.is_empty()) {
-        (false, _) => "illegal",
-        (true, false) => "unknown",
-        (true, true) => "legal",
-    };
     let untold = problems.len().saturating_sub(PROBLEMS_MAX);
     problems.truncate(PROBLEMS_MAX);
     if untold > 0 {
         problems.push(format!("and {untold} more"));
     }
     json!({
-        "format": format.name, "verdict": verdict, "problems": problems, "unknown_cards": unknown,
-        "not_checked": ["what a companion asks for", "pairs of commanders", "points and house rules"],
+        "format": format.name, "verdict": verdict, "problem_count": problem_count, "problems": problems, "unknown_cards": unknown,
+        "not_checked": NOT_CHECKED,
     })
+}
+
+/// The verdict in every format that the data says something of, as the tool tells it; the reasons are counted, and the first is told.
+#[must_use]
+pub fn judge_everywhere(deck: &Deck<'_>, catalog: &Catalog) -> Value {
+    let judged = |(at, format): (u32, Format)| {
+        let problems = problems_in(deck, at, format);
+        let verdict = verdict(deck, &problems);
+        json!({"format": format.name, "verdict": verdict, "problem_count": problems.len(), "first_problem": problems.first()})
+    };
+    let formats: Vec<Value> = catalog.formats().map(judged).collect();
+    let unknown: Vec<String> = deck.unknown().map(|name| clip(name, 60)).take(PROBLEMS_MAX).collect();
+    json!({"formats": formats, "unknown_cards": unknown, "not_checked": NOT_CHECKED})
+}
+
+fn problems_in(deck: &Deck<'_>, at: u32, format: Format) -> Vec<String> {
+    let mut problems = sizes(deck, format);
+    problems.extend(copies(deck, at, format));
+    if format.commander {
+        problems.extend(commander(deck, format));
+    }
+    problems
+}
+
+/// A deck with unknown cards is never legal by ignorance.
+fn verdict(deck: &Deck<'_>, problems: &[String]) -> &'static str {
+    match (problems.is_empty(), deck.unknown().next()) {
+        (false, _) => "illegal",
+        (true, Some(_)) => "unknown",
+        (true, None) => "legal",
+    }
 }
 
 fn sizes(deck: &Deck<'_>, format: Format) -> Vec<String> {

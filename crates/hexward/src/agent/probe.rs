@@ -107,6 +107,7 @@ fn config(installed: &Installed, fake: &Fake, key: String, state_dir: PathBuf) -
             tell_base_url: true,
             limits: AgentLimits::default(),
             danger_accept_downgrades: true,
+            confirmation_wait: Duration::ZERO,
         },
         egress: Egress::default(),
         apps: Vec::new(),
@@ -170,6 +171,8 @@ impl Seen {
             | EventBody::TextDelta { .. }
             | EventBody::ToolCallStarted { .. }
             | EventBody::ToolCall { .. }
+            | EventBody::Confirmation { .. }
+            | EventBody::ConfirmationEnded { .. }
             | EventBody::ModelCall { .. }
             | EventBody::Challenge { .. }
             | EventBody::ChallengeEnded { .. } => {}

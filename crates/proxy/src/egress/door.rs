@@ -122,7 +122,7 @@ impl Door {
             return Response::new(answer::full(answer));
         }
         if let (Destination::Tools, Some(discovery)) = (destination, self.gate.discovery())
-            && let Some(answer) = discovery.answer(request).await
+            && let Some(answer) = discovery.answer(&self.proxy, request).await
         {
             return answer;
         }

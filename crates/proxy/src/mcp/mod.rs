@@ -23,7 +23,7 @@ mod wire;
 pub(crate) use capped::capped;
 pub use marked::DATA_MARK;
 pub(crate) use marked::marked;
-pub(crate) use plain::plain;
+pub(crate) use plain::{plain, visible};
 
 /// The revision without handshake and sessions.
 pub const MODERN: &str = "2026-07-28";

@@ -16,14 +16,15 @@ pub(crate) fn plain(mut tool: Value) -> Value {
 
 fn clean(value: &mut Value) {
     match value {
-        Value::String(text) => *text = seen(text),
+        Value::String(text) => *text = visible(text),
         Value::Array(items) => items.iter_mut().for_each(clean),
         Value::Object(fields) => fields.values_mut().for_each(clean),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
-fn seen(text: &str) -> String {
+/// A text without characters that nobody can see.
+pub(crate) fn visible(text: &str) -> String {
     if text.is_ascii() {
         return text.to_owned();
     }

@@ -176,19 +176,29 @@ impl McpUpstream {
         self.call_with(user, name, arguments, Map::new()).await
     }
 
-    /// The same with more in `_meta`: what the gateway tells the app about the call.
-    pub(crate) async fn call_with(
+    /// The same with something of the gateway's own in the request's `_meta`.
+    ///
+    /// # Errors
+    /// As [`McpUpstream::call`].
+    pub async fn call_with(
         &self,
         user: &UserRef,
         name: &str,
         arguments: Map<String, Value>,
         meta: Map<String, Value>,
     ) -> Result<Value, UpstreamError> {
-        let done = match self.call_once(user, name, &arguments, &meta).await {
+        let mut params = Map::from_iter([("name".to_owned(), json!(name)), ("arguments".to_owned(), json!(arguments))]);
+        params.extend((!meta.is_empty()).then(|| ("_meta".to_owned(), Value::Object(meta))));
+        let call_once = async || {
+            let mut headers = self.mirror.headers(name, &arguments);
+            headers.push(("mcp-name".to_owned(), sentinel::encode(name)));
+            self.request(user, "tools/call", params.clone(), headers).await
+        };
+        let done = match call_once().await {
             // The server wants arguments repeated in headers that we don't know of: refused unseen, so it may be sent again.
             Err(UpstreamError::Rpc { code: code::HEADER, .. }) => {
                 self.tools(user).await.map_err(unsent)?;
-                self.call_once(user, name, &arguments, &meta).await?
+                call_once().await?
             }
             done => done?,
         };
@@ -197,20 +207,6 @@ impl McpUpstream {
             return Ok(Value::Object(done));
         }
         Err(UpstreamError::Protocol("not the result of a tool".to_owned()))
-    }
-
-    async fn call_once(
-        &self,
-        user: &UserRef,
-        name: &str,
-        arguments: &Map<String, Value>,
-        meta: &Map<String, Value>,
-    ) -> Result<Map<String, Value>, UpstreamError> {
-        let mut params = Map::from_iter([("name".to_owned(), json!(name)), ("arguments".to_owned(), json!(arguments))]);
-        params.extend((!meta.is_empty()).then(|| ("_meta".to_owned(), json!(meta))));
-        let mut headers = self.mirror.headers(name, arguments);
-        headers.push(("mcp-name".to_owned(), sentinel::encode(name)));
-        self.request(user, "tools/call", params, headers).await
     }
 
     /// The server's resources.
@@ -317,11 +313,13 @@ impl McpUpstream {
         mut params: Map<String, Value>,
         mut headers: Vec<(String, String)>,
     ) -> Result<Reply, UpstreamError> {
-        let mut meta = params.get("_meta").and_then(Value::as_object).cloned().unwrap_or_default();
-        meta.insert("io.modelcontextprotocol/protocolVersion".to_owned(), json!(MODERN));
-        meta.insert("io.modelcontextprotocol/clientInfo".to_owned(), client_info());
-        meta.insert("io.modelcontextprotocol/clientCapabilities".to_owned(), json!({}));
-        params.insert("_meta".to_owned(), Value::Object(meta));
+        let own = json!({
+            "io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientInfo": client_info(),
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        if let (Value::Object(meta), Value::Object(own)) = (params.entry("_meta").or_insert_with(|| json!({})), own) {
+            meta.extend(own);
+        }
         headers.push(("mcp-protocol-version".to_owned(), MODERN.to_owned()));
         headers.push(("mcp-method".to_owned(), method.to_owned()));
         self.send(user, method, params, &headers).await

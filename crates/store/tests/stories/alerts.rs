@@ -34,7 +34,7 @@ async fn two_hundred_at_once_tell_each_share_once(db: Db) {
     while let Ok(change) = changes.try_recv() {
         match change {
             Change::BudgetAlert(alert) => heard.push(alert),
-            Change::App { .. } | Change::Undo { .. } => panic!("nobody changed an app's data"),
+            Change::App { .. } | Change::Undo { .. } | Change::Confirmation { .. } => panic!("nobody changed an app's data"),
         }
     }
     assert!(heard.len() <= 4 && heard.iter().all(|alert| (alert.limit, alert.spent) == (LIMIT, Microusd(1200))), "{heard:?}");

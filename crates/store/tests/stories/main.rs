@@ -1,7 +1,9 @@
 //! Every story of the store, told on both engines: what must hold on SQLite must hold on PostgreSQL, word for word.
 
 mod alerts;
+mod confirmations;
 mod conversations;
+mod definitions;
 mod keys;
 mod ledger;
 mod migrations;

@@ -2,7 +2,8 @@
 
 use policy::{
     BudgetLine, CacheWrites, Clock, ConversationId, DenialCode, Manifest, Microusd, ModelPath, ModelPermit, ModelRequest, Prices,
-    Prompt, RunId, RunView, Timestamp, ToolPermit, ToolRequest, UserId, UserMessage, admit_model, admit_tool,
+    Prompt, RunId, RunView, Timestamp, ToolListed, ToolPermit, ToolQuestion, ToolRequest, ToolVerdict, UserId, UserMessage,
+    admit_model, admit_tool,
 };
 use std::future::Future;
 use std::sync::Arc;
@@ -159,13 +160,40 @@ pub fn budget(scope: &str, limit: Microusd, exhausted: DenialCode) -> BudgetLine
     BudgetLine { scope: scope.to_owned(), period: 0, limit, exhausted }
 }
 
+/// An app with a tool that changes things, and one that can't be undone.
+pub fn manifest() -> Manifest {
+    let manifest = "id = \"demo\"\ntitle = \"Demo\"\ngreeting = \"Hello\"\n[agent]\nmodel = \"m\"\n\
+                    [mcp]\nname = \"demo\"\nserver = \"builtin\"\n[tools.delete]\neffect = \"write\"\n[tools.change]\neffect = \"write\"\n\
+                    destructive = false\nopen_world = false\ninverse = \"undo\"\n";
+    Manifest::parse(manifest).expect("a good manifest")
+}
+
+fn verdict(tool: &str, run: RunId, user: UserId) -> ToolVerdict {
+    let request = ToolRequest {
+        tool: tool.to_owned(),
+        arguments_digest: [9; 32],
+        emitted: true,
+        honest: true,
+        listed: ToolListed::default(),
+        ask_for_writes: false,
+    };
+    admit_tool(request, &manifest(), &view(run, user, Vec::new()), NOW).expect("nothing speaks against it")
+}
+
 /// A permitted tool call.
 pub fn tool_permit(run: RunId, user: UserId) -> ToolPermit {
-    let manifest = "id = \"demo\"\ntitle = \"Demo\"\ngreeting = \"Hello\"\n[agent]\nmodel = \"m\"\n\
-                    [mcp]\nname = \"demo\"\nserver = \"builtin\"\n[tools.change]\neffect = \"write\"\n";
-    let manifest = Manifest::parse(manifest).expect("a good manifest");
-    let request = ToolRequest { tool: "change".to_owned(), arguments_digest: [9; 32], emitted: true, honest: true };
-    admit_tool(request, &manifest, &view(run, user, Vec::new()), NOW).expect("nothing speaks against it")
+    match verdict("change", run, user) {
+        ToolVerdict::Permit(permit) => permit,
+        ToolVerdict::Confirm(question) => panic!("{question:?} is asked"),
+    }
+}
+
+/// One that has to be confirmed.
+pub fn tool_question(run: RunId, user: UserId) -> ToolQuestion {
+    match verdict("delete", run, user) {
+        ToolVerdict::Confirm(question) => question,
+        ToolVerdict::Permit(permit) => panic!("{permit:?} is not asked"),
+    }
 }
 
 fn view(run: RunId, user: UserId, budgets: Vec<BudgetLine>) -> RunView {
