@@ -1,4 +1,4 @@
-import { isWithin, placeAbove, placeBelow } from "./coordinates";
+import { isWithin, placeAbove, placeBelow, stepName } from "./coordinates";
 import { allSlots, isCovered, type PlacedTile } from "./layout";
 
 /** A place where a tile could be moved to: a free one, or one whose tile takes its place in return. */
@@ -55,4 +55,30 @@ export function targetAt(targets: readonly MoveTarget[], x: number, y: number): 
 /** Whether a tile may be moved at all: roots stay, and so does the tile that is looked from. */
 export function isMovable(tile: PlacedTile): boolean {
   return tile.depth > 0 && placeAbove(tile.item.coordinates) !== null;
+}
+
+/** A tile on its way elsewhere: by the pointer, which is at a point of the plane, or by arrow keys. */
+export interface Moving {
+  tile: PlacedTile;
+  targets: readonly MoveTarget[];
+  target: MoveTarget | null;
+  at: { x: number; y: number } | null;
+}
+
+function titleOf(tile: PlacedTile): string {
+  return tile.item.title || "Untitled";
+}
+
+/** What would happen if the tile were put there. */
+export function wordsBefore(tile: PlacedTile, target: MoveTarget | null): string {
+  const name = titleOf(tile);
+  if (!target) return `Moving ${name}. Choose a place with the arrow keys, Enter puts it there, Escape leaves it.`;
+  if (target.taken) return `${name} and ${titleOf(target.taken)} would change places.`;
+  return `${name} would lie ${stepName(target.step)} of ${titleOf(target.parent)}.`;
+}
+
+/** What happened. */
+export function wordsAfter(tile: PlacedTile, target: MoveTarget): string {
+  if (target.taken) return `${titleOf(tile)} and ${titleOf(target.taken)} changed places.`;
+  return `${titleOf(tile)} now lies ${stepName(target.step)} of ${titleOf(target.parent)}.`;
 }
