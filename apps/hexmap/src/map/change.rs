@@ -2,7 +2,7 @@
 
 use super::read::{self, id_at, key};
 use super::record::{self, Kind, New, Side};
-use super::{MapError, Stamp};
+use super::{MapError, Stamp, attention};
 use crate::coord::Coord;
 use crate::tile::{ItemType, NewTile, Tile, TileUpdate};
 use store::{Tx, Value};
@@ -37,6 +37,7 @@ pub(super) fn create(tx: &mut dyn Tx, coord: &Coord, tile: &NewTile, stamp: &Sta
     if !insert(tx, coord, tile, &stamp.id, stamp.now_us)? {
         return Err(MapError::Occupied(coord.to_string()));
     }
+    attention::written(tx, coord, stamp.actor)?;
     record::keep(tx, &stamp.change, coord, Side::After, Some(&coord.path))?;
     record::write(tx, coord, &New::of(Kind::Create, coord, Some(&parent_id)), stamp)?;
     let tile = tile.clone();
@@ -76,6 +77,7 @@ pub(super) fn update(tx: &mut dyn Tx, coord: &Coord, update: &TileUpdate, stamp:
         Value::from(tile.visibility.word()),
     ]);
     tx.execute(UPDATE, &params)?;
+    attention::written(tx, coord, stamp.actor)?;
     record::keep(tx, &stamp.change, coord, Side::After, Some(&coord.path))?;
     record::write(tx, coord, &New::of(Kind::Update, coord, tile.parent_id.as_deref()), stamp)?;
     Ok(tile)

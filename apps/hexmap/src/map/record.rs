@@ -25,8 +25,8 @@ store::statements! { RECORDS:
     /// As [`KEEP`], without texts.
     MARK = concat!(
         "INSERT INTO hexmap_images (owner, image, side, path, ", rows::kept!(), ")
-         SELECT owner, CAST(?2 AS TEXT), CAST(?3 AS BIGINT), path, id, item_type, NULL, NULL, NULL, NULL, NULL, NULL, version,
-         created_at, updated_at
+         SELECT owner, CAST(?2 AS TEXT), CAST(?3 AS BIGINT), path, id, item_type, NULL, NULL, NULL, NULL, NULL, NULL, unseen,
+         version, created_at, updated_at
          FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?4 AND (path = ?5 OR (path >= ?6 AND path < ?7))"
     );
     /// 1 owner, 2 image.

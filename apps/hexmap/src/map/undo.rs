@@ -41,13 +41,15 @@ store::statements! { UNDOS:
         "INSERT INTO hexmap_tiles (owner, group_id, path, ", rows::kept!(), ")
          SELECT owner, CAST(?4 AS BIGINT), path, ", rows::kept!(), " FROM hexmap_images WHERE owner = ?1 AND image = ?2 AND side = ?3"
     );
-    /// 1 owner, 2 image, 3 side, 4 group. Of a tile that stays where it is.
+    /// 1 owner, 2 image, 3 side, 4 group. Of a tile that stays where it is. What its owner has looked at meanwhile they have looked at.
     RESTORE_TEXTS = "UPDATE hexmap_tiles SET item_type = h.item_type, title = h.title, content = h.content, preview = h.preview,
-                     link = h.link, visibility = h.visibility, written_by = h.written_by, version = h.version, updated_at = h.updated_at FROM hexmap_images h
+                     link = h.link, visibility = h.visibility, written_by = h.written_by, version = h.version, updated_at = h.updated_at,
+                     unseen = CASE WHEN hexmap_tiles.unseen = 0 THEN 0 ELSE h.unseen END FROM hexmap_images h
                      WHERE hexmap_tiles.owner = ?1 AND hexmap_tiles.group_id = ?4 AND h.owner = ?1 AND h.image = ?2 AND h.side = ?3
                      AND h.path = hexmap_tiles.path";
     /// 1 owner, 2 image, 3 side, 4 group. After the tiles are where they were.
-    RESTORE_VERSIONS = "UPDATE hexmap_tiles SET version = h.version, updated_at = h.updated_at FROM hexmap_images h
+    RESTORE_VERSIONS = "UPDATE hexmap_tiles SET version = h.version, updated_at = h.updated_at,
+                        unseen = CASE WHEN hexmap_tiles.unseen = 0 THEN 0 ELSE h.unseen END FROM hexmap_images h
                         WHERE hexmap_tiles.owner = ?1 AND hexmap_tiles.group_id = ?4 AND h.owner = ?1 AND h.image = ?2 AND h.side = ?3
                         AND h.path = hexmap_tiles.path";
     /// 1 owner, 2 id, 3 what undid it, if anything.
