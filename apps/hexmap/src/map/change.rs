@@ -38,7 +38,7 @@ pub(super) fn create(tx: &mut dyn Tx, coord: &Coord, tile: &NewTile, stamp: &Sta
         return Err(MapError::Occupied(coord.to_string()));
     }
     attention::written(tx, coord, stamp.actor)?;
-    record::keep(tx, &stamp.change, coord, Side::After, Some(&coord.path))?;
+    record::keep(tx, &stamp.change, coord, Side::After, record::one(&coord.path))?;
     record::write(tx, coord, &New::of(Kind::Create, coord, Some(&parent_id)), stamp)?;
     let tile = tile.clone();
     Ok(Tile {
@@ -62,7 +62,7 @@ pub(super) fn update(tx: &mut dyn Tx, coord: &Coord, update: &TileUpdate, stamp:
     if tile.item_type == ItemType::User && update.item_type.is_some() {
         return Err(MapError::Invalid("The root of a map keeps its itemType. Leave itemType out".to_owned()));
     }
-    record::keep(tx, &stamp.change, coord, Side::Before, Some(&coord.path))?;
+    record::keep(tx, &stamp.change, coord, Side::Before, record::one(&coord.path))?;
     update.apply(&mut tile);
     tile.version = tile.version.saturating_add(1);
     let mut params = key(coord).to_vec();
@@ -78,7 +78,7 @@ pub(super) fn update(tx: &mut dyn Tx, coord: &Coord, update: &TileUpdate, stamp:
     ]);
     tx.execute(UPDATE, &params)?;
     attention::written(tx, coord, stamp.actor)?;
-    record::keep(tx, &stamp.change, coord, Side::After, Some(&coord.path))?;
+    record::keep(tx, &stamp.change, coord, Side::After, record::one(&coord.path))?;
     record::write(tx, coord, &New::of(Kind::Update, coord, tile.parent_id.as_deref()), stamp)?;
     Ok(tile)
 }
@@ -87,7 +87,7 @@ pub(super) fn update(tx: &mut dyn Tx, coord: &Coord, update: &TileUpdate, stamp:
 pub(super) fn delete(tx: &mut dyn Tx, coord: &Coord, stamp: &Stamp) -> Result<u64, MapError> {
     let above = coord.path.parent().map(|path| coord.at(path)).unwrap_or_else(|| coord.clone());
     let parent_id = id_at(tx, &above)?;
-    record::keep(tx, &stamp.change, coord, Side::Before, None)?;
+    record::keep(tx, &stamp.change, coord, Side::Before, record::tree(&coord.path))?;
     match remove(tx, coord)? {
         0 => Err(MapError::NotFound(coord.to_string())),
         count => {
