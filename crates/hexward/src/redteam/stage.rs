@@ -84,11 +84,16 @@ pub(crate) fn probe_program(named: Option<&PathBuf>) -> Result<PathBuf> {
 impl Stage {
     /// Starts everything in a folder of its own.
     pub(crate) async fn start(probe: &Path, args: &SandboxSuiteArgs) -> Result<Self> {
-        Self::start_with(probe, args.jail.as_deref(), FakeConfig::for_tests).await
+        Self::start_with(probe, args.jail.as_deref(), FakeConfig::for_tests, |_| ()).await
     }
 
-    /// The same, with a scripted model of this kind.
-    pub(crate) async fn start_with(probe: &Path, jail: Option<&Path>, model: fn(String) -> FakeConfig) -> Result<Self> {
+    /// The same, with a scripted model of this kind and a configuration that differs.
+    pub(crate) async fn start_with(
+        probe: &Path,
+        jail: Option<&Path>,
+        model: fn(String) -> FakeConfig,
+        differ: fn(&mut Config),
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("hexward-redteam-").tempdir().context("no folder for the attacks")?;
         let api_key = format!("sk-ant-api03-{}", secrets::random_hex()?);
         let named = [
@@ -107,6 +112,7 @@ impl Stage {
         let host = AllowedHost::start(secrets::random_hex()?).await?;
         let mut config = configured(folder.path(), probe, jail, fake.url())?;
         config.egress = host.rule()?;
+        differ(&mut config);
         let kept = StageConfig { gateway: config.gateway.clone(), run_budget: config.runs.run_budget };
         let driver = gateway::driver(&config)?;
         // With root its sandboxes are made as a gateway's are that gave root up: by a helper, from templates.

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use channel::Channel;
 use dojo::{Dojo, Suite};
 use fake::FakeConfig;
-use policy::{Manifest, ToolEffect};
+use policy::{Manifest, RateRules, ToolEffect};
 use proxy::App;
 use replay::{Accepted, At};
 use score::{Report, Row};
@@ -47,7 +47,7 @@ const POLICIES: [Policy; 2] =
 /// Everything that the model says in the conversation. Where forged and induced calls are tried nothing else holds them.
 const NOTHING: Policy = Policy { name: "nothing", writes: true, rules: false };
 
-/// Replays everything, or what was asked for.
+/// Replays everything, or what was asked for. How often an agent may try is not what is measured, so that is not bounded.
 pub(super) async fn run(args: &ToolsSuiteArgs) -> Result<ExitCode> {
     let policies: Vec<Policy> = match &args.policy {
         None => POLICIES.to_vec(),
@@ -60,7 +60,8 @@ pub(super) async fn run(args: &ToolsSuiteArgs) -> Result<ExitCode> {
     }
     let probe = stage::probe_program(args.probe.as_ref())?;
     let python = install::python(Path::new(DOJO_FOLDER)).await?;
-    let stage = Stage::start_with(&probe, args.jail.as_deref(), quiet).await?;
+    let stage =
+        Stage::start_with(&probe, args.jail.as_deref(), quiet, |config| config.runs.rates = RateRules::unreachable()).await?;
     let mut dojo = Dojo::start(&python, stage.folder.path()).await?;
     let whole = suites.len() == APPS.len() && args.pairs.is_none();
     let mut report = Report { suite: "tools", rows: Vec::new(), forged_accepted: 0, induced_accepted: 0, tried: 0, whole };
