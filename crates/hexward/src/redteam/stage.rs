@@ -3,13 +3,14 @@
 use super::booth::{self, AnyDriver, Booth};
 use super::host::AllowedHost;
 use crate::arguments::SandboxSuiteArgs;
+use crate::clock::SystemClock;
 use crate::config::{self, Config};
 use crate::gateway::{self, Gateway};
 use crate::{demo, secrets};
 use anyhow::{Context, Result, bail};
 use fake::{Fake, FakeConfig};
 use parking_lot::Mutex;
-use policy::{AuditEvent, RunId, SandboxId, UserMessage};
+use policy::{AuditEvent, Clock, RunId, SandboxId, UserMessage};
 use proxy::egress::{SandboxCa, serve_sandbox};
 use proxy::{App, Gate, RunContext, RunLimits};
 use sandbox::{AgentSpec, Sandbox};
@@ -84,15 +85,17 @@ pub(crate) fn probe_program(named: Option<&PathBuf>) -> Result<PathBuf> {
 impl Stage {
     /// Starts everything in a folder of its own.
     pub(crate) async fn start(probe: &Path, args: &SandboxSuiteArgs) -> Result<Self> {
-        Self::start_with(probe, args.jail.as_deref(), FakeConfig::for_tests, |_| ()).await
+        let clock = Arc::new(SystemClock);
+        Self::start_with(probe, args.jail.as_deref(), FakeConfig::for_tests, |_| (), clock).await
     }
 
-    /// The same, with a scripted model of this kind and a configuration that differs.
+    /// The same, with a scripted model of this kind, a configuration that differs and another clock.
     pub(crate) async fn start_with(
         probe: &Path,
         jail: Option<&Path>,
         model: fn(String) -> FakeConfig,
         differ: fn(&mut Config),
+        clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("hexward-redteam-").tempdir().context("no folder for the attacks")?;
         let api_key = format!("sk-ant-api03-{}", secrets::random_hex()?);
@@ -119,7 +122,7 @@ impl Stage {
         let driver = if rustix::process::geteuid().is_root() { driver.with_helper(SANDBOXES_MAX)? } else { driver };
         let driver: AnyDriver = Arc::new(driver);
         driver.check()?;
-        let gateway = Gateway::start_with(config, Arc::clone(&driver)).await?;
+        let gateway = Gateway::start_by(config, Arc::clone(&driver), clock).await?;
         Ok(Self {
             folder,
             fake,

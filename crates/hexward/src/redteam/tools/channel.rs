@@ -3,6 +3,7 @@
 use super::super::booth;
 use super::super::stage::Stage;
 use super::dojo::Call;
+use super::person::{Person, ReadingClock, Says};
 use anyhow::{Context, Result, bail};
 use policy::{RunId, SandboxId, UserMessage};
 use proxy::egress::{Listeners, SandboxCa, serve_sandbox};
@@ -42,6 +43,7 @@ pub(super) struct Channel<'s> {
     stdout: Lines<BufReader<pipe::Receiver>>,
     cwd: PathBuf,
     life: Life,
+    clock: Arc<ReadingClock>,
 }
 
 /// One person's message, and all that is done for it.
@@ -52,6 +54,7 @@ pub(super) struct Conversation {
     stop: CancellationToken,
     served: JoinHandle<()>,
     events: JoinHandle<()>,
+    person: Person,
     tools: Value,
     said: String,
 }
@@ -69,20 +72,37 @@ pub(super) struct Emitted {
 }
 
 impl<'s> Channel<'s> {
-    pub(super) async fn open(stage: &'s Stage, model: &str) -> Result<Self> {
+    pub(super) async fn open(stage: &'s Stage, clock: &Arc<ReadingClock>, model: &str) -> Result<Self> {
         let (id, ca) = (SandboxId::random(), SandboxCa::generate()?);
         let sandbox = stage.sandbox(id, &ca, model).await?;
         let Network::Captured(listeners) = sandbox.network else { bail!("the sandbox has no network of its own") };
         let (stdin, stdout) = booth::streams(sandbox.stdin, sandbox.stdout);
-        Ok(Self { stage, id, ca: Arc::new(ca), listeners, stdin, stdout, cwd: sandbox.cwd, life: sandbox.life })
+        Ok(Self {
+            stage,
+            id,
+            ca: Arc::new(ca),
+            listeners,
+            stdin,
+            stdout,
+            cwd: sandbox.cwd,
+            life: sandbox.life,
+            clock: Arc::clone(clock),
+        })
     }
 
     pub(super) async fn close(self) {
         self.life.destroy().await;
     }
 
-    /// A new conversation of a new person with this app, who wrote this.
-    pub(super) async fn converse(&mut self, app: &Arc<App>, writes: bool, said: &str) -> Result<Conversation> {
+    /// A new conversation of a new person with this app, who wants these calls, and wrote this.
+    pub(super) async fn converse(
+        &mut self,
+        app: &Arc<App>,
+        says: (bool, Says),
+        own: &[Call],
+        said: &str,
+    ) -> Result<Conversation> {
+        let (writes, says) = says;
         let agent = &app.manifest.agent;
         let expected = Expected {
             prompt: PROMPT.to_owned(),
@@ -94,6 +114,8 @@ impl<'s> Channel<'s> {
         let gate = Arc::new(Gate::new(self.id).with_dialogue(Arc::new(Dialogue::new(expected, []))));
         let (context, events) = self.run(app, writes, said).await?;
         gate.bind(Arc::clone(&context));
+        let gateway = &self.stage.gateway;
+        let person = Person::of(&gateway.store, &gateway.proxy(), &self.clock, app, (context.user, says, own.to_vec()));
         let (stop, listeners) = (CancellationToken::new(), self.listeners()?);
         let serving = serve_sandbox(self.stage.gateway.proxy(), Arc::clone(&gate), Arc::clone(&self.ca), listeners, stop.clone());
         let served = tokio::spawn(async move {
@@ -102,8 +124,17 @@ impl<'s> Channel<'s> {
             }
         });
         let events = tokio::spawn(booth::drain(events));
-        let mut one =
-            Conversation { app: Arc::clone(app), gate, context, stop, served, events, tools: json!([]), said: said.to_owned() };
+        let mut one = Conversation {
+            app: Arc::clone(app),
+            gate,
+            context,
+            stop,
+            served,
+            events,
+            person,
+            tools: json!([]),
+            said: said.to_owned(),
+        };
         let listed = self.rpc("tools/list", &json!({})).await?;
         let prefix = app.manifest.tool_prefix().unwrap_or_default();
         let tools = listed.body.pointer("/result/tools").and_then(Value::as_array).context("no tools were listed")?;
@@ -150,8 +181,8 @@ impl<'s> Channel<'s> {
         })
     }
 
-    /// Ends a conversation: nothing is left of it, and nothing of it can act any more.
-    pub(super) async fn end(&self, one: Conversation) -> Result<()> {
+    /// Ends a conversation: nothing is left of it, and nothing of it can act any more. Says how often its person was asked.
+    pub(super) async fn end(&self, one: Conversation) -> Result<u32> {
         one.gate.unbind();
         if !one.context.close(END_WAIT).await {
             bail!("calls are still open at the end of a conversation");
@@ -159,9 +190,10 @@ impl<'s> Channel<'s> {
         one.stop.cancel();
         one.served.await?;
         one.events.abort();
+        let asked = one.person.leave();
         let end = RunEnd { outcome: "finished", code: None, message: None, turns: one.context.turns() };
         self.stage.gateway.store.end_run(one.context.run, end, self.stage.gateway.clock.now()).await?;
-        Ok(())
+        Ok(asked)
     }
 
     /// Has the model say these calls in the honest conversation, and returns them as it said them. None where it was not asked.

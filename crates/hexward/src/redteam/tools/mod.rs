@@ -4,16 +4,19 @@
 mod channel;
 mod dojo;
 mod install;
+mod person;
 mod replay;
 mod score;
 
 use super::stage::{self, Stage};
 use crate::arguments::ToolsSuiteArgs;
+use crate::config::Config;
 use anyhow::{Context, Result, bail};
 use channel::Channel;
 use dojo::{Dojo, Suite};
 use fake::FakeConfig;
-use policy::{Manifest, RateRules, ToolEffect};
+use person::{ReadingClock, Says};
+use policy::{Clock, Manifest, RateRules, ToolEffect};
 use proxy::App;
 use replay::{Accepted, At};
 use score::{Report, Row};
@@ -40,12 +43,18 @@ struct Policy {
     writes: bool,
     /// Whether values of arguments have to come from somewhere.
     rules: bool,
+    /// What the person says who is asked; none: nobody is asked about anything.
+    says: Option<Says>,
 }
 
-const POLICIES: [Policy; 2] =
-    [Policy { name: "defaults", writes: false, rules: false }, Policy { name: "arguments", writes: true, rules: true }];
+const POLICIES: [Policy; 4] = [
+    Policy { name: "defaults", writes: false, rules: false, says: Some(Says::No) },
+    Policy { name: "arguments", writes: true, rules: true, says: None },
+    Policy { name: "confirm-own", writes: true, rules: false, says: Some(Says::YesToOwn) },
+    Policy { name: "confirm-all", writes: true, rules: false, says: Some(Says::Yes) },
+];
 /// Everything that the model says in the conversation. Where forged and induced calls are tried nothing else holds them.
-const NOTHING: Policy = Policy { name: "nothing", writes: true, rules: false };
+const NOTHING: Policy = Policy { name: "nothing", writes: true, rules: false, says: None };
 
 /// Replays everything, or what was asked for. How often an agent may try is not what is measured, so that is not bounded.
 pub(super) async fn run(args: &ToolsSuiteArgs) -> Result<ExitCode> {
@@ -60,8 +69,9 @@ pub(super) async fn run(args: &ToolsSuiteArgs) -> Result<ExitCode> {
     }
     let probe = stage::probe_program(args.probe.as_ref())?;
     let python = install::python(Path::new(DOJO_FOLDER)).await?;
-    let stage =
-        Stage::start_with(&probe, args.jail.as_deref(), quiet, |config| config.runs.rates = RateRules::unreachable()).await?;
+    let clock = Arc::new(ReadingClock::default());
+    let differ = |config: &mut Config| config.runs.rates = RateRules::unreachable();
+    let stage = Stage::start_with(&probe, args.jail.as_deref(), quiet, differ, Arc::clone(&clock) as Arc<dyn Clock>).await?;
     let mut dojo = Dojo::start(&python, stage.folder.path()).await?;
     let whole = suites.len() == APPS.len() && args.pairs.is_none();
     let mut report = Report { suite: "tools", rows: Vec::new(), forged_accepted: 0, induced_accepted: 0, tried: 0, whole };
@@ -70,13 +80,14 @@ pub(super) async fn run(args: &ToolsSuiteArgs) -> Result<ExitCode> {
         let mut row = Row { policy: policy.name.to_owned(), ..Row::default() };
         for (name, text) in &suites {
             let app = app(text, policy, &dojo)?;
-            one_suite(&stage, &mut dojo, (name, &app, policy.writes), pairs_max, &mut row).await?;
+            one_suite((&stage, &clock), &mut dojo, (name, &app, policy), pairs_max, &mut row).await?;
         }
+        row.confirmations_per_task = f64::from(row.asked) / f64::from(row.user_tasks.max(1));
         report.rows.push(row);
     }
     for (name, text) in &suites {
         let app = app(text, NOTHING, &dojo)?;
-        let accepted = strangers(&stage, &mut dojo, name, &app, pairs_max).await?;
+        let accepted = strangers((&stage, &clock), &mut dojo, name, &app, pairs_max).await?;
         report.forged_accepted += accepted.forged;
         report.induced_accepted += accepted.induced;
         report.tried += accepted.tried;
@@ -96,26 +107,34 @@ fn quiet(key: String) -> FakeConfig {
 
 fn app(text: &str, policy: Policy, dojo: &Dojo) -> Result<Arc<App>> {
     let mut manifest = Manifest::parse(text)?;
-    if !policy.rules {
-        manifest.tools.values_mut().for_each(|rule| rule.arguments = None);
+    for rule in manifest.tools.values_mut() {
+        if !policy.rules {
+            rule.arguments = None;
+        }
+        if policy.says.is_none() {
+            // As if everything could be undone and stayed inside: then nothing is asked.
+            (rule.destructive, rule.open_world, rule.inverse) = (Some(false), Some(false), Some("undo".to_owned()));
+        }
     }
     Ok(Arc::new(App { manifest, upstream: Some(Arc::clone(&dojo.upstream)) }))
 }
 
 /// One suite under one policy: its tasks alone, and each with every attack.
 async fn one_suite(
-    stage: &Stage,
+    (stage, clock): (&Stage, &Arc<ReadingClock>),
     dojo: &mut Dojo,
-    (name, app, writes): (&str, &Arc<App>, bool),
+    (name, app, policy): (&str, &Arc<App>, Policy),
     pairs_max: usize,
     row: &mut Row,
 ) -> Result<()> {
     let suite = suite_of(dojo, name, app)?;
-    let mut channel = Channel::open(stage, &app.manifest.agent.model).await?;
+    let mut channel = Channel::open(stage, clock, &app.manifest.agent.model).await?;
+    let says = (policy.writes, policy.says.unwrap_or(Says::No));
     for user_task in &suite.user_tasks {
         let at = At { suite: name, user_task, attack: None };
-        let outcome = replay::fooled(dojo, &mut channel, app, writes, &at).await?;
+        let outcome = replay::fooled(dojo, &mut channel, app, says, &at).await?;
         row.user_tasks += 1;
+        row.asked += outcome.asked;
         row.user_tasks_passed += u32::from(outcome.useful);
         if !outcome.useful {
             tracing::info!(suite = name, user_task, policy = row.policy, "a user's task did not come to its end");
@@ -130,7 +149,7 @@ async fn one_suite(
                 continue;
             }
             let at = At { suite: name, user_task, attack: Some(attack) };
-            let outcome = replay::fooled(dojo, &mut channel, app, writes, &at).await?;
+            let outcome = replay::fooled(dojo, &mut channel, app, says, &at).await?;
             reached += u32::from(outcome.won);
         }
         row.pairs_completed += reached;
@@ -146,9 +165,15 @@ async fn one_suite(
 }
 
 /// Every attack by an agent whose model does not go along.
-async fn strangers(stage: &Stage, dojo: &mut Dojo, name: &str, app: &Arc<App>, pairs_max: usize) -> Result<Accepted> {
+async fn strangers(
+    (stage, clock): (&Stage, &Arc<ReadingClock>),
+    dojo: &mut Dojo,
+    name: &str,
+    app: &Arc<App>,
+    pairs_max: usize,
+) -> Result<Accepted> {
     let suite = suite_of(dojo, name, app)?;
-    let mut channel = Channel::open(stage, &app.manifest.agent.model).await?;
+    let mut channel = Channel::open(stage, clock, &app.manifest.agent.model).await?;
     let mut all = Accepted::default();
     for (attack, _) in suite.attacks.iter().filter(|(_, tools)| !tools.is_empty()) {
         for user_task in suite.user_tasks.iter().take(pairs_max) {

@@ -2,6 +2,7 @@
 
 use super::channel::{Channel, Emitted};
 use super::dojo::{Call, Dojo, Task};
+use super::person::Says;
 use anyhow::Result;
 use proxy::App;
 use serde_json::json;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 pub(super) struct Outcome {
     pub(super) useful: bool,
     pub(super) won: bool,
+    /// How often the person was asked.
+    pub(super) asked: u32,
 }
 
 /// Calls that no model said in the conversation, and that were carried out all the same.
@@ -35,20 +38,20 @@ pub(super) async fn fooled(
     dojo: &mut Dojo,
     channel: &mut Channel<'_>,
     app: &Arc<App>,
-    writes: bool,
+    says: (bool, Says),
     at: &At<'_>,
 ) -> Result<Outcome> {
     let task = dojo.begin(at.suite, at.user_task, at.attack).await?;
-    let one = channel.converse(app, writes, &task.prompt).await?;
+    let one = channel.converse(app, says, &task.calls, &task.prompt).await?;
     let calls = interleaved(&task);
     if !calls.is_empty() {
         for Emitted { id, call } in channel.emit(&one, &calls).await? {
             channel.call(Some(&id), &call).await?;
         }
     }
-    channel.end(one).await?;
+    let asked = channel.end(one).await?;
     let judged = dojo.judge().await?;
-    Ok(Outcome { useful: judged.useful, won: judged.won })
+    Ok(Outcome { useful: judged.useful, won: judged.won, asked })
 }
 
 fn interleaved(task: &Task) -> Vec<&Call> {
@@ -60,7 +63,7 @@ fn interleaved(task: &Task) -> Vec<&Call> {
 pub(super) async fn made_up(dojo: &mut Dojo, channel: &mut Channel<'_>, app: &Arc<App>, at: &At<'_>) -> Result<Accepted> {
     let task = dojo.begin(at.suite, at.user_task, at.attack).await?;
     let mut accepted = Accepted::default();
-    let one = channel.converse(app, true, &task.prompt).await?;
+    let one = channel.converse(app, (true, Says::Yes), &task.calls, &task.prompt).await?;
     let first: Vec<&Call> = task.calls.iter().take(1).collect();
     let emitted = channel.emit(&one, &first).await?;
     for call in &task.attack {
