@@ -63,8 +63,12 @@ impl Gateway {
     /// # Errors
     /// As [`Gateway::start`].
     pub async fn start_with(config: Config, driver: Arc<dyn Driver>) -> Result<Self> {
+        Self::start_by(config, driver, Arc::new(SystemClock)).await
+    }
+
+    /// The same by another clock.
+    pub(crate) async fn start_by(config: Config, driver: Arc<dyn Driver>, clock: Arc<dyn Clock>) -> Result<Self> {
         let lock = lock(&config.state_dir)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(config.database_url.expose_secret(), &builtin::SCHEMAS).await?;
         let name = if config.gateway.is_empty() { secrets::gateway_name(&config.state_dir)? } else { config.gateway.clone() };
         let ledger = open_ledger(&store, &clock, &name, &config.state_dir).await?;

@@ -84,6 +84,8 @@ pub struct ToolRequest {
     pub listed: ToolListed,
     /// Whether its owner is asked before every write, because nobody follows the conversation that it comes from.
     pub ask_for_writes: bool,
+    /// The first of its arguments whose value comes from where the manifest does not say ([`Manifest::strange_argument`]).
+    pub strange_argument: Option<String>,
 }
 
 /// Who asks, and how far their run is.
@@ -285,6 +287,10 @@ pub fn admit_tool(request: ToolRequest, manifest: &Manifest, view: &RunView, now
     if class.acts() && !request.honest {
         return denied(DenialCode::ToolInduced);
     }
+    // Before anybody is asked: nobody can tell by looking at a value where the model has it from.
+    if let Some(argument) = &request.strange_argument {
+        return Err(Denial::new(DenialCode::ToolArgument, &format!("{}: {argument}", request.tool)));
+    }
     let (run, user, writes) = (view.run, view.user, view.writes);
     if class.needs_confirmation() || (request.ask_for_writes && class.effect == ToolEffect::Write) {
         return Ok(ToolVerdict::Confirm(ToolQuestion { request, run, user, class, writes }));
@@ -425,6 +431,7 @@ mod tests {
             honest: true,
             listed,
             ask_for_writes: false,
+            strange_argument: None,
         }
     }
 
@@ -457,6 +464,17 @@ mod tests {
         let elsewhere = |tool: &str| ToolRequest { ask_for_writes: true, ..ask(tool) };
         assert_eq!(decide(elsewhere("change"), &writes).as_deref(), Ok("asked write"));
         assert_eq!(decide(elsewhere("look"), &writes).as_deref(), Ok("now read"));
+    }
+
+    #[test]
+    fn a_value_from_elsewhere_is_refused_whatever_the_tool_does() {
+        let writes = RunView { writes: true, ..view() };
+        let strange = |tool: &str| ToolRequest { strange_argument: Some("to".to_owned()), ..ask(tool) };
+        for tool in ["look", "change", "delete", "fetch"] {
+            assert_eq!(decide(strange(tool), &writes), Err(DenialCode::ToolArgument), "{tool}: nobody is asked either");
+        }
+        assert_eq!(decide(strange("change"), &view()), Err(DenialCode::ToolWriteOff));
+        assert_eq!(decide(ToolRequest { honest: false, ..strange("change") }, &writes), Err(DenialCode::ToolInduced));
     }
 
     #[test]

@@ -87,6 +87,8 @@ codes! {
     ToolNotEmitted = "tool.not_emitted", Caller, "The model did not ask for this tool call in this request, so it was not run.";
     /// The model asked for this change, but not in the conversation with the person.
     ToolInduced = "tool.induced", Caller, "The model asked for this change outside of the conversation with the person, so it was not made.";
+    /// A value that comes from where the app's rules don't say.
+    ToolArgument = "tool.argument", Caller, "A value in this tool call is neither the person's nor on the application's list, so the call was not made. Ask the person to write it in a message.";
     /// Writes are switched off.
     ToolWriteOff = "tool.write_off", Caller, "Changes are switched off for this message. Switch on \"Allow changes\" and send it again.";
     /// A change whose way back the app does not offer any more.
@@ -213,8 +215,8 @@ mod tests {
         let expected = "run.none run.deadline run.turns budget.run budget.day budget.user budget.tier budget.app \
                         model.context model.name model.path model.feature model.conversation model.output \
                         key.scope key.requests model.busy upstream.unavailable \
-                        tool.unknown tool.not_emitted tool.induced tool.write_off undo.inverse undo.active undo.busy undo.rate \
-                        tool.held confirmation.full confirmation.denied confirmation.expired confirmation.stale confirmation.unknown \
+                        tool.unknown tool.not_emitted tool.induced tool.argument tool.write_off undo.inverse undo.active undo.busy \
+                        undo.rate tool.held confirmation.full confirmation.denied confirmation.expired confirmation.stale confirmation.unknown \
                         egress.host egress.tls egress.rule egress.address egress.protocol egress.busy run.idle agent.output \
                         agent.memory agent.cpu agent.processes agent.disk agent.connections agent.requests rate.address rate.user \
                         rate.edits rate.tools behaviour.unconfirmed behaviour.hostile rate.global rate.key run.queue_expired";

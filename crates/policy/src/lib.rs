@@ -5,6 +5,7 @@
 //! constructor than its `admit` function, and forwarding needs one.
 
 mod admit;
+mod arguments;
 mod audit;
 mod behaviour;
 mod breaker;
@@ -36,6 +37,7 @@ pub use admit::{
     BudgetLine, ModelPath, ModelPermit, ModelRequest, RunView, ToolPermit, ToolRequest, ToolVerdict, admit_model, admit_tool,
     ceiling_of,
 };
+pub use arguments::{ArgumentFault, ArgumentKind, ArgumentRule, ArgumentSource, Known, Origin, ResultField};
 pub use audit::AuditEvent;
 pub use behaviour::{Act, Behaviour, BehaviourRules, Conduct, Judged};
 pub use breaker::{Breaker, BreakerRules, CallOutcome, PACE_SECS_MAX, Pace, Passage};

@@ -1,6 +1,8 @@
 //! An app: a folder with a manifest. Data only; every key is known or it is an error.
 
+use crate::arguments::{self, ArgumentRule, Known};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// `app.toml`.
@@ -151,6 +153,8 @@ pub struct ToolRule {
     /// Whether its server can say what a call would do without doing it.
     #[serde(default)]
     pub dry_run: bool,
+    /// Where the values of its arguments have to come from. With any of them, an argument that is not named here is refused.
+    pub arguments: Option<BTreeMap<String, ArgumentRule>>,
 }
 
 /// The operator's word about a tool that people call themselves.
@@ -195,6 +199,14 @@ impl Manifest {
         let tool = |text: &String| {
             !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         };
+        let fault = manifest.tools.iter().find_map(|(tool, rule)| {
+            let fault = |argument: &ArgumentRule| argument.fault(|name| manifest.tools.contains_key(name));
+            let (name, fault) = rule.arguments.iter().flatten().find_map(|(name, rule)| Some((name, fault(rule)?)))?;
+            Some(format!("tools.{tool}.arguments.{name}: {fault}"))
+        });
+        if let Some(reason) = fault {
+            return Err(ManifestError::Value { id: manifest.id, reason });
+        }
         let reason = if !name(&manifest.id) {
             "id must be lower-case letters, digits and hyphens, at most 32"
         } else if manifest.mcp.as_ref().is_some_and(|mcp| !name(&mcp.name)) {
@@ -270,6 +282,18 @@ impl Manifest {
     #[must_use]
     pub fn tools_offered(&self, writes: bool) -> Vec<&str> {
         self.tools.iter().filter(|(_, rule)| writes || rule.effect == ToolEffect::Read).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// The first argument of a call whose value does not come from where the tool's rules say.
+    #[must_use]
+    pub fn strange_argument<'a>(&self, tool: &str, arguments: &'a Map<String, Value>, known: &Known) -> Option<&'a str> {
+        self.tools.get(tool).and_then(|rule| arguments::strange(rule, arguments, known))
+    }
+
+    /// Whether an argument's rule believes what this tool returns, so that it has to be remembered.
+    #[must_use]
+    pub fn vouches(&self, tool: &str) -> bool {
+        self.tools.values().flat_map(|rule| rule.arguments.iter().flatten()).any(|(_, rule)| rule.needs(tool))
     }
 
     /// Whether a resource address is on the list.

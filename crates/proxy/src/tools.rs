@@ -190,20 +190,26 @@ impl RunTools {
         let digest = canonical_digest(&Value::Object(call.arguments.clone()));
         let digest = digest.ok_or_else(|| denied(DenialCode::ToolNotEmitted))?;
         let emitted = run.emitted.use_up(tool_use_id, &call.name, &digest);
-        let honest = emitted.as_ref().is_some_and(|(_, honest)| *honest);
+        let (was_emitted, honest) = (emitted.is_some(), emitted.as_ref().is_some_and(|(_, honest)| *honest));
+        let arguments = match emitted {
+            Some((Value::Object(arguments), _)) => arguments,
+            Some(_) | None => Map::new(),
+        };
+        let known = run.dialogue().map(|dialogue| dialogue.known()).unwrap_or_default();
         let danger = run.app.manifest.agent.danger_induced_writes;
         // Nobody but the model can have a server asked what its tools are.
-        let listed = match emitted.is_some() && run.app.manifest.tools.contains_key(&call.name) {
+        let listed = match was_emitted && run.app.manifest.tools.contains_key(&call.name) {
             true => self.listed(call, tool_use_id).await?,
             false => ToolListed::default(),
         };
         let request = ToolRequest {
             tool: call.name.clone(),
             arguments_digest: digest,
-            emitted: emitted.is_some(),
+            emitted: was_emitted,
             honest: honest || danger,
             listed,
             ask_for_writes: false,
+            strange_argument: run.app.manifest.strange_argument(&call.name, &arguments, &known).map(str::to_owned),
         };
         let verdict = admit_tool(request, &run.app.manifest, &run.view(), self.proxy.clock.now()).map_err(Stop::Denied)?;
         let class = match &verdict {
@@ -215,10 +221,6 @@ impl RunTools {
         if honest && !run.dialogue().is_some_and(|dialogue| dialogue.act(tool_use_id)) {
             return Err(denied(DenialCode::ToolNotEmitted));
         }
-        let arguments = match emitted {
-            Some((Value::Object(arguments), _)) => arguments,
-            Some(_) | None => Map::new(),
-        };
         Ok((verdict, arguments))
     }
 
@@ -257,6 +259,9 @@ impl RunTools {
         match confirm::ask(&self.proxy, asked, shown).await {
             Ok(answer) => {
                 let Answer { result, ok, waits, text, code, undo } = answer;
+                if ok {
+                    self.vouch(&tool, &result);
+                }
                 let denial = code.map(|code| Denial::new(code, &tool));
                 let call_id = id.to_owned();
                 run.tell(RunEvent::ToolResult { call_id, tool, ok, result: text, denial, waits, undo }).await;
@@ -270,10 +275,20 @@ impl RunTools {
         }
     }
 
+    /// Remembers what a tool returned whose word counts for arguments.
+    fn vouch(&self, tool: &str, result: &Value) {
+        if let (Some(dialogue), true) = (self.run.dialogue(), self.run.app.manifest.vouches(tool)) {
+            dialogue.vouched(tool, result);
+        }
+    }
+
     /// Calls the tool; using up the open call is what allows it.
     async fn run_tool(&self, open: OpenToolCall, tool_use_id: &str, arguments: Map<String, Value>) -> Result<Value, HostError> {
         let (app, tool) = (&self.run.app, open.permit().request().tool.clone());
         let Outcome { result, state, text, undo } = carry_out(&self.proxy, app, open, arguments, Map::new()).await;
+        if let Ok(result) = &result {
+            self.vouch(&tool, result);
+        }
         self.tell(tool_use_id, &tool, text, state == ToolState::Done, undo).await;
         result.map_err(|error| unreachable_app(app, error))
     }
