@@ -193,7 +193,7 @@ mod story {
         assert_eq!((kept.len(), kept[0].number, kept[0].title.as_str()), (VERSIONS_MAX, 25, "t23"));
         assert_eq!(kept.last().unwrap().number, 6);
         // Of all tiles together only so many bytes are kept.
-        let few = maps.serving(Actor::Person, Limits { version_bytes_max: 5_000, ..Limits::default() });
+        let few = maps.serving(Actor::Person, Limits { version_bytes_max: 2_500, ..Limits::default() });
         make(&maps, "2").await;
         for letter in ["a", "b", "c"] {
             let long = TileUpdate { content: Some(letter.repeat(2_000)), ..TileUpdate::default() };

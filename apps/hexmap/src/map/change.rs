@@ -52,7 +52,7 @@ pub(super) fn create(tx: &mut dyn Tx, coord: &Coord, tile: &NewTile, stamp: &Sta
         link: tile.link,
         version: 1,
         visibility: tile.visibility,
-        unseen: false,
+        unseen: stamp.actor == super::Actor::Agent,
     })
 }
 

@@ -8,9 +8,7 @@ use store::{Row, StoreError, Tx, Value};
 
 /// Earlier versions of one tile; the trigger of the migration holds the same number.
 pub const VERSIONS_MAX: usize = 20;
-/// The oldest versions that go at once when there is too much.
-const TRIMMED_AT_ONCE: i64 = 64;
-/// One change adds one version of at most 25,000 characters: room is made long before this many steps.
+/// Versions that one change may push out. It adds at most 100 KB, which are fewer; where a limit was lowered, the next changes go on.
 const TRIMS_MAX: usize = 2_000;
 
 store::statements! { VERSIONS:
@@ -22,9 +20,9 @@ store::statements! { VERSIONS:
             WHERE owner = ?1 AND tile_id = ?2 AND number = ?3";
     /// 1 owner.
     BYTES = "SELECT version_bytes FROM hexmap_owners WHERE owner = ?1";
-    /// 1 owner, 2 how many.
+    /// 1 owner. The oldest of all.
     TRIM = "DELETE FROM hexmap_versions WHERE owner = ?1 AND (tile_id, number) IN
-            (SELECT tile_id, number FROM hexmap_versions WHERE owner = ?1 ORDER BY replaced_at, tile_id, number LIMIT ?2)";
+            (SELECT tile_id, number FROM hexmap_versions WHERE owner = ?1 ORDER BY replaced_at, tile_id, number LIMIT 1)";
 }
 
 /// What a tile held until it was changed.
@@ -83,7 +81,7 @@ impl Version {
 pub(super) fn trim(tx: &mut dyn Tx, owner: &str, bytes_max: i64) -> Result<(), MapError> {
     for _ in 0..TRIMS_MAX {
         let bytes = tx.query_opt(BYTES, &[owner.into()])?.map_or(Ok(0), |row| row.int(0))?;
-        if bytes <= bytes_max || tx.execute(TRIM, &[owner.into(), Value::Int(TRIMMED_AT_ONCE)])? == 0 {
+        if bytes <= bytes_max || tx.execute(TRIM, &[owner.into()])? == 0 {
             break;
         }
     }
