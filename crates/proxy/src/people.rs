@@ -2,9 +2,10 @@
 //! the tool, the journal again. No run, no model and no agent is in it; the server is the same, and is reached the same way.
 
 use crate::Proxy;
+use crate::calling::{is_error, shown};
 use crate::context::App;
 use crate::mcp::upstream::UpstreamError;
-use crate::tools::{is_error, shown, unreachable_app, user_ref};
+use crate::tools::{unreachable_app, user_ref};
 use crate::way_back;
 use policy::{ToolEffect, UserId, admit_person, digest_bytes};
 use serde_json::{Map, Value, json};
