@@ -106,8 +106,8 @@ impl ClientTools {
         // Nobody else's word stands behind it, so each call is one of its own.
         let own_id = format!("client_{}", RunId::random());
         // Only reads are permitted to a client; a change would have to be opened before it is made.
-        let unconfirmed = |_| OpenError::Denied(Denial::new(DenialCode::ToolUnconfirmed, &call.name));
-        proxy.store.begin_read(permit, &app.manifest.id, &own_id, arguments.to_string(), now).map_err(unconfirmed)
+        let unconfirmed = || OpenError::Denied(Denial::new(DenialCode::ToolUnconfirmed, &call.name));
+        proxy.store.begin_read(permit, &app.manifest.id, &own_id, arguments.to_string(), now).ok_or_else(unconfirmed)
     }
 
     /// A refusal reaches the client as a failed tool, and the record; a flood of them does not.

@@ -163,10 +163,8 @@ impl Store {
         }
     }
 
-    /// Begins to journal a permitted read. A permit for a write is given back.
-    ///
-    /// # Errors
-    /// The permit.
+    /// Begins to journal a permitted read; none where the permit is for a write.
+    #[must_use]
     pub fn begin_read(
         &self,
         permit: ToolPermit,
@@ -174,14 +172,14 @@ impl Store {
         tool_use_id: &str,
         arguments: String,
         now: Timestamp,
-    ) -> Result<ReadCall, ToolPermit> {
+    ) -> Option<ReadCall> {
         if permit.effect() != ToolEffect::Read {
-            return Err(permit);
+            return None;
         }
         let (tool, user) = (permit.request().tool.clone(), permit.user());
         let (store, app, tool_use_id) = (self.clone(), app.to_owned(), tool_use_id.to_owned());
         let opening = async move { store.open_tool_call(permit, &app, &tool_use_id, arguments, now).await };
-        Ok(ReadCall { tool, user, opening: Box::pin(opening) })
+        Some(ReadCall { tool, user, opening: Box::pin(opening) })
     }
 
     /// Journals the way back.

@@ -66,8 +66,8 @@ pub struct Confirmation {
     /// Its moments.
     pub times: ConfirmationTimes,
     pub(super) arguments_digest: [u8; 32],
-    definition: [u8; 32],
-    writes: bool,
+    pub(super) definition: [u8; 32],
+    pub(super) writes: bool,
 }
 
 impl Confirmation {

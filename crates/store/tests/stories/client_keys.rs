@@ -2,7 +2,7 @@
 
 use crate::support::{APP, Db, GATEWAY, NOW, at_once, on_both_engines, tool_permit};
 use policy::{
-    ClientView, KeyId, KeyPurpose, KeyScope, Manifest, RunId, ToolEffect, ToolPermit, ToolRequest, UserId, admit_client_tool,
+    ClientView, KeyId, KeyPurpose, KeyScope, Manifest, RunId, ToolListed, ToolPermit, ToolRequest, UserId, admit_client_tool,
     key_digest,
 };
 use store::{
@@ -167,20 +167,26 @@ fn read_permit(window: RunId, user: UserId) -> ToolPermit {
     let manifest =
         "id='demo'\ntitle='D'\ngreeting='g'\n[agent]\nmodel='m'\n[mcp]\nname='d'\nserver='builtin'\n[tools.look]\neffect='read'";
     let manifest = Manifest::parse(manifest).expect("a good manifest");
-    let request = ToolRequest { tool: "look".to_owned(), arguments_digest: [9; 32], emitted: false, honest: false };
+    let request = ToolRequest {
+        tool: "look".to_owned(),
+        arguments_digest: [9; 32],
+        emitted: false,
+        honest: false,
+        listed: ToolListed::default(),
+        ask_for_writes: true,
+    };
     admit_client_tool(request, &manifest, ClientView { window, user, scope: &scope() }).expect("it only reads")
 }
 
 async fn a_read_may_be_made_while_it_is_written_down_and_a_write_may_not(db: Db) {
     let (user, window) = (db.user().await, RunId::random());
     let begin = |permit| db.store.begin_read(permit, APP, "client_1", "{}".to_owned(), NOW);
-    let back = begin(tool_permit(window, user)).err().expect("a write is opened first");
-    assert_eq!(back.effect(), ToolEffect::Write);
-    let reading = begin(read_permit(window, user)).ok().expect("a read begins");
+    assert!(begin(tool_permit(window, user)).is_none(), "a write is opened first");
+    let reading = begin(read_permit(window, user)).expect("a read begins");
     assert_eq!((reading.tool(), reading.user()), ("look", user));
     assert!(db.store.tool_calls_of(window).await.expect("a look").is_empty());
     reading.opened().await.expect("it stands there");
     assert_eq!(db.store.tool_calls_of(window).await.expect("a look").len(), 1);
-    let again = begin(read_permit(window, user)).ok().expect("it begins");
+    let again = begin(read_permit(window, user)).expect("it begins");
     assert!(again.opened().await.is_err(), "the same call stands there once");
 }
