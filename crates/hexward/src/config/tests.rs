@@ -1,4 +1,5 @@
 use super::*;
+use std::time::Duration;
 
 const GOOD: [(&str, &str); 2] =
     [("ANTHROPIC_API_KEY", "sk-ant-api03-x"), ("AUTH_SECRET", "0123456789012345678901234567890123456789")];

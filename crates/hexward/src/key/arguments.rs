@@ -19,7 +19,7 @@ pub(crate) struct KeyArgs {
 #[derive(Subcommand)]
 pub(crate) enum KeyCommand {
     /// Makes a key and prints its token, once. Only its digest is kept.
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// Lists all keys, also those that ended.
     List,
     /// Shows one key as JSON.
