@@ -40,6 +40,20 @@ impl House {
         made.json()
     }
 
+    /// A key whose time is over.
+    async fn expired(&self, person: &Person, token: &str) {
+        let now = self.gate.gateway.clock.now();
+        let expired = store::NewClientKey {
+            digest: policy::key_digest(token.as_bytes()),
+            user: person.user.parse().unwrap(),
+            name: "expired".to_owned(),
+            scope: policy::KeyScope { app: Some("hexmap".to_owned()), ..policy::KeyScope::default() },
+            expires_at: now.plus_secs(1),
+        };
+        self.gate.database.0.create_client_key(expired, now).await.unwrap();
+        eventually("its time is over", Duration::from_secs(5), async || self.status(token).await == 401).await;
+    }
+
     async fn plain_key(&self, person: &Person) -> String {
         let made = self.made(person, json!({"name": "desk", "app": "hexmap"})).await;
         made["token"].as_str().unwrap().to_owned()
@@ -198,6 +212,54 @@ async fn a_client_of_one_s_own_changes_nothing() {
     house.gate.finish().await;
 }
 
+/// What a token is tried as: in words, where, and with which headers.
+type Try = (&'static str, String, Vec<(&'static str, String)>);
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+/// A good token where it does not belong.
+fn carriers(token: &str) -> Vec<Try> {
+    vec![
+        ("in the query", format!("{MCP}?token={token}"), vec![]),
+        ("in the query beside itself", format!("{MCP}?access_token={token}"), vec![("authorization", bearer(token))]),
+        ("in a cookie", MCP.to_owned(), vec![("cookie", format!("hexward-session={token}"))]),
+        ("as an API key", MCP.to_owned(), vec![("x-api-key", token.to_owned())]),
+        ("as a session's id", MCP.to_owned(), vec![("mcp-session-id", token.to_owned())]),
+        ("by another scheme", MCP.to_owned(), vec![("authorization", format!("Basic {token}"))]),
+        ("without a scheme", MCP.to_owned(), vec![("authorization", token.to_owned())]),
+        ("cut short", MCP.to_owned(), vec![("authorization", bearer(&token[..60]))]),
+        ("for another app", "/api/mcp/magic".to_owned(), vec![("authorization", bearer(token))]),
+        ("for an app that is not there", "/api/mcp/nothing".to_owned(), vec![("authorization", bearer(token))]),
+        (
+            "from a web page",
+            MCP.to_owned(),
+            vec![("authorization", bearer(token)), ("origin", "https://evil.example".to_owned())],
+        ),
+        ("at the model", MODEL.to_owned(), vec![("authorization", bearer(token))]),
+        ("at the model as its key", MODEL.to_owned(), vec![("x-api-key", token.to_owned())]),
+        ("to open sessions", SESSIONS.to_owned(), vec![("authorization", bearer(token))]),
+    ]
+}
+
+/// At people's door a token of a client's is nobody, and in another's sandbox it changes nothing.
+async fn nobody_elsewhere(house: &House, token: &str, ada: &Person, eve: &Person) {
+    let there = exchange(house.gate.address, request("GET", "/api/keys", &[("authorization", &bearer(token))], "")).await;
+    assert_eq!(there.status, 401);
+    // In another's sandbox the channel says who asks, and a token changes nothing of that.
+    let one = Probe::new(eve.clone()).await;
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "getCurrentUser", "arguments": {}}});
+    let read = json!({"jsonrpc": "2.0", "id": 2, "method": "resources/read", "params": {"uri": "map://items"}});
+    let order = |body: &Value| {
+        json!({"do": "http", "to": "tools.hexward.internal:80", "method": "POST", "path": "/mcp", "body": body.to_string(),
+               "headers": [["authorization", bearer(token)], ["content-type", "application/json"]]})
+    };
+    let seen = one.tell(&house.gate, json!([order(&call), order(&read)])).await;
+    assert!(seen[0].to_string().contains("tool.not_emitted"), "{seen:?}");
+    assert!(seen[1].to_string().contains(&eve.user) && !seen[1].to_string().contains(&ada.user), "{seen:?}");
+}
+
 /// A token and everything that somebody who found it could do with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stolen_token_opens_nothing_else() {
@@ -220,47 +282,14 @@ async fn a_stolen_token_opens_nothing_else() {
     let headers = [("cookie", ada.cookie.as_str()), ("content-type", "application/json")];
     let gone = exchange(house.gate.address, request("DELETE", &format!("/api/keys/{id}"), &headers, "")).await;
     assert_eq!(gone.status, 204);
-    let digest = |token: &str| policy::key_digest(token.as_bytes());
-    let now = house.gate.gateway.clock.now();
-    let expired = store::NewClientKey {
-        digest: digest("hxw_expired"),
-        user: ada.user.parse().unwrap(),
-        name: "expired".to_owned(),
-        scope: policy::KeyScope { app: Some("hexmap".to_owned()), ..policy::KeyScope::default() },
-        expires_at: now.plus_secs(1),
-    };
-    house.gate.database.0.create_client_key(expired, now).await.unwrap();
-    eventually("its time is over", Duration::from_secs(5), async || house.status("hxw_expired").await == 401).await;
+    house.expired(&ada, "hxw_expired").await;
 
     let live = second["token"].as_str().unwrap().to_owned();
     assert_eq!((house.status(&hers).await, house.status(&live).await), (200, 200), "both are good where they belong");
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
     let secret = house.gate.caller_secret.clone();
-    let bearer = |token: &str| format!("Bearer {token}");
-    // Other carriers, other purposes, other times: (what, path, headers).
-    let mut tries: Vec<(&str, String, Vec<(&str, String)>)> = Vec::new();
-    for token in [&hers, &live] {
-        tries.extend([
-            ("in the query", format!("{MCP}?token={token}"), vec![]),
-            ("in the query beside itself", format!("{MCP}?access_token={token}"), vec![("authorization", bearer(token))]),
-            ("in a cookie", MCP.to_owned(), vec![("cookie", format!("hexward-session={token}"))]),
-            ("as an API key", MCP.to_owned(), vec![("x-api-key", token.clone())]),
-            ("as a session's id", MCP.to_owned(), vec![("mcp-session-id", token.clone())]),
-            ("by another scheme", MCP.to_owned(), vec![("authorization", format!("Basic {token}"))]),
-            ("without a scheme", MCP.to_owned(), vec![("authorization", token.clone())]),
-            ("cut short", MCP.to_owned(), vec![("authorization", bearer(&token[..60]))]),
-            ("for another app", "/api/mcp/magic".to_owned(), vec![("authorization", bearer(token))]),
-            ("for an app that is not there", "/api/mcp/nothing".to_owned(), vec![("authorization", bearer(token))]),
-            (
-                "from a web page",
-                MCP.to_owned(),
-                vec![("authorization", bearer(token)), ("origin", "https://evil.example".to_owned())],
-            ),
-            ("at the model", MODEL.to_owned(), vec![("authorization", bearer(token))]),
-            ("at the model as its key", MODEL.to_owned(), vec![("x-api-key", token.clone())]),
-            ("to open sessions", SESSIONS.to_owned(), vec![("authorization", bearer(token))]),
-        ]);
-    }
+    // Other carriers, other purposes, other times.
+    let mut tries: Vec<Try> = [&hers, &live].into_iter().flat_map(|token| carriers(token)).collect();
     for (what, token) in [
         ("of another network", bound.as_str()),
         ("that was revoked", &revoked),
@@ -287,20 +316,7 @@ async fn a_stolen_token_opens_nothing_else() {
     assert!(accepted.is_empty(), "{} tries, accepted: {accepted:?}", tries.len());
     assert!(tries.len() > 40);
 
-    // At people's door it is nobody.
-    let there = exchange(house.gate.address, request("GET", "/api/keys", &[("authorization", &bearer(&hers))], "")).await;
-    assert_eq!(there.status, 401);
-    // In another's sandbox the channel says who asks, and a token changes nothing of that.
-    let one = Probe::new(eve.clone()).await;
-    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "getCurrentUser", "arguments": {}}});
-    let read = json!({"jsonrpc": "2.0", "id": 2, "method": "resources/read", "params": {"uri": "map://items"}});
-    let order = |body: &Value| {
-        json!({"do": "http", "to": "tools.hexward.internal:80", "method": "POST", "path": "/mcp", "body": body.to_string(),
-               "headers": [["authorization", bearer(&hers)], ["content-type", "application/json"]]})
-    };
-    let seen = one.tell(&house.gate, json!([order(&call), order(&read)])).await;
-    assert!(seen[0].to_string().contains("tool.not_emitted"), "{seen:?}");
-    assert!(seen[1].to_string().contains(&eve.user) && !seen[1].to_string().contains(&ada.user), "{seen:?}");
+    nobody_elsewhere(&house, &hers, &ada, &eve).await;
     house.gate.finish().await;
 }
 
