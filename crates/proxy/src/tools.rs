@@ -114,6 +114,21 @@ pub async fn read_resource(app: &App, user: UserId, uri: &str) -> Result<Value, 
     upstream.read_resource(&user_ref(user), uri).await.map_err(|error| unreachable_app(app, error))
 }
 
+/// The app's resources that its manifest lists.
+pub(crate) async fn resources(app: &App, user: UserId) -> Result<Vec<Value>, HostError> {
+    let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
+    let all = upstream.resources(&user_ref(user)).await.map_err(|error| unreachable_app(app, error))?;
+    let listed =
+        |resource: &Value| resource.get("uri").and_then(Value::as_str).is_some_and(|uri| app.manifest.allows_resource(uri));
+    Ok(all.into_iter().filter(listed).collect())
+}
+
+/// How addresses of the app's resources are made.
+pub(crate) async fn resource_templates(app: &App, user: UserId) -> Result<Vec<Value>, HostError> {
+    let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
+    upstream.resource_templates(&user_ref(user)).await.map_err(|error| unreachable_app(app, error))
+}
+
 pub(crate) fn user_ref(user: UserId) -> UserRef {
     UserRef::new(user.to_string())
 }
@@ -323,7 +338,7 @@ impl RunTools {
 /// of the protocol.
 fn in_band(result: Result<Value, HostError>) -> Result<Value, HostError> {
     match result {
-        Err(error @ HostError::Unknown) => {
+        Err(error @ (HostError::Unknown | HostError::Needs(_))) => {
             let text = front::sentence(&error);
             Ok(json!({"content": [{"type": "text", "text": text}], "isError": true, "_meta": {"hexward/reason": "tool.unknown"}}))
         }
@@ -351,23 +366,11 @@ impl ToolHost for RunTools {
     }
 
     fn resources(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
-        Box::pin(async move {
-            let app = &self.run.app;
-            let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
-            let all = upstream.resources(&user_ref(self.run.user)).await.map_err(|error| unreachable_app(app, error))?;
-            let listed = |resource: &Value| {
-                resource.get("uri").and_then(Value::as_str).is_some_and(|uri| app.manifest.allows_resource(uri))
-            };
-            Ok(all.into_iter().filter(listed).collect())
-        })
+        Box::pin(resources(&self.run.app, self.run.user))
     }
 
     fn resource_templates(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
-        Box::pin(async move {
-            let app = &self.run.app;
-            let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
-            upstream.resource_templates(&user_ref(self.run.user)).await.map_err(|error| unreachable_app(app, error))
-        })
+        Box::pin(resource_templates(&self.run.app, self.run.user))
     }
 
     fn read_resource<'a>(&'a self, uri: &'a str) -> BoxFuture<'a, Result<Value, HostError>> {
