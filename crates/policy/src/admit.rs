@@ -323,6 +323,9 @@ pub fn admit_client_tool(request: ToolRequest, manifest: &Manifest, client: Clie
     if request.listed.held {
         return denied(DenialCode::ToolHeld);
     }
+    if let Some(argument) = &request.strange_argument {
+        return Err(Denial::new(DenialCode::ToolArgument, &format!("{}: {argument}", request.tool)));
+    }
     let class = rule.class(request.listed.hints);
     if !class.acts() && !class.needs_confirmation() {
         return Ok(permit(request, client.window, client.user, class));

@@ -11,8 +11,8 @@ use crate::reading::carry_out_read;
 use crate::tools::{offered, read_resource, resource_templates, resources, server_info, user_ref};
 use futures_util::future::BoxFuture;
 use policy::{
-    AuditEvent, ClientView, Denial, DenialCode, KeyId, KeyScope, RunId, ToolListed, ToolRequest, UserId, admit_client_tool,
-    canonical_digest,
+    AuditEvent, ClientView, Denial, DenialCode, KeyId, KeyScope, Known, RunId, ToolListed, ToolRequest, UserId,
+    admit_client_tool, canonical_digest,
 };
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -100,6 +100,8 @@ impl ClientTools {
             honest: false,
             listed,
             ask_for_writes: true,
+            // What its person wrote is not known here, so only lists can allow a value that a rule asks about.
+            strange_argument: app.manifest.strange_argument(&call.name, &call.arguments, &Known::default()).map(str::to_owned),
         };
         let view = ClientView { window, user: client.user, scope: &client.scope };
         let permit = admit_client_tool(request, &app.manifest, view).map_err(OpenError::Denied)?;

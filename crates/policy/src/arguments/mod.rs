@@ -72,9 +72,10 @@ impl<'a> Origins<'a> {
                 Origin::User => texts.extend(known.texts()),
                 Origin::Result(field) => {
                     for leaf in known.leaves(field) {
-                        match leaf {
-                            Value::String(text) if field.within => texts.push(text.as_str()),
-                            other => values.extend(scalar(other)),
+                        if let (Value::String(text), true) = (leaf, field.within) {
+                            texts.push(text.as_str());
+                        } else {
+                            values.extend(scalar(leaf));
                         }
                     }
                 }

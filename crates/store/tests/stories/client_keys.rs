@@ -174,6 +174,7 @@ fn read_permit(window: RunId, user: UserId) -> ToolPermit {
         honest: false,
         listed: ToolListed::default(),
         ask_for_writes: true,
+        strange_argument: None,
     };
     admit_client_tool(request, &manifest, ClientView { window, user, scope: &scope() }).expect("it only reads")
 }

@@ -46,5 +46,5 @@ async fn install(folder: &Path, program: &Path) -> Result<()> {
 }
 
 fn last_words(said: &[u8]) -> String {
-    String::from_utf8_lossy(said).lines().filter(|line| !line.trim().is_empty()).next_back().unwrap_or("nothing").to_owned()
+    String::from_utf8_lossy(said).lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing").to_owned()
 }
