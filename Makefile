@@ -4,13 +4,14 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 REAL ?= 0
 ARGS ?=
 
-.PHONY: help demo test test-e2e redteam bench soak fuzz cards kernels setup setup-test ui build fmt lint clean
+.PHONY: help demo test test-e2e redteam redteam-tools bench soak fuzz cards kernels setup setup-test ui build fmt lint clean
 
 help:
 	@echo "make demo          set up, build and start everything on this machine, with a scripted model"
 	@echo "make demo REAL=1   the same with the real model; needs ANTHROPIC_API_KEY"
 	@echo "make test          all checks and tests, as in CI"
 	@echo "make redteam       attack a sandbox of this machine in every way we know, and say what held"
+	@echo "make redteam-tools AgentDojo's attacks on tools, replayed through a gateway; gets that package once"
 	@echo "make bench         measure; the table goes to target/bench"
 	@echo "make soak          10,000 sandboxes made, killed and ended; fails if anything is left of them"
 	@echo "make fuzz          broken streams of the provider without end, for a minute (FUZZ_SECS=...)"
@@ -49,6 +50,11 @@ redteam: setup ui
 	@case " $(ARGS) " in *" bwrap "*|*" srt "*|*=bwrap*|*=srt*) scripts/setup.sh peers ;; esac
 	@cargo build --release --locked -p hexward -p jail
 	@exec target/release/hexward redteam sandbox $(ARGS)
+
+# Nor do these: what a fooled model would say is known.
+redteam-tools: setup ui
+	@cargo build --release --locked -p hexward -p jail
+	@exec target/release/hexward redteam tools $(ARGS)
 
 # One selection of packages, so that the release build of the programs is shared.
 bench: setup ui

@@ -134,6 +134,21 @@ install_clients() {
     echo "$stamp" >"$into/stamp"
 }
 
+# The Model Context Protocol's own programs, which the tests let loose on the gateway: exactly the packages whose digests stand in
+# `tests/mcp`, with the Node.js that they need, and none of their scripts.
+install_mcp() {
+    local from=tests/mcp into=$tools/mcp
+    if cmp -s "$from/package-lock.json" "$into/package-lock.json" && [ -d "$into/node_modules" ]; then return; fi
+    say "installing the protocol's conformance suite and Inspector into $into ..."
+    rm -rf "$into"
+    mkdir -p "$into"
+    cp "$from/package.json" "$from/package-lock.json" "$from/.npmrc" "$into/"
+    npm ci --prefix "$into" --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >/dev/null || {
+        rm -rf "$into"
+        die "npm could not install the protocol's programs"
+    }
+}
+
 download_nginx() (cd "$1" && apt-get download -q nginx </dev/null >/dev/null 2>&1)
 
 # Anthropic's sandbox-runtime, to be attacked and measured beside our own sandbox: exactly the packages whose digests stand in a
@@ -228,6 +243,7 @@ case "$goal" in
     test)
         install_sdk
         install_clients
+        install_mcp
         ;;
     bench)
         unpack_nginx

@@ -28,12 +28,16 @@ pub struct Serving<'a> {
     pub day_usd: f64,
     /// Agents started ahead of need.
     pub warm_agents_max: usize,
+    /// More of the configuration.
+    pub more: &'a str,
+    /// More of the environment.
+    pub environment: &'a [(&'a str, String)],
 }
 
 impl<'a> Serving<'a> {
     /// A budget that no run exhausts, and no agents.
     pub fn of(upstream: &'a str, key: &'a str) -> Self {
-        Self { upstream, key, day_usd: 1_000_000.0, warm_agents_max: 0 }
+        Self { upstream, key, day_usd: 1_000_000.0, warm_agents_max: 0, more: "", environment: &[] }
     }
 }
 
@@ -58,6 +62,7 @@ impl Gateway {
         let mut command = hexward(places, "serve", name);
         command.arg("--config").arg(&config);
         command.env("ANTHROPIC_API_KEY", serving.key).env("AUTH_SECRET", random_hex()?).env("INTERNAL_PROXY_SECRET", &secret);
+        command.envs(serving.environment.iter().map(|(name, value)| (*name, value.as_str())));
         let mut process = Process::start(&mut command, &log(places, name))?;
         let people = address(&process.wait_line("hexward ready: ", START_WAIT)?)?;
         Ok(Self { process, people, callers, secret })
@@ -65,15 +70,15 @@ impl Gateway {
 }
 
 fn configuration(name: &str, callers: SocketAddr, serving: &Serving<'_>) -> String {
-    let Serving { upstream, day_usd, warm_agents_max, .. } = serving;
+    let Serving { upstream, day_usd, warm_agents_max, more, .. } = serving;
     format!(
         "[gateway]\nname = \"{name}\"\n[listen]\npeople = \"127.0.0.1:0\"\ncallers = \"{callers}\"\n\
          [model]\nupstream = \"{upstream}\"\n[budget]\nday_usd = {day_usd:.6}\n\
          [rates]\ndanger_any_user_rate = true\naddress_per_minute = 1000000\naddress_per_hour = 1000000\naddress_per_day = 1000000\n\
-         messages_per_minute = 1000000\nkey_per_hour = 1000000000\ncalls_per_minute = 1000000\n[rates.tiers.anonymous]\nuser_per_hour = 1000000\n\
+         messages_per_minute = 1000000\nkey_per_hour = 1000000000\ncalls_per_minute = 1000000\ntool_calls_per_hour = 1000000\n[rates.tiers.anonymous]\nuser_per_hour = 1000000\n\
          together_per_minute = 1000000\n\
          [runs]\nidle_agents_max = 1\n\
-         warm_agents_max = {warm_agents_max}\n"
+         warm_agents_max = {warm_agents_max}\n{more}"
     )
 }
 

@@ -23,6 +23,7 @@ mod sandboxes;
 mod soak;
 mod srt;
 mod statistics;
+mod tooling;
 mod undoing;
 
 use anyhow::{Context, Result, bail};
@@ -38,6 +39,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("sandbox", sandboxes::measure),
     ("proxy", proxying::measure),
     ("load", load::measure),
+    ("mcp", tooling::measure),
     ("egress", egress::measure),
     ("store", durability::measure),
     ("map", map::measure),
@@ -72,6 +74,9 @@ fn run() -> Result<bool> {
     }
     if wanted == [load::UPSTREAM] {
         return load::upstream().map(|()| true);
+    }
+    if wanted == [tooling::SERVER] {
+        return tooling::server().map(|()| true);
     }
     let named = || MEASURES.iter().chain(ASKED);
     if let Some(unknown) = wanted.iter().find(|name| !named().any(|(known, _)| known == name)) {

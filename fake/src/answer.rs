@@ -1,6 +1,10 @@
 //! Decides the answer to one request: route, credential, headers, body, scenario. No socket, no clock.
 
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
@@ -14,6 +18,7 @@ use crate::{
     request::{self, MessagesRequest},
     scenario::{self, Choice, Fault, Form, HttpError, Reply, ReplyKind, Scenarios, Step, Wire},
     script::{self, Action, Envelope, Script},
+    turn::Block,
     understand,
 };
 
@@ -30,6 +35,8 @@ pub struct Desk {
     pub config: FakeConfig,
     pub scenarios: Scenarios,
     pub ids: Ids,
+    /// Answers that were put in its mouth, each for one request.
+    pub told: Mutex<VecDeque<Vec<Block>>>,
 }
 
 #[derive(Debug)]
@@ -158,6 +165,9 @@ impl Desk {
         if !request.model.starts_with("claude-") {
             let message = format!("model: {}", request.model);
             return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found_error", message));
+        }
+        if let Some(blocks) = self.told.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+            return Ok(self.play(&request, None, blocks.into_iter().map(Step::Block).collect()));
         }
         let history = History::of(&request);
         match self.scenarios.choose(&request, &history, self.config.scenario.as_deref()) {

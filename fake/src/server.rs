@@ -4,7 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -31,6 +31,7 @@ use crate::{
     scenario::Scenarios,
     script::{Action, Script},
     socket::Shared,
+    turn::Block,
     wire,
 };
 
@@ -74,6 +75,16 @@ impl Fake {
         format!("http://{}", self.addr)
     }
 
+    /// What it says to the next request that nobody answered yet, instead of thinking for itself.
+    pub fn tell(&self, blocks: Vec<Block>) {
+        self.state.desk.told.lock().unwrap_or_else(PoisonError::into_inner).push_back(blocks);
+    }
+
+    /// Takes back what was not yet said.
+    pub fn forget(&self) {
+        self.state.desk.told.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The recorded exchanges, oldest first; empty when recording is off.
     #[must_use]
     pub fn requests(&self) -> Vec<Exchange> {
@@ -108,7 +119,7 @@ impl State {
         }
         let recorder = config.record.then(Recorder::default);
         let ids = Ids::new(config.seed);
-        Ok(Self { desk: Desk { config, scenarios, ids }, limits: LimitHeaders::new(), recorder })
+        Ok(Self { desk: Desk { config, scenarios, ids, told: Mutex::default() }, limits: LimitHeaders::new(), recorder })
     }
 }
 

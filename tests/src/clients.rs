@@ -47,6 +47,29 @@ fn seen(script: &str, output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{script}: {error}: {errors}"))
 }
 
+/// One of the protocol's own programs, as `scripts/setup.sh test` leaves them: a script below `node_modules`, or `NAME` for the program
+/// that the package of that name brings.
+///
+/// # Panics
+/// When it is missing.
+#[must_use]
+pub fn mcp_tool(script: &str) -> Command {
+    let modules = repository().join(".hexward/mcp/node_modules");
+    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    let node = modules.join(format!("node-linux-{machine}/bin/node"));
+    let mut path = modules.join(script);
+    if path.is_dir() {
+        let text = std::fs::read_to_string(path.join("package.json")).unwrap();
+        let package: Value = serde_json::from_str(&text).unwrap();
+        let program = package["bin"].as_object().and_then(|programs| programs.values().next()).unwrap_or(&package["bin"]);
+        path.push(program.as_str().unwrap());
+    }
+    assert!(node.is_file() && path.is_file(), "{} is missing: run `scripts/setup.sh test`", path.display());
+    let mut command = Command::new(node);
+    command.arg(path).stdin(Stdio::null()).env_remove("HTTP_PROXY").env_remove("http_proxy");
+    command
+}
+
 /// A machine elsewhere, with a home of its own, on which agents are started. They have the environment that the documentation gives
 /// them, the system's and no other.
 pub struct Elsewhere {

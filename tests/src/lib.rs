@@ -17,11 +17,13 @@ mod places;
 mod processes;
 mod program;
 mod script;
+mod suite_server;
 mod tool_server;
 mod watch;
 mod wire;
 
 pub use checks::{Call, Database};
+pub use clients::mcp_tool;
 pub use code_app::{CodeApp, code_runtime};
 pub use ear::Ear;
 pub use gate::{Setup, TestGate};
@@ -31,6 +33,7 @@ pub use places::{agent, agent_folder, chatterer, hexward, jail, probe, red_probe
 pub use processes::{Process, control_group_of, control_groups, descendants};
 pub use program::{Program, ProgramSetup};
 pub use script::{Probe, reversed};
+pub use suite_server::{SUITE_CREDENTIAL, Speaks, SuiteServer};
 pub use testkit::Postgres;
 pub use tool_server::ToolServer;
 pub use wire::{Answer, exchange, request};

@@ -60,7 +60,8 @@ stories! {
 }
 
 const ROWS: Statement = Statement(
-    "SELECT owner, group_id, path, id, item_type, title, content, preview, link, visibility, version, created_at, updated_at
+    "SELECT owner, group_id, path, id, item_type, title, content, preview, link, visibility, written_by, unseen,
+            version, created_at, updated_at
      FROM hexmap_tiles ORDER BY owner, group_id, path",
 );
 

@@ -302,6 +302,31 @@ pub(crate) struct RedteamArgs {
 pub(crate) enum RedteamSuite {
     /// What an agent gone bad would try, carried out in real sandboxes. Needs no key and no network.
     Sandbox(SandboxSuiteArgs),
+    /// What an agent would do whose model was fooled, or that does without its model: the tasks of AgentDojo, replayed through a
+    /// gateway. Needs Python and, once, the index that it has packages from; no key and no model.
+    Tools(ToolsSuiteArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct ToolsSuiteArgs {
+    /// Prints one JSON object instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// One policy only.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) policy: Option<String>,
+    /// One suite only: banking, slack, travel or workspace.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) suite: Option<String>,
+    /// Each attack with so many of a suite's tasks only.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) pairs: Option<usize>,
+    /// The program that attacks, where it does not stand beside this one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) probe: Option<PathBuf>,
+    /// The program that confines, where it does not stand beside this one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) jail: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -55,7 +55,7 @@ impl Builtin {
         let credential = secrets::random_hex()?;
         let url = match manifest.mcp.as_ref().map(|mcp| &mcp.server) {
             Some(McpServer::Url(url)) => url.clone(),
-            Some(McpServer::Builtin) | None => {
+            Some(McpServer::Builtin | McpServer::Stdio) | None => {
                 let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), &format!("app {}", manifest.id)).await?;
                 let url = format!("http://{}{}", listener.local_addr()?, self.path);
                 (self.serve)(host, listener, credential.clone());

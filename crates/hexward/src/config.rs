@@ -15,7 +15,7 @@ mod providers;
 mod rates;
 mod runs_file;
 
-pub use apps::AppFolder;
+pub use apps::{AppFolder, ToolExtras};
 pub(crate) use apps::{is_there as app_is_there, load as load_apps};
 pub use egress::Egress;
 pub use environment::{Environment, load as load_environment};
@@ -248,6 +248,13 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     let production = file.deployment == Deployment::Production || environment.says_production();
     let egress = egress::read(&file.egress, environment, production, &mut faults);
     let apps = apps::read(&file.apps, environment, mode, &mut faults);
+    for app in apps.iter().filter(|app| production && app.manifest.is_fixture()) {
+        let text = format!(
+            "{}: mcp.danger_without_provenance is for fixtures of tests, never for production; remove it",
+            app.manifest.id
+        );
+        faults.add("apps", &text);
+    }
     let magic = file.magic.enabled.unwrap_or(defaults.magic);
     if !apps::is_there(&apps, magic, &file.page.app) {
         faults.add("page.app", "is not the id of an app; name its folder under [[apps]], or say [magic] enabled = true");

@@ -8,11 +8,11 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::{provider_keys, secrets};
 use anyhow::{Context, Result, bail};
-use policy::Clock;
-use proxy::Proxy;
+use policy::{Clock, UserId};
 use proxy::callers::{CallerSettings, Callers};
 use proxy::egress::Hosts;
 use proxy::messages::ModelUpstream;
+use proxy::{App, Fixture, Proxy};
 use runs::{Parts, RunApp, Runs};
 use sandbox::{Driver, JailedDriver, JailedPaths, Mode, Profile};
 use secrecy::ExposeSecret;
@@ -63,8 +63,12 @@ impl Gateway {
     /// # Errors
     /// As [`Gateway::start`].
     pub async fn start_with(config: Config, driver: Arc<dyn Driver>) -> Result<Self> {
+        Self::start_by(config, driver, Arc::new(SystemClock)).await
+    }
+
+    /// The same by another clock.
+    pub(crate) async fn start_by(config: Config, driver: Arc<dyn Driver>, clock: Arc<dyn Clock>) -> Result<Self> {
         let lock = lock(&config.state_dir)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(config.database_url.expose_secret(), &builtin::SCHEMAS).await?;
         let name = if config.gateway.is_empty() { secrets::gateway_name(&config.state_dir)? } else { config.gateway.clone() };
         let ledger = open_ledger(&store, &clock, &name, &config.state_dir).await?;
@@ -87,12 +91,14 @@ impl Gateway {
         let host = builtin::Host { store: &store, clock: &clock, tasks: &tasks, stop: &stop, map_limits: &config.map_limits };
         let mut apps = builtin::start(&host, config.magic).await?;
         for folder in config.apps {
-            apps.push(apps::connect(folder)?);
+            let site = apps::Site { driver: Some(&driver), clock: &clock, state_dir: &config.state_dir };
+            apps.push(apps::connect(folder, &site)?);
         }
         tasks.spawn(keep_rates(rates.clone(), Arc::clone(&clock), stop.clone()));
         tasks.spawn(sweep_regularly(store.clone(), Arc::clone(&clock), stop.clone()));
         tasks.spawn(keep_draining(ledger.clone(), stop.clone()));
         warn_of(config.mode);
+        let (served, gateway_name) = (apps.iter().map(|app| Arc::clone(&app.app)).collect(), name.clone());
         let parts = Parts {
             store: store.clone(),
             rates,
@@ -105,19 +111,39 @@ impl Gateway {
         };
         let mut gateway = Self { store, clock, runs: Runs::new(parts), callers: None, proxy, ledger, tasks, stop, _lock: lock };
         if let Some((address, settings)) = config.callers {
-            gateway.start_callers(address, settings).await?;
+            gateway.start_callers(address, settings, served, &gateway_name).await?;
         }
         Ok(gateway)
     }
 
-    async fn start_callers(&mut self, address: SocketAddr, settings: CallerSettings) -> Result<()> {
-        let callers = Callers::start(Arc::clone(&self.proxy), settings).await?;
+    async fn start_callers(
+        &mut self,
+        address: SocketAddr,
+        settings: CallerSettings,
+        apps: Vec<Arc<App>>,
+        name: &str,
+    ) -> Result<()> {
+        let callers = Callers::start(Arc::clone(&self.proxy), settings).await?.with_tools(apps, name);
         let listener = bind(address, "listen.callers").await?;
         let address = listener.local_addr()?;
         tracing::info!(%address, "callers' listener ready");
         self.callers = Some(address);
         self.tasks.spawn(callers.serve(listener, self.stop.clone()));
         Ok(())
+    }
+
+    /// Opens a channel to an app that is a fixture, on loopback, in the name of a user. For tests alone: nothing that a person or an
+    /// operator can say leads here.
+    ///
+    /// # Errors
+    /// When there is no such app, its manifest does not say that it is one, or no port is free.
+    pub async fn open_fixture(&self, app: &str, user: UserId) -> Result<SocketAddr> {
+        let app = self.runs.app(app).with_context(|| format!("there is no app {app:?}"))?;
+        let fixture = Fixture::new(Arc::clone(&self.proxy), Arc::clone(&app.app), user)?;
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "the fixture's channel").await?;
+        let address = listener.local_addr()?;
+        self.tasks.spawn(fixture.serve(listener, self.stop.clone()));
+        Ok(address)
     }
 
     /// Brings the database up to what was settled so far, and gives back what nobody needs.
@@ -138,6 +164,9 @@ impl Gateway {
         self.runs.shutdown().await;
         self.stop.cancel();
         self.proxy.drain().await;
+        for upstream in self.runs.upstreams() {
+            upstream.close().await;
+        }
         self.tasks.close();
         self.tasks.wait().await;
         if let Err(error) = self.ledger.close().await {
@@ -260,6 +289,7 @@ async fn sweep_regularly(store: Store, clock: Arc<dyn Clock>, stop: Cancellation
             store.sweep_sessions(now).await?;
             store.sweep_undos(now).await?;
             store.sweep_confirmations(now).await?;
+            store.sweep_client_sessions(now).await?;
             store.sweep_slices(now).await
         };
         match swept.await {

@@ -25,6 +25,7 @@ mod runtime;
 mod secrets;
 mod serve;
 mod step_down;
+mod tool_process;
 mod tools_command;
 mod trust;
 mod undo;

@@ -52,6 +52,25 @@ pub fn gateway_name(folder: &Path) -> Result<String> {
     Ok(name)
 }
 
+/// A secret of bytes that is made once and kept in a file only its owner can read.
+pub fn kept(path: &Path, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
+    if let Some(folder) = path.parent() {
+        private_folder(folder)?;
+    }
+    match std::fs::read(path) {
+        Ok(secret) if !secret.is_empty() => {
+            std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+            return Ok(secret);
+        }
+        Ok(_) | Err(_) => {}
+    }
+    let secret = make()?;
+    let mut file = open_private(path)?;
+    file.set_len(0)?;
+    file.write_all(&secret).with_context(|| format!("{} can't be written", path.display()))?;
+    Ok(secret)
+}
+
 /// The demo's own secrets: made once, kept in a file only its owner can read, never printed.
 pub fn generated(folder: &Path) -> Result<String> {
     private_folder(folder)?;

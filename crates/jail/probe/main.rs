@@ -22,6 +22,7 @@ mod namespaces;
 mod needs;
 mod neighbour;
 mod net;
+mod pass;
 mod processes;
 mod requests;
 mod run;
@@ -81,6 +82,7 @@ fn serve() {
         match group {
             "before" => after::before(),
             "sit" => neighbour::sit(),
+            "pass" => say(&pass::on(&facts)),
             named => {
                 let probes = GROUPS.iter().find(|(name, _)| *name == named).map_or(&[][..], |(_, probes)| probes);
                 // A sandbox that a probe ended is replaced, and the new one goes on behind it.

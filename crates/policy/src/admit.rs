@@ -4,8 +4,8 @@
 //! for, and the rooms above use it up by value.
 
 use crate::{
-    CacheWrites, Denial, DenialCode, KeyUse, Manifest, Microusd, Prices, Prompt, RunId, Timestamp, ToolClass, ToolEffect,
-    ToolListed, ToolQuestion, UserId,
+    CacheWrites, Denial, DenialCode, KeyScope, KeyUse, Manifest, Microusd, Prices, Prompt, RunId, Timestamp, ToolClass,
+    ToolEffect, ToolListed, ToolQuestion, UserId,
 };
 use std::sync::Arc;
 
@@ -84,6 +84,8 @@ pub struct ToolRequest {
     pub listed: ToolListed,
     /// Whether its owner is asked before every write, because nobody follows the conversation that it comes from.
     pub ask_for_writes: bool,
+    /// The first of its arguments whose value comes from where the manifest does not say ([`Manifest::strange_argument`]).
+    pub strange_argument: Option<String>,
 }
 
 /// Who asks, and how far their run is.
@@ -285,11 +287,54 @@ pub fn admit_tool(request: ToolRequest, manifest: &Manifest, view: &RunView, now
     if class.acts() && !request.honest {
         return denied(DenialCode::ToolInduced);
     }
+    // Before anybody is asked: nobody can tell by looking at a value where the model has it from.
+    if let Some(argument) = &request.strange_argument {
+        return Err(Denial::new(DenialCode::ToolArgument, &format!("{}: {argument}", request.tool)));
+    }
     let (run, user, writes) = (view.run, view.user, view.writes);
     if class.needs_confirmation() || (request.ask_for_writes && class.effect == ToolEffect::Write) {
         return Ok(ToolVerdict::Confirm(ToolQuestion { request, run, user, class, writes }));
     }
     Ok(ToolVerdict::Permit(permit(request, run, user, class)))
+}
+
+/// A person's own client that asks for a tool.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientView<'a> {
+    /// The window its calls belong to.
+    pub window: RunId,
+    /// Whose client it is.
+    pub user: UserId,
+    /// What its key is for.
+    pub scope: &'a KeyScope,
+}
+
+/// Decides about a tool call of a person's own client. There is no model here whose word could be asked for, and whoever holds the
+/// key need not be the person: what its key is for may be read, and a change needs the person's own word.
+///
+/// # Errors
+/// The [`Denial`] to answer with.
+pub fn admit_client_tool(request: ToolRequest, manifest: &Manifest, client: ClientView<'_>) -> Result<ToolPermit, Denial> {
+    let denied = |code| Err(Denial::new(code, &request.tool));
+    let Some(rule) = manifest.tools.get(&request.tool) else { return denied(DenialCode::ToolUnknown) };
+    if !client.scope.allows_tool(&request.tool) {
+        return denied(DenialCode::KeyTool);
+    }
+    if request.listed.held {
+        return denied(DenialCode::ToolHeld);
+    }
+    if let Some(argument) = &request.strange_argument {
+        return Err(Denial::new(DenialCode::ToolArgument, &format!("{}: {argument}", request.tool)));
+    }
+    let class = rule.class(request.listed.hints);
+    if !class.acts() && !class.needs_confirmation() {
+        return Ok(permit(request, client.window, client.user, class));
+    }
+    if !client.scope.writes {
+        return denied(DenialCode::KeyReadOnly);
+    }
+    // The one place at which a confirmation would let it pass.
+    denied(DenialCode::ToolUnconfirmed)
 }
 
 #[cfg(test)]
@@ -425,6 +470,7 @@ mod tests {
             honest: true,
             listed,
             ask_for_writes: false,
+            strange_argument: None,
         }
     }
 
@@ -460,9 +506,41 @@ mod tests {
     }
 
     #[test]
+    fn a_value_from_elsewhere_is_refused_whatever_the_tool_does() {
+        let writes = RunView { writes: true, ..view() };
+        let strange = |tool: &str| ToolRequest { strange_argument: Some("to".to_owned()), ..ask(tool) };
+        for tool in ["look", "change", "delete", "fetch"] {
+            assert_eq!(decide(strange(tool), &writes), Err(DenialCode::ToolArgument), "{tool}: nobody is asked either");
+        }
+        assert_eq!(decide(strange("change"), &view()), Err(DenialCode::ToolWriteOff));
+        assert_eq!(decide(ToolRequest { honest: false, ..strange("change") }, &writes), Err(DenialCode::ToolInduced));
+    }
+
+    #[test]
     fn a_tool_that_became_another_one_is_held() {
         let held = ToolRequest { listed: ToolListed { held: true, ..ToolListed::default() }, ..ask("look") };
         assert_eq!(decide(held.clone(), &view()), Err(DenialCode::ToolHeld));
         assert_eq!(decide(ToolRequest { emitted: false, ..held }, &view()), Err(DenialCode::ToolNotEmitted));
+    }
+
+    #[test]
+    fn a_client_of_its_own_reads_within_its_key_and_changes_nothing() {
+        let manifest = Manifest::parse(
+            "id='a'\ntitle='A'\ngreeting='g'\n[agent]\nmodel='m'\n[mcp]\nname='a'\nserver='builtin'\n[tools.look]\neffect='read'\n[tools.change]\neffect='write'",
+        )
+        .expect("a manifest");
+        let code = |tool: &str, scope: &KeyScope| {
+            let request = ask(tool);
+            let client = ClientView { window: RunId::random(), user: UserId::random(), scope };
+            admit_client_tool(request, &manifest, client).map(|permit| permit.effect()).map_err(|denial| denial.code)
+        };
+        let (reads, writes) = (KeyScope::default(), KeyScope { writes: true, ..KeyScope::default() });
+        let narrow = KeyScope { tools: Some(vec!["change".to_owned()]), ..writes.clone() };
+        assert_eq!(code("look", &reads), Ok(ToolEffect::Read));
+        assert_eq!(code("nothing", &reads), Err(DenialCode::ToolUnknown));
+        assert_eq!(code("change", &reads), Err(DenialCode::KeyReadOnly), "whatever was emitted: nobody saw a model say it");
+        assert_eq!(code("change", &writes), Err(DenialCode::ToolUnconfirmed));
+        assert_eq!(code("look", &narrow), Err(DenialCode::KeyTool));
+        assert_eq!(code("change", &narrow), Err(DenialCode::ToolUnconfirmed));
     }
 }

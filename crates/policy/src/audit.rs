@@ -199,6 +199,15 @@ pub enum AuditEvent {
         /// From when on; in the future after a rotation with grace.
         at: Timestamp,
     },
+    /// A key for tools is used for the first time in an hour: what stands where a run would begins.
+    ClientWindow {
+        /// Stands where a run would.
+        window: RunId,
+        /// The key.
+        key: KeyId,
+        /// Whose client it is.
+        user: UserId,
+    },
     /// A remote caller was not let in.
     CallerRefused {
         /// Why.
@@ -267,6 +276,7 @@ impl AuditEvent {
             Self::ChallengeEnded { .. } => "challenge.ended",
             Self::KeyCreated { .. } => "key.created",
             Self::KeyRevoked { .. } => "key.revoked",
+            Self::ClientWindow { .. } => "client.window",
             Self::CallerRefused { .. } => "caller.refused",
             Self::RateRefused { .. } => "rate.refused",
             Self::PortsRefused { .. } => "ports.refused",
@@ -291,6 +301,7 @@ impl AuditEvent {
             | Self::UndoEnded { run, .. }
             | Self::ConfirmationAsked { run, .. }
             | Self::ConfirmationEnded { run, .. } => Some(*run),
+            Self::ClientWindow { window, .. } => Some(*window),
             Self::Denied { run, .. } => *run,
             Self::PersonCallOpened { .. }
             | Self::ToolHeld { .. }
@@ -342,6 +353,7 @@ impl AuditEvent {
             Self::ChallengeEnded { user, goes_on, .. } => json!({"user": user, "goes_on": goes_on}),
             Self::KeyCreated { key, user, name } => json!({"key": key, "user": user, "name": name}),
             Self::KeyRevoked { key, at } => json!({"key": key, "at": at}),
+            Self::ClientWindow { key, user, .. } => json!({"key": key, "user": user}),
             Self::CallerRefused { fault, key, peer, unwritten } => {
                 json!({"fault": fault.as_str(), "key": key, "peer": peer, "unwritten": unwritten})
             }

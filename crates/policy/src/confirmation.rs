@@ -200,7 +200,15 @@ pub fn admit_confirmed(call: ConfirmedCall, manifest: &Manifest, listed: ToolLis
         return denied(DenialCode::ToolWriteOff);
     }
     let ConfirmedCall { run, user, tool, arguments_digest, .. } = call;
-    let request = ToolRequest { tool, arguments_digest, emitted: true, honest: true, listed, ask_for_writes: false };
+    let request = ToolRequest {
+        tool,
+        arguments_digest,
+        emitted: true,
+        honest: true,
+        listed,
+        ask_for_writes: false,
+        strange_argument: None,
+    };
     Ok(ConfirmedPermit(permit(request, run, user, class)))
 }
 

@@ -75,6 +75,10 @@ codes! {
     ModelOutput = "model.output", Caller, "max_tokens is above what is allowed here. Ask for fewer output tokens.";
     /// A model or path that a remote caller's key is not for.
     KeyScope = "key.scope", Caller, "This key is not for this model or path. Use what it was made for, or ask the operator for another key.";
+    /// An app or a tool that a person's key is not for.
+    KeyTool = "key.tool", Caller, "This key is not for this tool. Use what it was made for, or make another key.";
+    /// A change, with a key that may only read.
+    KeyReadOnly = "key.read_only", Caller, "This key may only read. Make the change on the page, or make a key that may ask for changes.";
     /// A remote caller made as many requests as its key allows.
     KeyRequests = "key.requests", Limit, "As many requests as allowed were made with this key in this hour (UTC). Try again in the next one.";
     /// More model calls at once than the gateway makes, and the wait for one to end was too long.
@@ -87,6 +91,8 @@ codes! {
     ToolNotEmitted = "tool.not_emitted", Caller, "The model did not ask for this tool call in this request, so it was not run.";
     /// The model asked for this change, but not in the conversation with the person.
     ToolInduced = "tool.induced", Caller, "The model asked for this change outside of the conversation with the person, so it was not made.";
+    /// A value that comes from where the app's rules don't say.
+    ToolArgument = "tool.argument", Caller, "A value in this tool call is neither the person's nor on the application's list, so the call was not made. Ask the person to write it in a message.";
     /// Writes are switched off.
     ToolWriteOff = "tool.write_off", Caller, "Changes are switched off for this message. Switch on \"Allow changes\" and send it again.";
     /// A change whose way back the app does not offer any more.
@@ -109,6 +115,8 @@ codes! {
     ConfirmationStale = "confirmation.stale", Caller, "The tool or its rules have changed since this was asked, so it was not done. Ask for it again.";
     /// The application does not say what a call would do.
     ConfirmationUnknown = "confirmation.unknown", Caller, "The application did not say what this would do, so nobody was asked and nothing was done.";
+    /// A change that needs a person's confirmation, for which nobody can be asked.
+    ToolUnconfirmed = "tool.unconfirmed", Caller, "Changes by a client of your own need your confirmation in the browser, and this gateway can't ask for it. Make the change on the page.";
     /// A host that is not on the list.
     EgressHost = "egress.host", Caller, "This host can't be reached from here. Only the model, the application's tools and hosts the operator allowed can.";
     /// TLS without a name, or with one that is not allowed.
@@ -144,7 +152,7 @@ codes! {
     /// A person did as much in an app's page as they may in this time.
     RateEdits = "rate.edits", Limit, "You have changed and opened as much as you may for now. Wait a moment and do it again.";
     /// A person's agents used tools as often as they may.
-    RateTools = "rate.tools", Limit, "The assistant has used the application's tools as often as it may in an hour. Wait a while and ask again.";
+    RateTools = "rate.tools", Limit, "The application's tools were used for you as often as they may be in an hour. Wait a while and ask again.";
     /// What the agent does is unusual, and the person did not say that it shall go on.
     BehaviourUnconfirmed = "behaviour.unconfirmed", Limit, "The assistant did unusually much at once, and nobody said in time that it shall go on. Answer the question in the page, and ask again.";
     /// What the agent does is so unusual that its run was stopped.
@@ -210,14 +218,14 @@ mod tests {
             assert!(code.sentence().ends_with('.') && code.sentence().len() > 20, "{code}");
         }
         let listed: Vec<&str> = DenialCode::ALL.iter().map(|code| code.as_str()).collect();
-        let expected = "run.none run.deadline run.turns budget.run budget.day budget.user budget.tier budget.app \
-                        model.context model.name model.path model.feature model.conversation model.output \
-                        key.scope key.requests model.busy upstream.unavailable \
-                        tool.unknown tool.not_emitted tool.induced tool.write_off undo.inverse undo.active undo.busy undo.rate \
-                        tool.held confirmation.full confirmation.denied confirmation.expired confirmation.stale confirmation.unknown \
-                        egress.host egress.tls egress.rule egress.address egress.protocol egress.busy run.idle agent.output \
-                        agent.memory agent.cpu agent.processes agent.disk agent.connections agent.requests rate.address rate.user \
-                        rate.edits rate.tools behaviour.unconfirmed behaviour.hostile rate.global rate.key run.queue_expired";
+        let expected = "run.none run.deadline run.turns budget.run budget.day budget.user budget.tier budget.app model.context \
+                        model.name model.path model.feature model.conversation model.output key.scope key.tool key.read_only \
+                        key.requests model.busy upstream.unavailable tool.unknown tool.not_emitted tool.induced tool.argument \
+                        tool.write_off undo.inverse undo.active undo.busy undo.rate tool.held confirmation.full confirmation.denied \
+                        confirmation.expired confirmation.stale confirmation.unknown tool.unconfirmed egress.host egress.tls \
+                        egress.rule egress.address egress.protocol egress.busy run.idle agent.output agent.memory agent.cpu \
+                        agent.processes agent.disk agent.connections agent.requests rate.address rate.user rate.edits rate.tools \
+                        behaviour.unconfirmed behaviour.hostile rate.global rate.key run.queue_expired";
         assert_eq!(listed.join(" "), expected, "a code was renamed or removed: clients match on them");
     }
 

@@ -1,7 +1,8 @@
 //! Keys of remote callers: what one may be used for, and whether it is good at this moment.
 //!
 //! Invariant: a scope only ever narrows. Nothing in it adds a path, a model, a token or a dollar to what the callers' listener
-//! allows anyway, and [`KeyScope::narrowed`] of two scopes allows only what both do.
+//! allows anyway, and [`KeyScope::narrowed`] of two scopes allows only what both do. What a key does not have unless somebody said so
+//! (`writes`, `sessions`) is in neither.
 
 use crate::{KeyId, Microusd, Timestamp, digest_bytes};
 use core::net::IpAddr;
@@ -29,6 +30,39 @@ pub fn key_digest(token: &[u8]) -> [u8; 32] {
 #[must_use]
 pub fn is_key_name(text: &str) -> bool {
     (1..=NAME_CHARS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+/// What a key opens. One of one purpose opens nothing of another's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyPurpose {
+    /// The model API, for a service.
+    #[default]
+    Model,
+    /// The tools of one app, for a person's own client.
+    Mcp,
+    /// The same for one request of an agent that runs elsewhere: minutes, and dead at the request's end.
+    McpSession,
+}
+
+impl KeyPurpose {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Model, Self::Mcp, Self::McpSession];
+
+    /// Its name in commands and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Mcp => "mcp",
+            Self::McpSession => "mcp-session",
+        }
+    }
+
+    /// The purpose of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|purpose| purpose.as_str() == name)
+    }
 }
 
 /// A network in CIDR notation, IPv4 or IPv6.
@@ -162,9 +196,18 @@ pub struct KeyScope {
     /// Requests of its principal in a UTC hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_hour: Option<u32>,
-    /// The app its calls are counted for: a label, no authority.
+    /// The app its model calls are counted for: a label, no authority. Of a key for tools, the one app whose tools it opens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
+    /// The tools it may call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<String>>,
+    /// Whether it may ask for changes. Each waits for its person's confirmation all the same.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub writes: bool,
+    /// Whether it may make keys of the purpose `mcp-session`, for users of its own principal.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub sessions: bool,
     /// Where it may be used from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub networks: Option<Vec<Network>>,
@@ -175,6 +218,12 @@ impl KeyScope {
     #[must_use]
     pub fn allows_path(&self, path: &str) -> bool {
         self.paths.as_ref().is_none_or(|paths| paths.iter().any(|known| known.covers(path)))
+    }
+
+    /// Whether a tool is in it.
+    #[must_use]
+    pub fn allows_tool(&self, tool: &str) -> bool {
+        self.tools.as_ref().is_none_or(|tools| tools.iter().any(|known| known == tool))
     }
 
     /// Whether a peer is in its networks. An unknown peer is in none.
@@ -202,6 +251,9 @@ impl KeyScope {
             day_limit_microusd: either(&self.day_limit_microusd, &other.day_limit_microusd, |a, b| *a.min(b)),
             requests_per_hour: either(&self.requests_per_hour, &other.requests_per_hour, |a, b| *a.min(b)),
             app: self.app.clone().or_else(|| other.app.clone()),
+            tools: either(&self.tools, &other.tools, |a, b| a.iter().filter(|tool| b.contains(tool)).cloned().collect()),
+            writes: self.writes && other.writes,
+            sessions: self.sessions && other.sessions,
             networks: either(&self.networks, &other.networks, both),
         }
     }
@@ -239,6 +291,8 @@ pub enum KeyFault {
     Expired,
     /// It was used from elsewhere.
     Network,
+    /// It is a key, but not for this.
+    Purpose,
 }
 
 impl KeyFault {
@@ -252,6 +306,7 @@ impl KeyFault {
             Self::Revoked => "revoked",
             Self::Expired => "expired",
             Self::Network => "network",
+            Self::Purpose => "purpose",
         }
     }
 }
@@ -349,10 +404,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_key_is_not_given_it_has_not() {
+        let given = KeyScope { tools: Some(vec!["look".to_owned()]), writes: true, sessions: true, ..KeyScope::default() };
+        let none = KeyScope::default();
+        assert!(!none.writes && !none.sessions && none.allows_tool("anything"));
+        assert!(given.allows_tool("look") && !given.allows_tool("Look") && !given.allows_tool(""));
+        let both = given.narrowed(&none);
+        assert!(!both.writes && !both.sessions && !both.allows_tool("other"), "two scopes allow only what both do");
+        for purpose in KeyPurpose::ALL {
+            assert_eq!(KeyPurpose::parse(purpose.as_str()), Some(purpose));
+        }
+        assert_eq!((KeyPurpose::parse("Mcp"), KeyPurpose::parse("")), (None, None));
+    }
+
+    #[test]
     fn a_scope_that_is_not_fully_known_is_refused() {
         let read = |text: &str| serde_json::from_str::<KeyScope>(text);
         assert_eq!(read("{}").expect("an open scope"), KeyScope::default());
-        assert!(read(r#"{"budget":1}"#).is_err() && read(r#"{"paths":["files"]}"#).is_err());
+        assert!(read(r#"{"writes":1}"#).is_err() && read(r#"{"budget":1}"#).is_err() && read(r#"{"paths":["files"]}"#).is_err());
         let scope = KeyScope { paths: Some(KeyPath::ALL.to_vec()), networks: Some(vec![network("::1")]), ..KeyScope::default() };
         assert_eq!(read(&serde_json::to_string(&scope).expect("JSON")).expect("the same"), scope);
         for path in KeyPath::ALL {

@@ -5,6 +5,7 @@
 //! constructor than its `admit` function, and forwarding needs one.
 
 mod admit;
+mod arguments;
 mod audit;
 mod behaviour;
 mod breaker;
@@ -18,6 +19,7 @@ mod ids;
 mod key;
 mod labels;
 mod manifest;
+mod mcp_manifest;
 mod message;
 mod money;
 mod person;
@@ -33,9 +35,10 @@ mod undo;
 mod usage;
 
 pub use admit::{
-    BudgetLine, ModelPath, ModelPermit, ModelRequest, RunView, ToolPermit, ToolRequest, ToolVerdict, admit_model, admit_tool,
-    ceiling_of,
+    BudgetLine, ClientView, ModelPath, ModelPermit, ModelRequest, RunView, ToolPermit, ToolRequest, ToolVerdict,
+    admit_client_tool, admit_model, admit_tool, ceiling_of,
 };
+pub use arguments::{ArgumentFault, ArgumentKind, ArgumentRule, ArgumentSource, Known, Origin, ResultField};
 pub use audit::AuditEvent;
 pub use behaviour::{Act, Behaviour, BehaviourRules, Conduct, Judged};
 pub use breaker::{Breaker, BreakerRules, CallOutcome, PACE_SECS_MAX, Pace, Passage};
@@ -55,12 +58,12 @@ pub use egress::{
 };
 pub use ids::{CallId, ChallengeId, ConfirmationId, ConversationId, IdError, KeyId, RunId, SandboxId, SliceId, UserId};
 pub use key::{
-    KEY_PREFIX, KeyFault, KeyPath, KeyScope, KeyUse, Network, NetworkError, is_key_name, judge_key, key_digest, key_token,
+    KEY_PREFIX, KeyFault, KeyPath, KeyPurpose, KeyScope, KeyUse, Network, NetworkError, is_key_name, judge_key, key_digest,
+    key_token,
 };
 pub use labels::Labels;
-pub use manifest::{
-    AgentManifest, Manifest, ManifestError, McpManifest, McpServer, PersonRule, RuntimeKind, ToolEffect, ToolRule,
-};
+pub use manifest::{AgentManifest, Manifest, ManifestError, PersonRule, RuntimeKind, ToolEffect, ToolRule};
+pub use mcp_manifest::{CredentialManifest, McpManifest, McpServer, ProcessKind, SecretKind};
 pub use message::{MESSAGE_CHARS_MAX, MessageError, UserMessage};
 pub use money::Microusd;
 pub use person::{PersonPermit, admit_person};

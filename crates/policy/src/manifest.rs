@@ -1,6 +1,9 @@
 //! An app: a folder with a manifest. Data only; every key is known or it is an error.
 
+use crate::McpManifest;
+use crate::arguments::{self, ArgumentRule, Known};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// `app.toml`.
@@ -35,6 +38,9 @@ pub struct Manifest {
     /// The skill that this one was narrowed to. Never said by a file.
     #[serde(skip)]
     pub skill: Option<String>,
+    /// Prompts of its server that people's own clients may use; agents in sandboxes get none.
+    #[serde(default)]
+    pub prompts: Vec<String>,
 }
 
 /// How the agent is run.
@@ -90,42 +96,6 @@ const fn output_default() -> u32 {
     4000
 }
 
-/// Where the app's tools are.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct McpManifest {
-    /// The name the model sees: `mcp__NAME__tool`.
-    pub name: String,
-    /// `builtin`, or the address of a server.
-    pub server: McpServer,
-}
-
-/// A server that comes with the gateway, or one elsewhere. Both are reached by the same path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum McpServer {
-    /// Started by the gateway.
-    Builtin,
-    /// `http://` or `https://`.
-    Url(String),
-}
-
-impl<'de> Deserialize<'de> for McpServer {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text == "builtin" {
-            return Ok(Self::Builtin);
-        }
-        // Our credential for the server goes along with each request, so plain HTTP must not leave the machine.
-        let loopback = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"].iter().any(|start| text.starts_with(start));
-        if loopback || text.starts_with("https://") {
-            return Ok(Self::Url(text));
-        }
-        Err(serde::de::Error::custom(
-            "server must be \"builtin\", an https address, or an http address on loopback with its port",
-        ))
-    }
-}
-
 /// What a tool does to the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -151,6 +121,8 @@ pub struct ToolRule {
     /// Whether its server can say what a call would do without doing it.
     #[serde(default)]
     pub dry_run: bool,
+    /// Where the values of its arguments have to come from. With any of them, an argument that is not named here is refused.
+    pub arguments: Option<BTreeMap<String, ArgumentRule>>,
 }
 
 /// The operator's word about a tool that people call themselves.
@@ -195,6 +167,14 @@ impl Manifest {
         let tool = |text: &String| {
             !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         };
+        let fault = manifest.tools.iter().find_map(|(tool, rule)| {
+            let fault = |argument: &ArgumentRule| argument.fault(|name| manifest.tools.contains_key(name));
+            let (name, fault) = rule.arguments.iter().flatten().find_map(|(name, rule)| Some((name, fault(rule)?)))?;
+            Some(format!("tools.{tool}.arguments.{name}: {fault}"))
+        });
+        if let Some(reason) = fault {
+            return Err(ManifestError::Value { id: manifest.id, reason });
+        }
         let reason = if !name(&manifest.id) {
             "id must be lower-case letters, digits and hyphens, at most 32"
         } else if manifest.mcp.as_ref().is_some_and(|mcp| !name(&mcp.name)) {
@@ -203,15 +183,15 @@ impl Manifest {
             "tool names must be letters, digits, _ and -"
         } else if manifest.agent.turns_max == 0 || manifest.agent.output_tokens_max == 0 {
             "agent.turns_max and agent.output_tokens_max must be at least 1"
-        } else if manifest.mcp.is_none()
-            && !(manifest.tools.is_empty() && manifest.resources.is_empty() && manifest.people.is_empty())
-        {
-            "tools, resources and people need an [mcp] server that has them"
+        } else if manifest.mcp.is_none() && manifest.needs_server() {
+            "tools, resources, people and prompts need an [mcp] server that has them"
         } else if manifest.tools.values().any(|rule| rule.effect == ToolEffect::Read && rule.destructive == Some(true)) {
             "a tool that reads can't be destructive: its effect is \"write\""
         } else if let Some(reason) =
             manifest.fault_of_inverses(tool).or_else(|| manifest.agent.fault()).or_else(|| manifest.skills_fault())
         {
+            reason
+        } else if let Some(reason) = manifest.mcp.as_ref().and_then(McpManifest::fault) {
             reason
         } else {
             return Ok(manifest);
@@ -272,6 +252,29 @@ impl Manifest {
         self.tools.iter().filter(|(_, rule)| writes || rule.effect == ToolEffect::Read).map(|(name, _)| name.as_str()).collect()
     }
 
+    /// The first argument of a call whose value does not come from where the tool's rules say.
+    #[must_use]
+    pub fn strange_argument<'a>(&self, tool: &str, arguments: &'a Map<String, Value>, known: &Known) -> Option<&'a str> {
+        self.tools.get(tool).and_then(|rule| arguments::strange(rule, arguments, known))
+    }
+
+    /// Whether an argument's rule believes what this tool returns, so that it has to be remembered.
+    #[must_use]
+    pub fn vouches(&self, tool: &str) -> bool {
+        self.tools.values().flat_map(|rule| rule.arguments.iter().flatten()).any(|(_, rule)| rule.needs(tool))
+    }
+
+    /// Whether it names anything that only a server can have.
+    fn needs_server(&self) -> bool {
+        !(self.tools.is_empty() && self.resources.is_empty() && self.people.is_empty() && self.prompts.is_empty())
+    }
+
+    /// Whether a channel without a credential or a model's word may lead to it: it is a fixture.
+    #[must_use]
+    pub fn is_fixture(&self) -> bool {
+        self.mcp.as_ref().is_some_and(|mcp| mcp.danger_without_provenance)
+    }
+
     /// Whether a resource address is on the list.
     #[must_use]
     pub fn allows_resource(&self, uri: &str) -> bool {
@@ -279,22 +282,28 @@ impl Manifest {
     }
 }
 
+/// A path below something that leads nowhere else.
+pub(crate) fn is_plain(text: &str) -> bool {
+    text.split('/').all(|part| !matches!(part, "" | "." | "..")) && !text.contains(['\0', '\\'])
+}
+
+/// What a command of an app's own may begin with: a name in `/usr/bin`, or a path below it or `/app`.
+pub(crate) fn is_program(text: &str) -> bool {
+    let below = |folder| text.strip_prefix(folder).is_some_and(is_plain);
+    below("/app/") || below("/usr/bin/") || is_plain(text) && !text.contains('/')
+}
+
 impl AgentManifest {
     /// What of runtime, command and files can't be, or can't be together.
     fn fault(&self) -> Option<&'static str> {
-        let plain = |text: &str| text.split('/').all(|part| !matches!(part, "" | "." | "..")) && !text.contains(['\0', '\\']);
-        let program = |text: &str| {
-            let below = |folder| text.strip_prefix(folder).is_some_and(plain);
-            below("/app/") || below("/usr/bin/") || plain(text) && !text.contains('/')
-        };
         match (self.runtime, self.command.first()) {
             (RuntimeKind::Agent, Some(_)) => Some("agent.command needs agent.runtime = \"code\""),
             (RuntimeKind::Agent, None) if self.files.is_some() => Some("agent.files needs agent.runtime = \"code\""),
             (RuntimeKind::Code, None) => Some("agent.command must say what agent.runtime = \"code\" starts"),
-            (RuntimeKind::Code, Some(first)) if !program(first) => {
+            (RuntimeKind::Code, Some(first)) if !is_program(first) => {
                 Some("agent.command must begin with a program's name, or a path below /app/ or /usr/bin/ without . and ..")
             }
-            (RuntimeKind::Code, Some(_)) if self.files.as_ref().is_some_and(|files| !plain(files)) => {
+            (RuntimeKind::Code, Some(_)) if self.files.as_ref().is_some_and(|files| !is_plain(files)) => {
                 Some("agent.files must be a folder beside app.toml, without . and ..")
             }
             (RuntimeKind::Code, Some(_)) if self.command.iter().any(|word| word.contains('\0')) => {

@@ -179,6 +179,19 @@ impl RateRules {
         ]
     }
 
+    /// What a request of a person's own client to their tools is checked against: the person's own agents and clients together, and the
+    /// key's limit, if it has one.
+    #[must_use]
+    pub fn of_tools(&self, user: UserId, key: &str, per_hour: Option<u64>) -> Vec<RateCheck> {
+        let own = per_hour.map(|units| RateCheck {
+            name: format!("key:{key}"),
+            limit: RateLimit::per_hour(units),
+            weight_millis: UNIT_MILLIS,
+            code: DenialCode::RateKey,
+        });
+        std::iter::once(self.of_tool_call(user)).chain(own).collect()
+    }
+
     /// The networks that an address counts for, each with how many times an address's messages it may send. Who has an IPv6
     /// address has at least 2^64 of them, and often many networks of that size.
     fn networks(&self, address: IpAddr) -> Vec<(String, u64)> {

@@ -162,7 +162,7 @@ mod tests {
         fn no_hint_loosens(write: bool, destructive in word(), open in word(), inverse: bool, dry_run: bool,
                            read_only in word(), breaks in word(), reaches in word()) {
             let effect = if write { ToolEffect::Write } else { ToolEffect::Read };
-            let rule = ToolRule { effect, destructive, open_world: open, inverse: inverse.then(|| "u".to_owned()), dry_run };
+            let rule = ToolRule { effect, destructive, open_world: open, inverse: inverse.then(|| "u".to_owned()), dry_run, arguments: None };
             let (alone, with) = (rule.class(ToolHints::default()), rule.class(hints(read_only, breaks, reaches)));
             prop_assert!(with.acts() || !alone.acts());
             prop_assert!(with.destructive || !alone.destructive);

@@ -44,13 +44,7 @@ pub(crate) async fn carry_out(
     };
     // Before anybody sees the result: what the app says to the gateway is not for the agent.
     let said = result.as_mut().map(way_back::take).unwrap_or_default();
-    let (state, text) = match &result {
-        Ok(result) if is_error(result) => (ToolState::Failed, shown(result)),
-        Ok(result) => (ToolState::Done, shown(result)),
-        // What the server or the system said is for the log; people and history get a fixed sentence.
-        Err(error) if error.outcome_unknown() => (ToolState::Uncertain, UNCERTAIN.to_owned()),
-        Err(_) => (ToolState::Failed, UNREACHABLE.to_owned()),
-    };
+    let (state, text) = outcome(&result);
     let inverse = said.inverse(&app.manifest, &tool).filter(|_| state == ToolState::Done);
     let undo = match settle(proxy, open.id(), state, &text, inverse, proxy.clock.now()).await {
         Ok(reversible) => reversible.then(|| open.id()),
@@ -63,6 +57,17 @@ pub(crate) async fn carry_out(
         proxy.store.announce(Change::App { user: user.to_string(), app: app.manifest.id.clone() });
     }
     Outcome { result, state, text, undo }
+}
+
+/// How a call came out, and what people and history get of it.
+pub(crate) fn outcome(result: &Result<Value, UpstreamError>) -> (ToolState, String) {
+    match result {
+        Ok(result) if is_error(result) => (ToolState::Failed, shown(result)),
+        Ok(result) => (ToolState::Done, shown(result)),
+        // What the server or the system said is for the log; people and history get a fixed sentence.
+        Err(error) if error.outcome_unknown() => (ToolState::Uncertain, UNCERTAIN.to_owned()),
+        Err(_) => (ToolState::Failed, UNREACHABLE.to_owned()),
+    }
 }
 
 /// Journals how the call came out; true where it can be undone.

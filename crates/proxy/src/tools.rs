@@ -114,6 +114,21 @@ pub async fn read_resource(app: &App, user: UserId, uri: &str) -> Result<Value, 
     upstream.read_resource(&user_ref(user), uri).await.map_err(|error| unreachable_app(app, error))
 }
 
+/// The app's resources that its manifest lists.
+pub(crate) async fn resources(app: &App, user: UserId) -> Result<Vec<Value>, HostError> {
+    let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
+    let all = upstream.resources(&user_ref(user)).await.map_err(|error| unreachable_app(app, error))?;
+    let listed =
+        |resource: &Value| resource.get("uri").and_then(Value::as_str).is_some_and(|uri| app.manifest.allows_resource(uri));
+    Ok(all.into_iter().filter(listed).collect())
+}
+
+/// How addresses of the app's resources are made.
+pub(crate) async fn resource_templates(app: &App, user: UserId) -> Result<Vec<Value>, HostError> {
+    let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
+    upstream.resource_templates(&user_ref(user)).await.map_err(|error| unreachable_app(app, error))
+}
+
 pub(crate) fn user_ref(user: UserId) -> UserRef {
     UserRef::new(user.to_string())
 }
@@ -190,20 +205,26 @@ impl RunTools {
         let digest = canonical_digest(&Value::Object(call.arguments.clone()));
         let digest = digest.ok_or_else(|| denied(DenialCode::ToolNotEmitted))?;
         let emitted = run.emitted.use_up(tool_use_id, &call.name, &digest);
-        let honest = emitted.as_ref().is_some_and(|(_, honest)| *honest);
+        let (was_emitted, honest) = (emitted.is_some(), emitted.as_ref().is_some_and(|(_, honest)| *honest));
+        let arguments = match emitted {
+            Some((Value::Object(arguments), _)) => arguments,
+            Some(_) | None => Map::new(),
+        };
+        let known = run.dialogue().map(|dialogue| dialogue.known()).unwrap_or_default();
         let danger = run.app.manifest.agent.danger_induced_writes;
         // Nobody but the model can have a server asked what its tools are.
-        let listed = match emitted.is_some() && run.app.manifest.tools.contains_key(&call.name) {
+        let listed = match was_emitted && run.app.manifest.tools.contains_key(&call.name) {
             true => self.listed(call, tool_use_id).await?,
             false => ToolListed::default(),
         };
         let request = ToolRequest {
             tool: call.name.clone(),
             arguments_digest: digest,
-            emitted: emitted.is_some(),
+            emitted: was_emitted,
             honest: honest || danger,
             listed,
             ask_for_writes: false,
+            strange_argument: run.app.manifest.strange_argument(&call.name, &arguments, &known).map(str::to_owned),
         };
         let verdict = admit_tool(request, &run.app.manifest, &run.view(), self.proxy.clock.now()).map_err(Stop::Denied)?;
         let class = match &verdict {
@@ -215,10 +236,6 @@ impl RunTools {
         if honest && !run.dialogue().is_some_and(|dialogue| dialogue.act(tool_use_id)) {
             return Err(denied(DenialCode::ToolNotEmitted));
         }
-        let arguments = match emitted {
-            Some((Value::Object(arguments), _)) => arguments,
-            Some(_) | None => Map::new(),
-        };
         Ok((verdict, arguments))
     }
 
@@ -257,6 +274,9 @@ impl RunTools {
         match confirm::ask(&self.proxy, asked, shown).await {
             Ok(answer) => {
                 let Answer { result, ok, waits, text, code, undo } = answer;
+                if ok {
+                    self.vouch(&tool, &result);
+                }
                 let denial = code.map(|code| Denial::new(code, &tool));
                 let call_id = id.to_owned();
                 run.tell(RunEvent::ToolResult { call_id, tool, ok, result: text, denial, waits, undo }).await;
@@ -270,10 +290,20 @@ impl RunTools {
         }
     }
 
+    /// Remembers what a tool returned whose word counts for arguments.
+    fn vouch(&self, tool: &str, result: &Value) {
+        if let (Some(dialogue), true) = (self.run.dialogue(), self.run.app.manifest.vouches(tool)) {
+            dialogue.vouched(tool, result);
+        }
+    }
+
     /// Calls the tool; using up the open call is what allows it.
     async fn run_tool(&self, open: OpenToolCall, tool_use_id: &str, arguments: Map<String, Value>) -> Result<Value, HostError> {
         let (app, tool) = (&self.run.app, open.permit().request().tool.clone());
         let Outcome { result, state, text, undo } = carry_out(&self.proxy, app, open, arguments, Map::new()).await;
+        if let Ok(result) = &result {
+            self.vouch(&tool, result);
+        }
         self.tell(tool_use_id, &tool, text, state == ToolState::Done, undo).await;
         result.map_err(|error| unreachable_app(app, error))
     }
@@ -308,7 +338,7 @@ impl RunTools {
 /// of the protocol.
 fn in_band(result: Result<Value, HostError>) -> Result<Value, HostError> {
     match result {
-        Err(error @ HostError::Unknown) => {
+        Err(error @ (HostError::Unknown | HostError::Needs(_))) => {
             let text = front::sentence(&error);
             Ok(json!({"content": [{"type": "text", "text": text}], "isError": true, "_meta": {"hexward/reason": "tool.unknown"}}))
         }
@@ -336,23 +366,11 @@ impl ToolHost for RunTools {
     }
 
     fn resources(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
-        Box::pin(async move {
-            let app = &self.run.app;
-            let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
-            let all = upstream.resources(&user_ref(self.run.user)).await.map_err(|error| unreachable_app(app, error))?;
-            let listed = |resource: &Value| {
-                resource.get("uri").and_then(Value::as_str).is_some_and(|uri| app.manifest.allows_resource(uri))
-            };
-            Ok(all.into_iter().filter(listed).collect())
-        })
+        Box::pin(resources(&self.run.app, self.run.user))
     }
 
     fn resource_templates(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
-        Box::pin(async move {
-            let app = &self.run.app;
-            let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
-            upstream.resource_templates(&user_ref(self.run.user)).await.map_err(|error| unreachable_app(app, error))
-        })
+        Box::pin(resource_templates(&self.run.app, self.run.user))
     }
 
     fn read_resource<'a>(&'a self, uri: &'a str) -> BoxFuture<'a, Result<Value, HostError>> {

@@ -192,3 +192,10 @@ fn one_less(slots: &mut Vec<Slot>) -> Option<Slot> {
     let first = first_to_go(slots.iter().map(|slot| (slot.parked.standing, slot.since.elapsed())))?;
     Some(slots.swap_remove(first))
 }
+
+impl crate::Runs {
+    /// The servers of all apps' tools.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<proxy::mcp::upstream::McpUpstream>> {
+        self.parts.apps.values().filter_map(|app| app.app.upstream.as_ref())
+    }
+}

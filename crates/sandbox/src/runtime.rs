@@ -26,13 +26,22 @@ pub struct Runtime {
     pub(crate) command: Vec<String>,
     /// What every agent in it finds in its environment, whoever starts it.
     pub(crate) environment: BTreeMap<String, String>,
+    /// What whoever starts one may tell it beside the usual variables.
+    pub(crate) variables: Vec<String>,
     seal: Option<Seal>,
 }
 
 impl Runtime {
     /// The agent's executable alone.
     pub(crate) fn agent(profile: Profile) -> Self {
-        Self { profile, command: vec![AGENT_INSIDE.to_owned()], environment: BTreeMap::new(), seal: None }
+        Self { profile, command: vec![AGENT_INSIDE.to_owned()], environment: BTreeMap::new(), variables: Vec::new(), seal: None }
+    }
+
+    /// Whoever starts a program in it may also tell it this variable. The name is an operator's word, and none that a loader obeys.
+    #[must_use]
+    pub fn telling(mut self, variable: String) -> Self {
+        self.variables.push(variable);
+        self
     }
 
     /// Whether what was verified of it still is what it was.
@@ -160,6 +169,6 @@ impl CodeRuntime {
         }
         let environment = [("PATH", "/usr/bin"), ("SHELL", "/bin/bash"), ("NODE_PATH", NODE_PATH_INSIDE)];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Ok(Runtime { profile, command, environment, seal })
+        Ok(Runtime { profile, command, environment, variables: Vec::new(), seal })
     }
 }

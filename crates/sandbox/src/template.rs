@@ -67,7 +67,7 @@ pub(crate) fn of(runtime: &Runtime, agent: &Path) -> Template {
         calls: runtime.profile.calls(),
         argv: runtime.command.clone(),
         env: places(HOME_INSIDE, "/tmp", CA_INSIDE).into_iter().chain(runtime.environment.clone()).collect(),
-        env_names: VARIABLES.iter().map(|name| (*name).to_owned()).collect(),
+        env_names: VARIABLES.iter().map(|name| (*name).to_owned()).chain(runtime.variables.iter().cloned()).collect(),
         cwd: PathBuf::from(WORK_INSIDE),
         hostname: "sandbox".to_owned(),
         mounts,

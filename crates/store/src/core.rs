@@ -1,8 +1,8 @@
 //! The gateway's own tables: users, sessions, conversations, runs, ledger, tool journal, audit log.
 
 use crate::{
-    Migration, Schema, alerts, audit, confirmations, conversations, definitions, keys, ledger, person_calls, rates, runs, tools,
-    undo, users,
+    Migration, Schema, alerts, audit, client_keys, confirmations, conversations, definitions, keys, ledger, person_calls, rates,
+    runs, tools, undo, users,
 };
 
 /// The schema every gateway has; apps bring theirs beside it.
@@ -16,6 +16,7 @@ pub static CORE: Schema = Schema {
         Migration { number: 5, name: "budget_alerts", sql: include_str!("../../../migrations/sqlite/0005_budget_alerts.sql") },
         Migration { number: 6, name: "undo", sql: include_str!("../../../migrations/sqlite/0006_undo.sql") },
         Migration { number: 7, name: "confirmations", sql: include_str!("../../../migrations/sqlite/0007_confirmations.sql") },
+        Migration { number: 8, name: "client_keys", sql: include_str!("../../../migrations/sqlite/0008_client_keys.sql") },
     ],
     postgres: &[
         Migration { number: 1, name: "core", sql: include_str!("../../../migrations/postgres/0001_core.sql") },
@@ -25,10 +26,12 @@ pub static CORE: Schema = Schema {
         Migration { number: 5, name: "budget_alerts", sql: include_str!("../../../migrations/postgres/0005_budget_alerts.sql") },
         Migration { number: 6, name: "undo", sql: include_str!("../../../migrations/postgres/0006_undo.sql") },
         Migration { number: 7, name: "confirmations", sql: include_str!("../../../migrations/postgres/0007_confirmations.sql") },
+        Migration { number: 8, name: "client_keys", sql: include_str!("../../../migrations/postgres/0008_client_keys.sql") },
     ],
     statements: &[
         alerts::ALL,
         audit::ALL,
+        client_keys::ALL,
         confirmations::ALL,
         conversations::ALL,
         definitions::ALL,

@@ -4,7 +4,7 @@
 //! change raises the version in the same commit, so that a gateway that has seen a version has seen the change.
 
 use crate::{Row, Store, StoreError, Tx, audit, statements};
-use policy::{AuditEvent, KeyId, KeyScope, Timestamp, UserId};
+use policy::{AuditEvent, KeyId, KeyPurpose, KeyScope, Timestamp, UserId};
 
 /// The issuer of service principals.
 pub const CALLER_ISSUER: &str = "hexward:callers";
@@ -16,10 +16,14 @@ statements! { ALL:
     INSERT_KEY = "INSERT INTO caller_keys (id, user_id, token_digest, name, scope, source, created_at, expires_at) \
                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (token_digest) DO NOTHING";
     LIST_KEYS = "SELECT k.id, k.user_id, u.subject, k.token_digest, k.name, k.scope, k.source, k.created_at, k.expires_at, \
-                 k.revoked_at, k.used_at FROM caller_keys k JOIN users u ON u.id = k.user_id ORDER BY k.id";
+                 k.revoked_at, k.used_at, k.purpose, k.made_by, k.generation FROM caller_keys k JOIN users u ON u.id = k.user_id ORDER BY k.id";
+    LIST_MODEL_KEYS = "SELECT k.id, k.user_id, u.subject, k.token_digest, k.name, k.scope, k.source, k.created_at, k.expires_at, \
+                       k.revoked_at, k.used_at, k.purpose, k.made_by, k.generation FROM caller_keys k \
+                       JOIN users u ON u.id = k.user_id WHERE k.purpose = 'model' ORDER BY k.id";
     READ_KEY = "SELECT k.id, k.user_id, u.subject, k.token_digest, k.name, k.scope, k.source, k.created_at, k.expires_at, \
-                k.revoked_at, k.used_at FROM caller_keys k JOIN users u ON u.id = k.user_id WHERE k.token_digest = ?1";
+                k.revoked_at, k.used_at, k.purpose, k.made_by, k.generation FROM caller_keys k JOIN users u ON u.id = k.user_id WHERE k.token_digest = ?1";
     REVOKE_KEY = "UPDATE caller_keys SET revoked_at = ?2 WHERE id = ?1 AND (revoked_at IS NULL OR revoked_at > ?2)";
+    REVOKE_MADE_BY = "UPDATE caller_keys SET revoked_at = ?2 WHERE made_by = ?1 AND (revoked_at IS NULL OR revoked_at > ?2)";
     TOUCH_KEY = "UPDATE caller_keys SET used_at = ?2 WHERE id = ?1 AND (used_at IS NULL OR used_at < ?2)";
     RAISE_VERSION = "UPDATE caller_keys_version SET version = version + 1 WHERE id = 1";
     READ_VERSION = "SELECT version FROM caller_keys_version WHERE id = 1";
@@ -65,9 +69,9 @@ pub struct NewKey {
 pub struct KeyRow {
     /// The key.
     pub id: KeyId,
-    /// The service principal as a user.
+    /// The service principal as a user, or the person whose tools it opens.
     pub user: UserId,
-    /// The service principal.
+    /// The service principal; of a person's key their id.
     pub principal: String,
     /// SHA-256 of the token.
     pub digest: [u8; 32],
@@ -85,6 +89,12 @@ pub struct KeyRow {
     pub revoked_at: Option<Timestamp>,
     /// When it was last used, give or take a minute.
     pub used_at: Option<Timestamp>,
+    /// What it opens.
+    pub purpose: KeyPurpose,
+    /// The key that made it.
+    pub made_by: Option<KeyId>,
+    /// Which of its agent's sessions it is; 0 for a key that is none.
+    pub generation: i64,
 }
 
 impl KeyRow {
@@ -122,6 +132,19 @@ impl Store {
         self.read(|tx| {
             let version = tx.query_one(READ_VERSION, &[])?.int(0)?;
             let rows = tx.query(LIST_KEYS, &[])?.iter().map(parse).collect::<Result<_, _>>()?;
+            Ok((version, rows))
+        })
+        .await
+    }
+
+    /// The keys for the model API alone, with the version at which this is so.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn model_keys(&self) -> Result<(i64, Vec<KeyRow>), StoreError> {
+        self.read(|tx| {
+            let version = tx.query_one(READ_VERSION, &[])?.int(0)?;
+            let rows = tx.query(LIST_MODEL_KEYS, &[])?.iter().map(parse).collect::<Result<_, _>>()?;
             Ok((version, rows))
         })
         .await
@@ -193,23 +216,32 @@ fn insert(tx: &mut dyn Tx, id: KeyId, fresh: UserId, new: &NewKey, now: Timestam
     Ok(kept)
 }
 
-fn revoke(tx: &mut dyn Tx, id: KeyId, at: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
+/// With all that it made.
+pub(crate) fn revoke(tx: &mut dyn Tx, id: KeyId, at: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
     let changed = tx.execute(REVOKE_KEY, &[id.to_string().into(), at.0.into()])? == 1;
     if changed {
+        tx.execute(REVOKE_MADE_BY, &[id.to_string().into(), at.0.into()])?;
         tx.execute(RAISE_VERSION, &[])?;
         audit::append(tx, &AuditEvent::KeyRevoked { key: id, at }, now)?;
     }
     Ok(changed)
 }
 
-fn parse(row: &Row) -> Result<KeyRow, StoreError> {
+/// The key of a digest, inside a transaction.
+pub(crate) fn read_key(tx: &mut dyn Tx, digest: &[u8; 32]) -> Result<Option<KeyRow>, StoreError> {
+    tx.query_opt(READ_KEY, &[digest.as_slice().into()])?.as_ref().map(parse).transpose()
+}
+
+pub(crate) fn parse(row: &Row) -> Result<KeyRow, StoreError> {
     let broken = |what: &str| StoreError::Statement(format!("a kept {what} is none"));
+    let purpose = KeyPurpose::parse(&row.text(11)?).ok_or_else(|| broken("key's purpose"))?;
+    let user = row.text(1)?;
     let time = |column| row.opt_int(column).map(|at| at.map(Timestamp));
     let source = row.text(6)?;
     Ok(KeyRow {
         id: row.text(0)?.parse().map_err(|_| broken("key's id"))?,
-        user: row.text(1)?.parse().map_err(|_| broken("user's id"))?,
-        principal: row.text(2)?,
+        principal: if purpose == KeyPurpose::Model { row.text(2)? } else { user.clone() },
+        user: user.parse().map_err(|_| broken("user's id"))?,
         digest: row.blob(3)?.try_into().map_err(|_| broken("digest"))?,
         name: row.text(4)?,
         scope: serde_json::from_str(&row.text(5)?).ok(),
@@ -218,5 +250,8 @@ fn parse(row: &Row) -> Result<KeyRow, StoreError> {
         expires_at: time(8)?,
         revoked_at: time(9)?,
         used_at: time(10)?,
+        purpose,
+        made_by: row.opt_text(12)?.map(|id| id.parse().map_err(|_| broken("key's maker"))).transpose()?,
+        generation: row.int(13)?,
     })
 }

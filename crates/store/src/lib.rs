@@ -7,6 +7,7 @@
 mod alerts;
 mod audit;
 mod changes;
+mod client_keys;
 mod confirmations;
 mod conversations;
 mod core;
@@ -26,6 +27,7 @@ mod value;
 
 pub use alerts::BudgetAlert;
 pub use changes::Change;
+pub use client_keys::{CLIENT_KEYS_MAX, ClientKeyError, ClientWindow, NewClientKey, NewClientSession, SERVICE_ISSUER};
 pub use confirmations::{AnswerError, Confirmation, ConfirmationEnd, NewConfirmation};
 pub use conversations::{ConversationLine, Role};
 pub use core::CORE;
@@ -38,7 +40,7 @@ pub use person_calls::OpenPersonCall;
 pub use rates::{RateError, Rates};
 pub use runs::{BeginError, NewRun, RunEnd, RunRow};
 pub use schema::{Migration, Schema, Statement};
-pub use tools::{OpenToolCall, ToolState};
+pub use tools::{OpenToolCall, ReadCall, ToolState};
 pub use undo::{BeginUndoError, Inverse, OpenUndo, UNDO_CALLS_MAX, UndoEntry, UndoPlan, UndoScope, UndoStanding};
 pub use value::{Row, Value};
 

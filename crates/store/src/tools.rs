@@ -4,13 +4,15 @@ use crate::undo::{self, Inverse};
 use crate::{OpenError, Store, StoreError, Tx, audit, statements};
 use data_encoding::HEXLOWER;
 use policy::{AuditEvent, CallId, Denial, DenialCode, RunId, Timestamp, ToolEffect, ToolPermit, UserId};
+use std::pin::Pin;
 
 statements! { ALL:
     INSERT = "INSERT INTO tool_calls (id, run_id, user_id, app, tool, tool_use_id, effect, arguments, state, opened_at) \
               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'open', ?9)";
     SETTLE = "UPDATE tool_calls SET state = ?2, result = ?3, settled_at = ?4 WHERE id = ?1 AND state = 'open'";
     LEFT_OPEN = "UPDATE tool_calls SET state = 'uncertain', settled_at = ?1 \
-                 WHERE state = 'open' AND (gateway = ?2 OR (undoes IS NULL AND run_id IN (SELECT id FROM runs WHERE gateway = ?2)))";
+                 WHERE state = 'open' AND (gateway = ?2 OR (undoes IS NULL AND run_id IN (SELECT id FROM runs WHERE gateway = ?2 \
+                 UNION SELECT id FROM client_windows WHERE gateway = ?2)))";
     LIST_OF_RUN = "SELECT tool, effect, state FROM tool_calls WHERE run_id = ?1 ORDER BY id";
 }
 
@@ -78,6 +80,34 @@ impl Entry {
     }
 }
 
+/// A read that is permitted and on its way into the journal. Nothing comes of a read whose answer is not given, so it may be made
+/// meanwhile; its answer may be given once [`ReadCall::opened`] says that it stands there. Only [`Store::begin_read`] makes one.
+pub struct ReadCall {
+    tool: String,
+    user: UserId,
+    opening: Pin<Box<dyn Future<Output = Result<OpenToolCall, OpenError>> + Send>>,
+}
+
+impl ReadCall {
+    /// The tool.
+    #[must_use]
+    pub fn tool(&self) -> &str {
+        &self.tool
+    }
+    /// For whom.
+    #[must_use]
+    pub const fn user(&self) -> UserId {
+        self.user
+    }
+    /// Waits until it is written down.
+    ///
+    /// # Errors
+    /// As [`Store::open_tool_call`].
+    pub async fn opened(self) -> Result<OpenToolCall, OpenError> {
+        self.opening.await
+    }
+}
+
 /// How a tool call came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToolState {
@@ -131,6 +161,25 @@ impl Store {
             Err(StoreError::Duplicate(_)) => Err(OpenError::Denied(again)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Begins to journal a permitted read; none where the permit is for a write.
+    #[must_use]
+    pub fn begin_read(
+        &self,
+        permit: ToolPermit,
+        app: &str,
+        tool_use_id: &str,
+        arguments: String,
+        now: Timestamp,
+    ) -> Option<ReadCall> {
+        if permit.effect() != ToolEffect::Read {
+            return None;
+        }
+        let (tool, user) = (permit.request().tool.clone(), permit.user());
+        let (store, app, tool_use_id) = (self.clone(), app.to_owned(), tool_use_id.to_owned());
+        let opening = async move { store.open_tool_call(permit, &app, &tool_use_id, arguments, now).await };
+        Some(ReadCall { tool, user, opening: Box::pin(opening) })
     }
 
     /// Journals the way back.

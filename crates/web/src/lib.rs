@@ -11,6 +11,7 @@ mod confirmations;
 mod conversations;
 mod door;
 mod forwarded;
+mod keys;
 mod person_tools;
 mod run_events;
 mod serve;
@@ -23,7 +24,7 @@ pub use serve::serve;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use policy::Clock;
 use runs::Runs;
 use secrecy::SecretString;
@@ -113,6 +114,8 @@ fn router(web: Shared) -> Router {
         .route("/api/apps/{app}/resource", get(apps::resource))
         .route("/api/apps/{app}/tools/{tool}", post(person_tools::call))
         .route("/api/changes", get(apps::changes))
+        .route("/api/keys", get(keys::list).post(keys::create))
+        .route("/api/keys/{id}", delete(keys::revoke))
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::method_not_allowed)
         .layer(middleware::from_fn_with_state(Arc::clone(&web), door::check))

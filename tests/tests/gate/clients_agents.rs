@@ -24,7 +24,7 @@ const NOTE: &str = "what stands in the note";
 const WHO: &str = "Ada, as far as the script knows";
 
 /// The environment as it is documented, with another address and a real key.
-fn environment(base_url: &str, key: &str) -> Vec<(String, String)> {
+pub(crate) fn environment(base_url: &str, key: &str) -> Vec<(String, String)> {
     let (_, after) = DOCUMENTED.split_once("### Agent SDKs and `claude` as callers").unwrap();
     let (block, _) = after.split_once("```sh\n").unwrap().1.split_once("```").unwrap();
     let mut named: Vec<(String, String)> = block

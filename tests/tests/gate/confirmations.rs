@@ -5,7 +5,7 @@ use fake::{Fake, FakeConfig};
 use gate_tests::{Person, Probe, ProgramSetup, Setup, TestGate, ToolServer, eventually, exchange, probe, request};
 use hexmap::coord::{Coord, Path};
 use hexmap::map::Maps;
-use hexmap::tile::{ItemType, NewTile, TileUpdate};
+use hexmap::tile::{ItemType, NewTile, TileUpdate, Visibility};
 use hexward::config::AppFolder;
 use sandbox::Mode;
 use secrecy::SecretString;
@@ -93,6 +93,7 @@ async fn plant(gate: &TestGate, person: &Person, tiles: &[(&str, &str)]) {
             preview: None,
             link: None,
             item_type: ItemType::Context,
+            visibility: Visibility::Private,
         };
         maps(gate).create_tile(&at(person, path), tile).await.unwrap();
     }

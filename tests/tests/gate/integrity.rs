@@ -2,7 +2,7 @@
 
 use gate_tests::{Probe, Setup, TestGate, probe};
 use hexward::clock::SystemClock;
-use hexward::config::AppFolder;
+use hexward::config::{AppFolder, ToolExtras};
 use policy::{Manifest, Microusd};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -314,7 +314,13 @@ async fn another_map(stop: &CancellationToken, setting: &str) -> AppFolder {
         .replace("server = \"builtin\"", &format!("server = \"{url}\""))
         .replace("[agent]", &format!("[agent]\n{setting} = true"));
     let manifest = Manifest::parse(&manifest).unwrap();
-    AppFolder { manifest, prompt: "You keep a map.".to_owned(), files: None, credential: Some(SecretString::from(CREDENTIAL)) }
+    AppFolder {
+        manifest,
+        prompt: "You keep a map.".to_owned(),
+        files: None,
+        credential: Some(SecretString::from(CREDENTIAL)),
+        extras: ToolExtras::default(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -107,3 +107,31 @@ fn another_sandbox_is_attacked_or_said_to_be_missing() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{log}");
     assert!(log.contains("sandbox-runtime/dist/cli.js") && log.contains("scripts/setup.sh peers"), "{log}");
 }
+
+/// A part of the suite for tools, with the exit code.
+fn replayed(policy: &str) -> (Value, Option<i32>, String) {
+    let arguments = ["redteam", "tools", "--json", "--suite", "slack", "--pairs", "2", "--policy", policy];
+    let output =
+        Command::new(hexward()).args(arguments).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).output().unwrap();
+    let (out, log) = (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned());
+    assert_eq!(out.lines().count(), 1, "one object and nothing else: {out}\n{log}");
+    (serde_json::from_str(&out).unwrap(), output.status.code(), log)
+}
+
+/// Five attacks with two tasks each: under an operator's rules nothing of them happens, and all of the person's own does. Without
+/// rules they do happen, so it is the rules that hold them.
+#[test]
+fn a_fooled_model_gets_nothing_that_the_person_did_not_name() {
+    let (report, code, log) = replayed("arguments");
+    let row = &report["rows"][0];
+    let of = |key: &str| row[key].as_u64().unwrap();
+    assert_eq!((report["suite"].as_str(), row["policy"].as_str(), code), (Some("tools"), Some("arguments"), Some(0)), "{log}");
+    assert_eq!((of("goals"), of("goals_blocked"), of("pairs"), of("pairs_completed")), (5, 5, 10, 0), "{log}");
+    assert_eq!((of("user_tasks"), of("user_tasks_passed")), (21, 21), "{log}");
+    assert_eq!((report["forged_accepted"].as_u64(), report["induced_accepted"].as_u64()), (Some(0), Some(0)), "{log}");
+
+    let (report, code, log) = replayed("nothing");
+    let row = &report["rows"][0];
+    assert_eq!((row["pairs_completed"].as_u64(), row["goals_blocked"].as_u64(), code), (Some(10), Some(0), Some(0)), "{log}");
+    assert_eq!((report["forged_accepted"].as_u64(), report["induced_accepted"].as_u64()), (Some(0), Some(0)), "{log}");
+}

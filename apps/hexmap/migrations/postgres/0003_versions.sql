@@ -4,9 +4,10 @@ ALTER TABLE hexmap_tiles ADD COLUMN visibility TEXT NOT NULL DEFAULT 'private' C
 ALTER TABLE hexmap_tiles ADD COLUMN written_by TEXT NOT NULL DEFAULT 'agent' CHECK (written_by IN ('agent', 'person'));
 ALTER TABLE hexmap_tiles ADD COLUMN unseen BIGINT NOT NULL DEFAULT 0 CHECK (unseen IN (0, 1));
 
--- Images of changes hold them too, where they hold texts.
+-- Images of changes hold them too, the first two where they hold texts.
 ALTER TABLE hexmap_images ADD COLUMN visibility TEXT;
 ALTER TABLE hexmap_images ADD COLUMN written_by TEXT;
+ALTER TABLE hexmap_images ADD COLUMN unseen BIGINT NOT NULL DEFAULT 0;
 UPDATE hexmap_images SET visibility = 'private', written_by = 'agent' WHERE title IS NOT NULL;
 
 -- Depth and path, "2:1,3": a listing reads level by level, and each is one range of this index, however large the map is.

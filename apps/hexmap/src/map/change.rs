@@ -2,7 +2,7 @@
 
 use super::read::{self, id_at, key};
 use super::record::{self, Kind, New, Side};
-use super::{MapError, Stamp};
+use super::{MapError, Stamp, attention};
 use crate::coord::Coord;
 use crate::tile::{ItemType, NewTile, Tile, TileUpdate};
 use store::{Tx, Value};
@@ -37,7 +37,8 @@ pub(super) fn create(tx: &mut dyn Tx, coord: &Coord, tile: &NewTile, stamp: &Sta
     if !insert(tx, coord, tile, &stamp.id, stamp.now_us)? {
         return Err(MapError::Occupied(coord.to_string()));
     }
-    record::keep(tx, &stamp.change, coord, Side::After, Some(&coord.path))?;
+    attention::written(tx, coord, stamp.actor)?;
+    record::keep(tx, &stamp.change, coord, Side::After, record::one(&coord.path))?;
     record::write(tx, coord, &New::of(Kind::Create, coord, Some(&parent_id)), stamp)?;
     let tile = tile.clone();
     Ok(Tile {
@@ -51,7 +52,7 @@ pub(super) fn create(tx: &mut dyn Tx, coord: &Coord, tile: &NewTile, stamp: &Sta
         link: tile.link,
         version: 1,
         visibility: tile.visibility,
-        unseen: false,
+        unseen: stamp.actor == super::Actor::Agent,
     })
 }
 
@@ -61,7 +62,7 @@ pub(super) fn update(tx: &mut dyn Tx, coord: &Coord, update: &TileUpdate, stamp:
     if tile.item_type == ItemType::User && update.item_type.is_some() {
         return Err(MapError::Invalid("The root of a map keeps its itemType. Leave itemType out".to_owned()));
     }
-    record::keep(tx, &stamp.change, coord, Side::Before, Some(&coord.path))?;
+    record::keep(tx, &stamp.change, coord, Side::Before, record::one(&coord.path))?;
     update.apply(&mut tile);
     tile.version = tile.version.saturating_add(1);
     let mut params = key(coord).to_vec();
@@ -76,7 +77,8 @@ pub(super) fn update(tx: &mut dyn Tx, coord: &Coord, update: &TileUpdate, stamp:
         Value::from(tile.visibility.word()),
     ]);
     tx.execute(UPDATE, &params)?;
-    record::keep(tx, &stamp.change, coord, Side::After, Some(&coord.path))?;
+    attention::written(tx, coord, stamp.actor)?;
+    record::keep(tx, &stamp.change, coord, Side::After, record::one(&coord.path))?;
     record::write(tx, coord, &New::of(Kind::Update, coord, tile.parent_id.as_deref()), stamp)?;
     Ok(tile)
 }
@@ -85,7 +87,7 @@ pub(super) fn update(tx: &mut dyn Tx, coord: &Coord, update: &TileUpdate, stamp:
 pub(super) fn delete(tx: &mut dyn Tx, coord: &Coord, stamp: &Stamp) -> Result<u64, MapError> {
     let above = coord.path.parent().map(|path| coord.at(path)).unwrap_or_else(|| coord.clone());
     let parent_id = id_at(tx, &above)?;
-    record::keep(tx, &stamp.change, coord, Side::Before, None)?;
+    record::keep(tx, &stamp.change, coord, Side::Before, record::tree(&coord.path))?;
     match remove(tx, coord)? {
         0 => Err(MapError::NotFound(coord.to_string())),
         count => {

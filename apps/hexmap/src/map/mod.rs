@@ -99,13 +99,14 @@ pub enum MapError {
     Unopened,
 }
 
-/// When something happens and which ids a new tile and the change get; decided outside the transaction, which may run more than
-/// once.
+/// When something happens, by whose hand, and which ids a new tile and the change get; decided outside the transaction, which may run
+/// more than once.
 #[derive(Clone, Debug)]
 struct Stamp {
     now_us: i64,
     id: String,
     change: String,
+    actor: Actor,
 }
 
 /// Whose hand it is.
@@ -215,13 +216,8 @@ impl Maps {
         tile.check().map_err(MapError::Invalid)?;
         check_place(&coord.path, "created").map_err(MapError::Invalid)?;
         let touched = Touched::Create(coord.clone(), tile.title.clone());
-        let (wanted, stamp, actor) = (coord.clone(), self.stamp(), self.actor);
-        let work = move |tx: &mut dyn Tx| {
-            let created = change::create(tx, &wanted, &tile, &stamp)?;
-            attention::written(tx, &wanted, actor)?;
-            Ok(Tile { unseen: actor == Actor::Agent, ..created })
-        };
-        self.change(touched, work).await
+        let (wanted, stamp) = (coord.clone(), self.stamp());
+        self.change(touched, move |tx: &mut dyn Tx| change::create(tx, &wanted, &tile, &stamp)).await
     }
 
     /// Changes some of a tile's fields.
@@ -231,13 +227,8 @@ impl Maps {
     pub async fn update_tile(&self, coord: &Coord, update: TileUpdate) -> Result<Tile, MapError> {
         update.check().map_err(MapError::Invalid)?;
         let touched = Touched::Update(coord.clone(), update.clone());
-        let (wanted, stamp, actor) = (coord.clone(), self.stamp(), self.actor);
-        let work = move |tx: &mut dyn Tx| {
-            let updated = change::update(tx, &wanted, &update, &stamp)?;
-            attention::written(tx, &wanted, actor)?;
-            Ok(Tile { unseen: actor == Actor::Agent, ..updated })
-        };
-        self.change(touched, work).await
+        let (wanted, stamp) = (coord.clone(), self.stamp());
+        self.change(touched, move |tx: &mut dyn Tx| change::update(tx, &wanted, &update, &stamp)).await
     }
 
     /// Deletes a tile with everything below it; returns how many tiles that were.
@@ -256,12 +247,8 @@ impl Maps {
     /// [`MapError`] saying what stands in the way.
     pub async fn move_tile(&self, from: &Coord, to: &Coord) -> Result<Moved, MapError> {
         relocate::check(from, to)?;
-        let (old, new, stamp, actor) = (from.clone(), to.clone(), self.stamp(), self.actor);
-        let work = move |tx: &mut dyn Tx| {
-            let moved = relocate::relocate(tx, &old, &new, &stamp)?;
-            attention::moved(tx, &new, actor)?;
-            Ok(moved)
-        };
+        let (old, new, stamp) = (from.clone(), to.clone(), self.stamp());
+        let work = move |tx: &mut dyn Tx| relocate::relocate(tx, &old, &new, &stamp);
         self.change(Touched::Move(from.clone(), to.clone()), work).await
     }
 
@@ -281,7 +268,8 @@ impl Maps {
         let nanos = u32::try_from(micros.saturating_mul(1_000)).unwrap_or_default();
         let moment = uuid::Timestamp::from_unix(uuid::NoContext, u64::try_from(secs).unwrap_or_default(), nanos);
         let fresh = || uuid::Uuid::new_v7(moment).to_string();
-        Stamp { now_us, id: fresh(), change: self.change.as_deref().map_or_else(fresh, str::to_owned) }
+        let change = self.change.as_deref().map_or_else(fresh, str::to_owned);
+        Stamp { now_us, id: fresh(), change, actor: self.actor }
     }
 
     /// Reads; a user without a map gets one first.

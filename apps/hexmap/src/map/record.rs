@@ -16,18 +16,18 @@ pub const IMAGE_TILES_MAX: i64 = 100_000;
 pub const IMAGE_CHARS_MAX: i64 = 64 << 20;
 
 store::statements! { RECORDS:
-    /// 1 owner, 2 image, 3 side, 4 group, 5 path, 6 and 7 range of the paths below.
+    /// 1 owner, 2 image, 3 side, 4 group, 5 and 6 range of the paths.
     KEEP = concat!(
         "INSERT INTO hexmap_images (owner, image, side, path, ", rows::kept!(), ")
          SELECT owner, CAST(?2 AS TEXT), CAST(?3 AS BIGINT), path, ", rows::kept!(), " FROM hexmap_tiles
-         WHERE owner = ?1 AND group_id = ?4 AND (path = ?5 OR (path >= ?6 AND path < ?7))"
+         WHERE owner = ?1 AND group_id = ?4 AND path >= ?5 AND path < ?6"
     );
     /// As [`KEEP`], without texts.
     MARK = concat!(
         "INSERT INTO hexmap_images (owner, image, side, path, ", rows::kept!(), ")
-         SELECT owner, CAST(?2 AS TEXT), CAST(?3 AS BIGINT), path, id, item_type, NULL, NULL, NULL, NULL, NULL, NULL, version,
-         created_at, updated_at
-         FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?4 AND (path = ?5 OR (path >= ?6 AND path < ?7))"
+         SELECT owner, CAST(?2 AS TEXT), CAST(?3 AS BIGINT), path, id, item_type, NULL, NULL, NULL, NULL, NULL, NULL, unseen,
+         version, created_at, updated_at
+         FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?4 AND path >= ?5 AND path < ?6"
     );
     /// 1 owner, 2 image.
     WEIGH_IMAGE = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(LENGTH(COALESCE(title, '')) + LENGTH(COALESCE(content, ''))
@@ -113,21 +113,29 @@ impl<'a> New<'a> {
     }
 }
 
-/// Keeps how a tile is now, with everything below it or, if it is named, this one alone.
-pub(super) fn keep(tx: &mut dyn Tx, image: &str, at: &Coord, side: Side, only: Option<&Path>) -> Result<u64, MapError> {
-    copy(tx, KEEP, image, at, side, only.is_some())
+/// A tile's path alone, as a range under byte order: `,` follows everything that could come between.
+pub(super) fn one(path: &Path) -> [Value; 2] {
+    [path.to_string().into(), format!("{path},").into()]
+}
+
+/// A tile's path and all those below it, as one range.
+pub(super) fn tree(path: &Path) -> [Value; 2] {
+    [path.to_string().into(), path.texts_below().end.into()]
+}
+
+/// Keeps how the tiles of a range are now.
+pub(super) fn keep(tx: &mut dyn Tx, image: &str, at: &Coord, side: Side, range: [Value; 2]) -> Result<u64, MapError> {
+    copy(tx, KEEP, image, at, side, range)
 }
 
 /// Keeps where a tile is now and everything below it, without texts.
 pub(super) fn mark(tx: &mut dyn Tx, image: &str, at: &Coord, side: Side) -> Result<u64, MapError> {
-    copy(tx, MARK, image, at, side, false)
+    copy(tx, MARK, image, at, side, tree(&at.path))
 }
 
-fn copy(tx: &mut dyn Tx, by: store::Statement, image: &str, at: &Coord, side: Side, alone: bool) -> Result<u64, MapError> {
-    let [owner, group, path] = key(at);
-    let below = if alone { String::new()..String::new() } else { at.path.texts_below() };
-    let params = [owner, image.into(), side.number(false).into(), group, path, below.start.into(), below.end.into()];
-    Ok(tx.execute(by, &params)?)
+fn copy(tx: &mut dyn Tx, by: store::Statement, image: &str, at: &Coord, side: Side, range: [Value; 2]) -> Result<u64, MapError> {
+    let ([owner, group, _], [start, end]) = (key(at), range);
+    Ok(tx.execute(by, &[owner, image.into(), side.number(false).into(), group, start, end])?)
 }
 
 /// Writes the change down, and forgets what is too old.

@@ -2,7 +2,7 @@
 
 use super::read::{self, id_at, key};
 use super::record::{self, Kind, New, Side};
-use super::{MOVED_LISTED_MAX, MapError, Moved, Stamp, rows};
+use super::{MOVED_LISTED_MAX, MapError, Moved, Stamp, attention, rows};
 use crate::coord::{Coord, DEPTH_MAX, PATH_BYTES_MAX, Path};
 use crate::tile::{Tile, check_place};
 use store::{Tx, Value};
@@ -59,6 +59,7 @@ pub(super) fn relocate(tx: &mut dyn Tx, from: &Coord, to: &Coord, stamp: &Stamp)
     let new = New { other, ..New::of(kind, from, old_parent.as_deref()) };
     mark(tx, from, to, Side::Before, displaced, stamp)?;
     let count = carry(tx, from, &to.path, displaced, stamp.now_us)?;
+    attention::moved(tx, to, stamp.actor)?;
     mark(tx, from, to, Side::After, displaced, stamp)?;
     record::write(tx, from, &new, stamp)?;
     let mut tiles = list(tx, to)?;

@@ -16,7 +16,7 @@ pub(super) use columns;
 /// and to what [`super::undo`] compares.
 macro_rules! kept {
     () => {
-        "id, item_type, title, content, preview, link, visibility, written_by, version, created_at, updated_at"
+        "id, item_type, title, content, preview, link, visibility, written_by, unseen, version, created_at, updated_at"
     };
 }
 pub(super) use kept;

@@ -19,21 +19,35 @@ store::statements! { UNDOS:
     /// 1 owner, 2 id.
     READ_CHANGE = "SELECT group_id, kind, path, parent_id, other_path, other_parent_id, image, flipped, undoes, undone_by
                    FROM hexmap_changes WHERE owner = ?1 AND id = ?2";
-    /// 1 owner, 2 image, 3 side, 4 group, 5 how many. The tiles of an image that are not in the map as they are in it; texts count
-    /// where the image has them.
-    DIFFERING = "SELECT h.path, COALESCE(t.title, h.title, ''), CASE WHEN t.id IS NULL THEN 0 WHEN t.id <> h.id THEN 1 ELSE 2 END
-                 FROM hexmap_images h
-                 LEFT JOIN hexmap_tiles t ON t.owner = h.owner AND t.group_id = ?4 AND t.path = h.path
-                 WHERE h.owner = ?1 AND h.image = ?2 AND h.side = ?3 AND (t.id IS NULL OR t.id <> h.id OR t.version <> h.version
-                 OR t.updated_at <> h.updated_at OR t.item_type <> h.item_type OR (h.title IS NOT NULL AND (t.title <> h.title
-                 OR t.content <> h.content OR t.preview IS DISTINCT FROM h.preview OR t.link IS DISTINCT FROM h.link
-                 OR t.visibility <> h.visibility)))
-                 ORDER BY h.path LIMIT ?5";
-    /// 1 owner, 2 image, 3 side, 4 group, 5 path, 6 and 7 range of the paths below, 8 how many. What lies there and is not in the image.
-    ADDED = "SELECT t.path, t.title FROM hexmap_tiles t
-             WHERE t.owner = ?1 AND t.group_id = ?4 AND (t.path = ?5 OR (t.path >= ?6 AND t.path < ?7))
-             AND NOT EXISTS (SELECT 1 FROM hexmap_images h WHERE h.owner = ?1 AND h.image = ?2 AND h.side = ?3 AND h.path = t.path)
-             ORDER BY t.path LIMIT ?8";
+    /// 1 owner, 2 image, 3 side, 4 group, 5 and 6 range of the paths, 7 how many. The tiles of an image that are not in the map as they
+    /// are in it. Compared as sets, which takes the same time whatever the database believes about the sizes.
+    DIFFERING = "SELECT path FROM (
+                     SELECT path, id, item_type, version, updated_at, title, content, preview, link, visibility FROM hexmap_images
+                     WHERE owner = ?1 AND image = ?2 AND side = ?3
+                 EXCEPT
+                     SELECT path, id, item_type, version, updated_at, title, content, preview, link, visibility FROM hexmap_tiles
+                     WHERE owner = ?1 AND group_id = ?4 AND path >= ?5 AND path < ?6
+                 ) AS differing ORDER BY path LIMIT ?7";
+    /// As [`DIFFERING`], without texts and with two ranges, 5 to 8; 9 how many.
+    DISPLACED = "SELECT path FROM (
+                     SELECT path, id, item_type, version, updated_at FROM hexmap_images
+                     WHERE owner = ?1 AND image = ?2 AND side = ?3
+                 EXCEPT
+                     SELECT path, id, item_type, version, updated_at FROM hexmap_tiles
+                     WHERE owner = ?1 AND group_id = ?4 AND ((path >= ?5 AND path < ?6) OR (path >= ?7 AND path < ?8))
+                 ) AS displaced ORDER BY path LIMIT ?9";
+    /// 1 owner, 2 image, 3 side, 4 group, 5 and 6 range of the paths, 7 how many. What lies there and is not in the image.
+    ADDED = "SELECT path FROM (
+                 SELECT path FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?4 AND path >= ?5 AND path < ?6
+             EXCEPT
+                 SELECT path FROM hexmap_images WHERE owner = ?1 AND image = ?2 AND side = ?3
+             ) AS added ORDER BY path LIMIT ?7";
+    /// 1 owner, 2 image, 3 side, 4 path.
+    IN_IMAGE = "SELECT id, COALESCE(title, '') FROM hexmap_images WHERE owner = ?1 AND image = ?2 AND side = ?3 AND path = ?4";
+    /// 1 owner, 2 group, 3 path.
+    IN_MAP = "SELECT id, title FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND path = ?3";
+    /// 1 owner, 2 id.
+    TITLE_OF = "SELECT title FROM hexmap_tiles WHERE owner = ?1 AND id = ?2";
     /// 1 owner, 2 image, 3 side.
     COUNT_IMAGE = "SELECT CAST(COUNT(*) AS BIGINT) FROM hexmap_images WHERE owner = ?1 AND image = ?2 AND side = ?3";
     /// 1 owner, 2 image, 3 side, 4 group.
@@ -41,15 +55,18 @@ store::statements! { UNDOS:
         "INSERT INTO hexmap_tiles (owner, group_id, path, ", rows::kept!(), ")
          SELECT owner, CAST(?4 AS BIGINT), path, ", rows::kept!(), " FROM hexmap_images WHERE owner = ?1 AND image = ?2 AND side = ?3"
     );
-    /// 1 owner, 2 image, 3 side, 4 group. Of a tile that stays where it is.
-    RESTORE_TEXTS = "UPDATE hexmap_tiles SET item_type = h.item_type, title = h.title, content = h.content, preview = h.preview,
-                     link = h.link, visibility = h.visibility, written_by = h.written_by, version = h.version, updated_at = h.updated_at FROM hexmap_images h
-                     WHERE hexmap_tiles.owner = ?1 AND hexmap_tiles.group_id = ?4 AND h.owner = ?1 AND h.image = ?2 AND h.side = ?3
-                     AND h.path = hexmap_tiles.path";
-    /// 1 owner, 2 image, 3 side, 4 group. After the tiles are where they were.
-    RESTORE_VERSIONS = "UPDATE hexmap_tiles SET version = h.version, updated_at = h.updated_at FROM hexmap_images h
-                        WHERE hexmap_tiles.owner = ?1 AND hexmap_tiles.group_id = ?4 AND h.owner = ?1 AND h.image = ?2 AND h.side = ?3
-                        AND h.path = hexmap_tiles.path";
+    /// 1 owner, 2 image, 3 side, 4 group, 5 path. Of a tile that stays where it is. What its owner has looked at meanwhile they have
+    /// looked at.
+    RESTORE_TEXTS = "UPDATE hexmap_tiles SET (item_type, title, content, preview, link, visibility, written_by, version, updated_at,
+                     unseen) = (SELECT h.item_type, h.title, h.content, h.preview, h.link, h.visibility, h.written_by, h.version,
+                     h.updated_at, CASE WHEN hexmap_tiles.unseen = 0 THEN 0 ELSE h.unseen END FROM hexmap_images h
+                     WHERE h.owner = ?1 AND h.image = ?2 AND h.side = ?3 AND h.path = ?5)
+                     WHERE owner = ?1 AND group_id = ?4 AND path = ?5";
+    /// 1 owner, 2 image, 3 side, 4 group, 5 to 8 two ranges of paths. After the tiles are where they were.
+    RESTORE_VERSIONS = "UPDATE hexmap_tiles SET (version, updated_at, unseen) = (SELECT h.version, h.updated_at,
+                        CASE WHEN hexmap_tiles.unseen = 0 THEN 0 ELSE h.unseen END FROM hexmap_images h
+                        WHERE h.owner = ?1 AND h.image = ?2 AND h.side = ?3 AND h.path = hexmap_tiles.path)
+                        WHERE owner = ?1 AND group_id = ?4 AND ((path >= ?5 AND path < ?6) OR (path >= ?7 AND path < ?8))";
     /// 1 owner, 2 id, 3 what undid it, if anything.
     SET_UNDONE = "UPDATE hexmap_changes SET undone_by = ?3 WHERE owner = ?1 AND id = ?2";
 }
@@ -125,17 +142,10 @@ struct End<'a> {
 struct Conflicts(Vec<String>);
 
 impl Conflicts {
-    /// Of rows one more than are named was asked for.
-    fn add(
-        &mut self,
-        rows: &[Row],
-        map: &Coord,
-        describe: impl Fn(&Row, &str, &str) -> Result<String, MapError>,
-    ) -> Result<(), MapError> {
+    /// Of paths one more than are named was asked for.
+    fn add(&mut self, rows: &[Row], mut describe: impl FnMut(&str) -> Result<String, MapError>) -> Result<(), MapError> {
         for row in rows.iter().take(CONFLICTS_NAMED_MAX) {
-            let path = Path::parse(&row.text(0)?).unwrap_or_default();
-            let title: String = row.text(1)?.chars().take(TITLE_CHARS_SHOWN).collect();
-            self.0.push(describe(row, &title, &map.at(path).to_string())?);
+            self.0.push(describe(&row.text(0)?)?);
         }
         if rows.len() > CONFLICTS_NAMED_MAX {
             self.0.push("There are more such tiles".to_owned());
@@ -186,7 +196,9 @@ fn set_undone(tx: &mut dyn Tx, owner: &str, id: &str, by: Option<&str>) -> Resul
 fn restore(tx: &mut dyn Tx, kept: &Kept) -> Result<u64, MapError> {
     let there = kept.count(tx, Side::After)?;
     let mut conflicts = Conflicts::default();
-    differing(tx, kept, &mut conflicts)?;
+    let range = if kept.kind == Kind::Update { record::one(&kept.path) } else { record::tree(&kept.path) };
+    let rows = tx.query(DIFFERING, &[kept.image(Side::After), range.into(), vec![limit()]].concat())?;
+    conflicts.add(&rows, |path| differs(tx, kept, path))?;
     if kept.kind != Kind::Update {
         added(tx, kept, &kept.path, &mut conflicts)?;
     }
@@ -195,7 +207,8 @@ fn restore(tx: &mut dyn Tx, kept: &Kept) -> Result<u64, MapError> {
     }
     conflicts.none()?;
     if kept.kind == Kind::Update {
-        return Ok(tx.execute(RESTORE_TEXTS, &kept.image(Side::Before))?);
+        let path = vec![kept.path.to_string().into()];
+        return Ok(tx.execute(RESTORE_TEXTS, &[kept.image(Side::Before), path].concat())?);
     }
     let removed = change::remove(tx, &kept.at(&kept.path))?;
     match tx.execute(RESTORE, &kept.image(Side::Before)) {
@@ -210,7 +223,10 @@ fn restore(tx: &mut dyn Tx, kept: &Kept) -> Result<u64, MapError> {
 /// Subtrees that were moved.
 fn put_back(tx: &mut dyn Tx, kept: &Kept, now: End<'_>, then: End<'_>, stamp: &Stamp) -> Result<u64, MapError> {
     let mut conflicts = Conflicts::default();
-    differing(tx, kept, &mut conflicts)?;
+    let other = if kept.kind == Kind::Swap { then.path } else { now.path };
+    let places = [record::tree(now.path), record::tree(other)].concat();
+    let rows = tx.query(DISPLACED, &[kept.image(Side::After), places, vec![limit()]].concat())?;
+    conflicts.add(&rows, |path| differs(tx, kept, path))?;
     added(tx, kept, now.path, &mut conflicts)?;
     added(tx, kept, then.path, &mut conflicts)?;
     if kept.kind == Kind::Move {
@@ -218,28 +234,48 @@ fn put_back(tx: &mut dyn Tx, kept: &Kept, now: End<'_>, then: End<'_>, stamp: &S
     }
     conflicts.none()?;
     let tiles = relocate::carry(tx, &kept.at(now.path), then.path, kept.kind == Kind::Swap, stamp.now_us)?;
-    tx.execute(RESTORE_VERSIONS, &kept.image(Side::Before))?;
+    let other = if kept.kind == Kind::Swap { now.path } else { then.path };
+    let places = [record::tree(then.path), record::tree(other)].concat();
+    tx.execute(RESTORE_VERSIONS, &[kept.image(Side::Before), places].concat())?;
     Ok(tiles)
 }
 
-/// What the change left behind and is not so any more.
-fn differing(tx: &mut dyn Tx, kept: &Kept, conflicts: &mut Conflicts) -> Result<(), MapError> {
-    let rows = tx.query(DIFFERING, &[kept.image(Side::After), vec![limit()]].concat())?;
-    conflicts.add(&rows, &kept.map, |row, title, at| {
-        Ok(match row.int(2)? {
-            0 => format!("“{title}” is not at {at} any more"),
-            1 => format!("Another tile, “{title}”, is at {at} now"),
-            _ => format!("“{title}” at {at} was changed since"),
-        })
+/// What of the change is not as it left it at this path.
+fn differs(tx: &mut dyn Tx, kept: &Kept, path: &str) -> Result<String, MapError> {
+    let [owner, group, _] = key(&kept.map);
+    let place = place(kept, path);
+    let mut in_image = kept.image(Side::After);
+    in_image.truncate(3);
+    in_image.push(path.into());
+    let left = tx.query_one(IN_IMAGE, &in_image)?;
+    let (id, title) = (left.text(0)?, left.text(1)?);
+    Ok(match tx.query_opt(IN_MAP, &[owner.clone(), group, path.into()])? {
+        Some(there) if there.text(0)? == id => format!("{} at {place} was changed since", quoted(&there.text(1)?)),
+        Some(there) => format!("Another tile, {}, is at {place} now", quoted(&there.text(1)?)),
+        None => {
+            // A move keeps no titles; the tile itself has it, wherever it is now.
+            let elsewhere = tx.query_opt(TITLE_OF, &[owner, id.into()])?.map(|row| row.text(0)).transpose()?;
+            format!("{} is not at {place} any more", quoted(&elsewhere.unwrap_or(title)))
+        }
     })
 }
 
 /// What came to lie there since.
 fn added(tx: &mut dyn Tx, kept: &Kept, path: &Path, conflicts: &mut Conflicts) -> Result<(), MapError> {
-    let below = path.texts_below();
-    let range = vec![path.to_string().into(), below.start.into(), below.end.into(), limit()];
-    let rows = tx.query(ADDED, &[kept.image(Side::After), range].concat())?;
-    conflicts.add(&rows, &kept.map, |_, title, at| Ok(format!("“{title}” is at {at} now")))
+    let [owner, group, _] = key(&kept.map);
+    let rows = tx.query(ADDED, &[kept.image(Side::After), record::tree(path).into(), vec![limit()]].concat())?;
+    conflicts.add(&rows, |path| {
+        let title = tx.query_one(IN_MAP, &[owner.clone(), group.clone(), path.into()])?.text(1)?;
+        Ok(format!("{} is at {} now", quoted(&title), place(kept, path)))
+    })
+}
+
+fn quoted(title: &str) -> String {
+    format!("“{}”", title.chars().take(TITLE_CHARS_SHOWN).collect::<String>())
+}
+
+fn place(kept: &Kept, path: &str) -> Coord {
+    kept.at(&Path::parse(path).unwrap_or_default())
 }
 
 /// Tiles go back under the tile they hung under, not under another one at the same place.

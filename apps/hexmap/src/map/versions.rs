@@ -1,7 +1,7 @@
 //! What a tile held before: each change of it leaves a version, which the database keeps by itself (a trigger), whoever made the
 //! change. The newest twenty of each tile are kept, and of one owner's as many bytes as their limit says.
 
-use super::{MapError, Maps, attention, change, read};
+use super::{MapError, Maps, change, read};
 use crate::coord::Coord;
 use crate::tile::{ItemType, Tile, TileUpdate, Visibility};
 use store::{Row, StoreError, Tx, Value};
@@ -108,15 +108,13 @@ impl Maps {
     /// # Errors
     /// [`MapError`] saying what stands in the way.
     pub async fn restore_version(&self, coord: &Coord, number: i64) -> Result<Tile, MapError> {
-        let (wanted, stamp, actor) = (coord.clone(), self.stamp(), self.actor);
+        let (wanted, stamp) = (coord.clone(), self.stamp());
         let work = move |tx: &mut dyn Tx| {
             let tile = read::tile(tx, &wanted)?;
             let row = tx.query_opt(READ, &[(&wanted.user).into(), (&tile.id).into(), Value::Int(number)])?;
             let missing = || MapError::Invalid(format!("There is no version {number} of this tile. Look at its versions again"));
             let version = Version::of(&row.ok_or_else(missing)?)?;
-            let restored = change::update(tx, &wanted, &version.into_update(&tile), &stamp)?;
-            attention::written(tx, &wanted, actor)?;
-            Ok(restored)
+            change::update(tx, &wanted, &version.into_update(&tile), &stamp)
         };
         self.write(&coord.user, work).await
     }

@@ -2,7 +2,7 @@
 
 use super::{Environment, Faults};
 use crate::app_files;
-use policy::{Manifest, McpServer, RuntimeKind};
+use policy::{Manifest, McpServer, RuntimeKind, SecretKind};
 use sandbox::Mode;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -19,6 +19,7 @@ const BUILTINS: [(&str, &str); 2] = [(hexmap::APP, hexmap::MANIFEST), (magic::AP
 pub(super) struct AppFile {
     path: PathBuf,
     credential_env: Option<String>,
+    user_secrets: Option<PathBuf>,
 }
 
 /// `[magic]`.
@@ -40,6 +41,17 @@ pub struct AppFolder {
     pub files: Option<PathBuf>,
     /// What the gateway shows its tools' server.
     pub credential: Option<SecretString>,
+    /// What else its tools' server needs.
+    pub extras: ToolExtras,
+}
+
+/// What some tool servers need beside a credential.
+#[derive(Clone, Debug, Default)]
+pub struct ToolExtras {
+    /// The files of one that is a program, resolved.
+    pub tool_files: Option<PathBuf>,
+    /// A folder with a secret for each user.
+    pub user_secrets: Option<PathBuf>,
 }
 
 /// Reads all apps' folders.
@@ -52,8 +64,9 @@ pub(super) fn read(files: &[AppFile], environment: &Environment, mode: Mode, fau
                 faults.add(&place, &format!("there is another app called {:?}: give this one another id", app.manifest.id));
             }
             Ok(app) => {
-                let credential = credential(&app.manifest, file.credential_env.as_deref(), environment, &place, faults);
-                apps.push(AppFolder { credential, ..app });
+                let credential = credential(&app.manifest, file, environment, &place, faults);
+                let extras = ToolExtras { user_secrets: file.user_secrets.clone(), ..app.extras };
+                apps.push(AppFolder { credential, extras, ..app });
             }
             Err(fault) => faults.add(&place, &fault),
         }
@@ -114,36 +127,66 @@ impl AppFolder {
         if is_code && mode == Mode::Direct {
             return Err("agent.runtime = \"code\" needs the sandbox: remove USE_SANDBOX=false, or this app".to_owned());
         }
+        let is_program = manifest.mcp.as_ref().is_some_and(|mcp| mcp.server == McpServer::Stdio);
+        if is_program && mode == Mode::Direct {
+            return Err("mcp.server = \"stdio\" needs the sandbox: remove USE_SANDBOX=false, or this app".to_owned());
+        }
+        let tool_files = manifest.mcp.as_ref().and_then(|mcp| mcp.files.as_ref());
+        let tool_files = tool_files.map(|files| app_files::check(&path.join(files))).transpose()?;
         let prompt = if is_code && !path.join("prompt.md").exists() { String::new() } else { text("prompt.md")? };
         let files = manifest.agent.files.as_ref().map(|files| app_files::check(&path.join(files))).transpose()?;
-        Ok(Self { manifest, prompt, files, credential: None })
+        let extras = ToolExtras { tool_files, user_secrets: None };
+        Ok(Self { manifest, prompt, files, credential: None, extras })
     }
 }
 
 /// A server elsewhere does nothing without a credential, so there must be one; without a server nothing is shown to anybody.
 fn credential(
     manifest: &Manifest,
-    env: Option<&str>,
+    file: &AppFile,
     environment: &Environment,
     place: &str,
     faults: &mut Faults,
 ) -> Option<SecretString> {
-    match (&manifest.mcp, env) {
-        (None, None) => None,
-        (None, Some(_)) => {
-            faults.add(place, "credential_env is for an app with an [mcp] server; remove it");
+    let Some(mcp) = &manifest.mcp else {
+        for (key, said) in [("credential_env", file.credential_env.is_some()), ("user_secrets", file.user_secrets.is_some())] {
+            if said {
+                faults.add(place, &format!("{key} is for an app with an [mcp] server; remove it"));
+            }
+        }
+        return None;
+    };
+    // A program of its own is given a secret only where the manifest says in which variable.
+    let wanted = mcp.server != McpServer::Stdio || mcp.credential.variable.is_some();
+    match (mcp.credential.secret, wanted, &file.credential_env, &file.user_secrets) {
+        (_, false, None, None) => None,
+        (_, false, _, _) => {
+            faults.add(place, "mcp.credential.variable must say where the server's program finds its secret; or remove it here");
             None
         }
-        (Some(_), None) => {
-            faults.add(place, "credential_env must name the variable with the credential for the app's server");
-            None
-        }
-        (Some(_), Some(name)) => {
+        (SecretKind::One, true, Some(name), None) => {
             let secret = environment.secret(name);
             if secret.is_none() {
                 faults.add(name, &format!("is not set, but {place}.credential_env names it"));
             }
             secret
+        }
+        (SecretKind::One, true, _, _) => {
+            faults.add(place, "credential_env must name the variable with the credential for the app's server, and nothing else");
+            None
+        }
+        (SecretKind::User, true, None, Some(folder)) => {
+            if !folder.is_dir() {
+                faults.add(place, &format!("user_secrets: {} is not a folder", folder.display()));
+            }
+            None
+        }
+        (SecretKind::User, true, _, _) => {
+            faults.add(
+                place,
+                "user_secrets must name the folder with a secret for each user, and credential_env must not be there",
+            );
+            None
         }
     }
 }

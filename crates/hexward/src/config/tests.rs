@@ -190,6 +190,39 @@ fn three_layers_of_environment() {
 }
 
 #[test]
+fn what_a_tool_server_is_shown_is_there_and_a_fixture_is_none_of_production() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let app = |mcp: &str, more: &str| {
+        let text = format!("id = 'helper'\ntitle = 'H'\ngreeting = 'g'\n[agent]\nmodel = 'm'\n[mcp]\nname = 'h'\n{mcp}");
+        std::fs::write(folder.path().join("app.toml"), text).expect("written");
+        std::fs::write(folder.path().join("prompt.md"), "You help.").expect("written");
+        format!("[[apps]]\npath = '{}'\n{more}\n", folder.path().display())
+    };
+    let (far, of_users) = ("server = 'https://tools.example/mcp'\n", "credential = { secret = 'user' }\n");
+    let secrets = format!("user_secrets = '{}'", folder.path().display());
+    let token = [("TOKEN", "x")];
+    let config = loaded(&app(&format!("{far}{of_users}"), &secrets), &[]).expect("usable");
+    assert!(config.apps.iter().all(|app| app.credential.is_none() && app.extras.user_secrets.is_some()));
+    for (mcp, more, reason) in [
+        (format!("{far}{of_users}"), "", "user_secrets must name the folder"),
+        (format!("{far}{of_users}"), "user_secrets = '/nowhere/at/all'", "is not a folder"),
+        (format!("{far}{of_users}"), "credential_env = 'TOKEN'", "user_secrets must name the folder"),
+        (far.to_owned(), secrets.as_str(), "credential_env must name"),
+        ("server = 'stdio'\ncommand = ['x']\n".to_owned(), "credential_env = 'TOKEN'", "mcp.credential.variable must say"),
+        ("server = 'stdio'\n".to_owned(), "", "mcp.command must say"),
+    ] {
+        let fault = fault(&app(&mcp, more), &token);
+        assert!(fault.contains(reason), "{mcp} {more}: {fault}");
+    }
+    let program = "server = 'stdio'\ncommand = ['python3']\n";
+    assert!(loaded(&app(program, ""), &[]).is_ok(), "a program needs no secret");
+    let fixture = app(&format!("{far}danger_without_provenance = true\n"), "credential_env = 'TOKEN'");
+    assert!(loaded(&fixture, &token).is_ok());
+    let production = fault(&format!("deployment = 'production'\n{fixture}"), &token);
+    assert!(production.contains("danger_without_provenance is for fixtures"), "{production}");
+}
+
+#[test]
 fn apps_are_folders_that_are_checked_with_their_credentials() {
     let folder = tempfile::tempdir().expect("a folder");
     let manifest = |name: &str, text: &str| {

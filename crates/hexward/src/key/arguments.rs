@@ -1,7 +1,7 @@
 //! What can be said after `hexward key`.
 
 use clap::{Args, Subcommand};
-use policy::{KeyPath, KeyScope, Microusd, Network, is_key_name};
+use policy::{KeyPath, KeyPurpose, KeyScope, Microusd, Network, UserId, is_key_name};
 use std::path::PathBuf;
 
 const DAYS_MAX: i64 = 3650;
@@ -19,7 +19,7 @@ pub(crate) struct KeyArgs {
 #[derive(Subcommand)]
 pub(crate) enum KeyCommand {
     /// Makes a key and prints its token, once. Only its digest is kept.
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// Lists all keys, also those that ended.
     List,
     /// Shows one key as JSON.
@@ -51,6 +51,22 @@ pub(crate) struct CreateArgs {
     /// Whose calls it makes. Keys of one principal share budget and requests. Without it, the key's name.
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) principal: Option<String>,
+    /// What it opens: `model`, the model API for a service, or `mcp`, the tools of one app for a person's own client. The latter
+    /// needs `--user` and `--app`.
+    #[arg(long, value_name = "PURPOSE", default_value = "model", value_parser = purpose)]
+    pub(crate) purpose: KeyPurpose,
+    /// Whose tools it opens, by the user's id.
+    #[arg(long, value_name = "ID", value_parser = user)]
+    pub(crate) user: Option<UserId>,
+    /// A tool it may call; may be repeated. Without it, all of the app's.
+    #[arg(long, value_name = "TOOL", value_parser = name)]
+    tool: Vec<String>,
+    /// Whether it may ask for changes. Each waits for its person's confirmation all the same.
+    #[arg(long)]
+    writes: bool,
+    /// Whether a service may make keys with it for single requests of its agents, for users of its own (`/api/mcp-sessions`).
+    #[arg(long)]
+    sessions: bool,
     /// A model it may name; may be repeated.
     #[arg(long, value_name = "MODEL")]
     model: Vec<String>,
@@ -66,7 +82,7 @@ pub(crate) struct CreateArgs {
     /// Requests of its principal in a UTC hour, at each gateway.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     requests_per_hour: Option<u32>,
-    /// The app its calls are counted for: a label.
+    /// The app its calls are counted for: a label. With `--purpose mcp` or `--sessions` the one app whose tools it is for.
     #[arg(long, value_name = "ID", value_parser = name)]
     app: Option<String>,
     /// A network it may be used from, like 10.1.0.0/16 or 2001:db8::/32; may be repeated.
@@ -89,7 +105,34 @@ impl CreateArgs {
             day_limit_microusd: self.day_usd,
             requests_per_hour: self.requests_per_hour,
             app: self.app.clone(),
+            tools: some(&self.tool),
+            writes: self.writes,
+            sessions: self.sessions,
             networks: some(&self.network),
+        }
+    }
+
+    /// What does not go together, and what to do.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        let of_model = !self.model.is_empty()
+            || !self.path.is_empty()
+            || self.output_tokens_max.is_some()
+            || self.day_usd.is_some()
+            || self.principal.is_some()
+            || self.sessions;
+        match self.purpose {
+            KeyPurpose::McpSession => Some("keys of the purpose mcp-session are made by services, at /api/mcp-sessions"),
+            KeyPurpose::Mcp if self.user.is_none() || self.app.is_none() => {
+                Some("a key of the purpose mcp needs --user, whose tools it opens, and --app, the one app it is for")
+            }
+            KeyPurpose::Mcp if of_model => Some(
+                "--principal, --model, --path, --output-tokens-max, --day-usd and --sessions are for keys of the purpose model",
+            ),
+            KeyPurpose::Model if self.user.is_some() => Some("--user is for keys of the purpose mcp"),
+            KeyPurpose::Model if (self.writes || !self.tool.is_empty()) && !self.sessions => {
+                Some("--tool and --writes are for keys of the purpose mcp, or go with --sessions")
+            }
+            KeyPurpose::Mcp | KeyPurpose::Model => None,
         }
     }
 }
@@ -99,6 +142,14 @@ fn name(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("must be 1 to 64 letters, digits, `-`, `_` and `.`".to_owned())
+}
+
+fn purpose(text: &str) -> Result<KeyPurpose, String> {
+    KeyPurpose::parse(text).ok_or_else(|| "must be model or mcp".to_owned())
+}
+
+fn user(text: &str) -> Result<UserId, String> {
+    text.parse().map_err(|_| "must be a user's id".to_owned())
 }
 
 fn path(text: &str) -> Result<KeyPath, String> {

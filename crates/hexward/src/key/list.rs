@@ -6,10 +6,11 @@ use store::{KeyRow, KeySource};
 
 /// One line for each key.
 pub(super) fn table(rows: &[KeyRow], now: Timestamp) -> String {
-    let mut lines = vec![["ID", "PRINCIPAL", "NAME", "STATE", "CREATED", "LAST USED"].map(str::to_owned)];
+    let mut lines = vec![["ID", "PURPOSE", "PRINCIPAL", "NAME", "STATE", "CREATED", "LAST USED"].map(str::to_owned)];
     lines.extend(rows.iter().map(|row| {
         [
             row.id.to_string(),
+            row.purpose.as_str().to_owned(),
             row.principal.clone(),
             row.name.clone(),
             state(row, now),
@@ -18,8 +19,8 @@ pub(super) fn table(rows: &[KeyRow], now: Timestamp) -> String {
         ]
     }));
     let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(String::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..6).map(width).collect();
-    let shown = |line: &[String; 6]| {
+    let widths: Vec<usize> = (0..7).map(width).collect();
+    let shown = |line: &[String; 7]| {
         let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         format!("{}\n", cells.join("  ").trim_end())
     };
@@ -30,6 +31,9 @@ pub(super) fn table(rows: &[KeyRow], now: Timestamp) -> String {
 pub(super) fn details(row: &KeyRow, now: Timestamp) -> Value {
     json!({
         "id": row.id,
+        "purpose": row.purpose.as_str(),
+        "made_by": row.made_by,
+        "generation": row.generation,
         "principal": row.principal,
         "user": row.user,
         "name": row.name,

@@ -13,13 +13,16 @@ use crate::secrets;
 use crate::{config, demo};
 use anyhow::{Context, Result, bail};
 use arguments::{CreateArgs, KeyCommand};
-use policy::{Clock, KeyId, KeyScope, Timestamp, key_digest, key_token};
+use policy::{Clock, KeyId, KeyPurpose, KeyScope, Timestamp, UserId, key_digest, key_token};
 use secrecy::ExposeSecret;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
-use store::{KeyRow, KeySource, NewKey, Store};
+use store::{CLIENT_KEYS_MAX, ClientKeyError, KeyRow, KeySource, NewClientKey, NewKey, Store};
+
+/// A person's key is good for so many days unless somebody says otherwise.
+const PERSON_DAYS: i64 = 30;
 
 /// Carries the command out.
 pub(crate) async fn command(args: KeyArgs) -> Result<ExitCode> {
@@ -53,11 +56,30 @@ pub(crate) async fn open(state_dir: &Path) -> Result<Store> {
 }
 
 async fn create(store: &Store, args: &CreateArgs, now: Timestamp) -> Result<()> {
+    if let Some(fault) = args.fault() {
+        bail!("{fault}");
+    }
+    if let (KeyPurpose::Mcp, Some(user)) = (args.purpose, args.user) {
+        return create_for_person(store, args, user, now).await;
+    }
     let principal = args.principal.clone().unwrap_or_else(|| args.name.clone());
     let expires_at = args.expires_days.map(|days| now.plus_secs(days.saturating_mul(86_400)));
     let (token, new) = fresh(principal, args.name.clone(), args.scope(), expires_at)?;
     let row = store.create_key(new, now).await?;
     hand_over(&token, &row)
+}
+
+/// A key for the tools of one app.
+async fn create_for_person(store: &Store, args: &CreateArgs, user: UserId, now: Timestamp) -> Result<()> {
+    let token = fresh_token()?;
+    let expires_at = now.plus_secs(args.expires_days.unwrap_or(PERSON_DAYS).saturating_mul(86_400));
+    let (digest, name, scope) = (key_digest(token.as_bytes()), args.name.clone(), args.scope());
+    match store.create_client_key(NewClientKey { digest, user, name, scope, expires_at }, now).await {
+        Ok(row) => hand_over(&token, &row),
+        Err(ClientKeyError::NoUser) => bail!("there is no user {user}"),
+        Err(ClientKeyError::TooMany) => bail!("user {user} has {CLIENT_KEYS_MAX} keys that are good; revoke one first"),
+        Err(error @ (ClientKeyError::Ended | ClientKeyError::Store(_))) => Err(error.into()),
+    }
 }
 
 async fn revoke(store: &Store, id: &str, now: Timestamp) -> Result<()> {
@@ -102,7 +124,10 @@ async fn rotate(store: &Store, which: &str, grace: i64, now: Timestamp) -> Resul
 async fn to_rotate(store: &Store, which: &str, now: Timestamp) -> Result<Vec<KeyRow>> {
     let (_, rows) = store.keys().await?;
     let id: Option<KeyId> = which.parse().ok();
-    let meant = |row: &KeyRow| row.is_live(now) && id.map_or(row.principal == which, |id| row.id == id);
+    // A person's key is replaced by another one that they make.
+    let meant = |row: &KeyRow| {
+        row.purpose == KeyPurpose::Model && row.is_live(now) && id.map_or(row.principal == which, |id| row.id == id)
+    };
     Ok(rows.into_iter().filter(meant).collect())
 }
 
@@ -113,11 +138,15 @@ async fn find(store: &Store, id: &str) -> Result<KeyRow> {
 }
 
 fn fresh(principal: String, name: String, scope: KeyScope, expires_at: Option<Timestamp>) -> Result<(String, NewKey)> {
-    let mut random = [0_u8; 32];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("the system's random source failed"))?;
-    let token = key_token(&random);
+    let token = fresh_token()?;
     let digest = key_digest(token.as_bytes());
     Ok((token, NewKey { digest, principal, name, scope, source: KeySource::Made, expires_at }))
+}
+
+fn fresh_token() -> Result<String> {
+    let mut random = [0_u8; 32];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("the system's random source failed"))?;
+    Ok(key_token(&random))
 }
 
 /// The only time that a token is shown.

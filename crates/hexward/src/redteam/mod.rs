@@ -11,6 +11,7 @@ mod peers;
 mod report;
 mod srt;
 mod stage;
+mod tools;
 
 use crate::arguments::{RedteamArgs, RedteamSuite, SandboxSuiteArgs, Under};
 use anyhow::Result;
@@ -28,7 +29,10 @@ const NEIGHBOUR: &str = "neighbour";
 
 /// Carries out a suite. Success means that every probe passed.
 pub(crate) async fn redteam(args: RedteamArgs) -> Result<ExitCode> {
-    let RedteamSuite::Sandbox(args) = args.suite;
+    let args = match args.suite {
+        RedteamSuite::Sandbox(args) => args,
+        RedteamSuite::Tools(args) => return tools::run(&args).await,
+    };
     let report = match args.under {
         Under::Native => native(&args).await?,
         Under::Bwrap | Under::Srt => peers::run(&args).await?,
@@ -38,7 +42,7 @@ pub(crate) async fn redteam(args: RedteamArgs) -> Result<ExitCode> {
 }
 
 async fn native(args: &SandboxSuiteArgs) -> Result<Report> {
-    let probe = stage::probe_program(args)?;
+    let probe = stage::probe_program(args.probe.as_ref())?;
     let stage = Stage::start(&probe, args).await?;
     let mut report = Report::of(&probe)?;
     for group in report.groups() {

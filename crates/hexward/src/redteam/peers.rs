@@ -23,7 +23,7 @@ const END_WAIT: Duration = Duration::from_secs(5);
 
 /// The attacks under `args.under`, which is not our own sandbox.
 pub(crate) async fn run(args: &SandboxSuiteArgs) -> Result<Report> {
-    let probe = stage::probe_program(args)?;
+    let probe = stage::probe_program(args.probe.as_ref())?;
     if args.under == Under::Srt {
         srt::check(&args.srt)?;
     }

@@ -3,16 +3,17 @@
 use super::booth::{self, AnyDriver, Booth};
 use super::host::AllowedHost;
 use crate::arguments::SandboxSuiteArgs;
+use crate::clock::SystemClock;
 use crate::config::{self, Config};
 use crate::gateway::{self, Gateway};
 use crate::{demo, secrets};
 use anyhow::{Context, Result, bail};
 use fake::{Fake, FakeConfig};
 use parking_lot::Mutex;
-use policy::{AuditEvent, RunId, SandboxId, UserMessage};
+use policy::{AuditEvent, Clock, RunId, SandboxId, UserMessage};
 use proxy::egress::{SandboxCa, serve_sandbox};
 use proxy::{App, Gate, RunContext, RunLimits};
-use sandbox::AgentSpec;
+use sandbox::{AgentSpec, Sandbox};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -69,9 +70,9 @@ pub(crate) struct Left {
 }
 
 /// `hexward-probe`, which stands beside this program.
-pub(crate) fn probe_program(args: &SandboxSuiteArgs) -> Result<PathBuf> {
+pub(crate) fn probe_program(named: Option<&PathBuf>) -> Result<PathBuf> {
     let beside = std::env::current_exe().context("this program's own path is not known")?.with_file_name("hexward-probe");
-    let probe = args.probe.clone().unwrap_or(beside);
+    let probe = named.cloned().unwrap_or(beside);
     if !probe.is_file() {
         bail!(
             "{} is missing; build it with `cargo build --release -p hexward -p jail`, or name it with --probe",
@@ -84,6 +85,18 @@ pub(crate) fn probe_program(args: &SandboxSuiteArgs) -> Result<PathBuf> {
 impl Stage {
     /// Starts everything in a folder of its own.
     pub(crate) async fn start(probe: &Path, args: &SandboxSuiteArgs) -> Result<Self> {
+        let clock = Arc::new(SystemClock);
+        Self::start_with(probe, args.jail.as_deref(), FakeConfig::for_tests, |_| (), clock).await
+    }
+
+    /// The same, with a scripted model of this kind, a configuration that differs and another clock.
+    pub(crate) async fn start_with(
+        probe: &Path,
+        jail: Option<&Path>,
+        model: fn(String) -> FakeConfig,
+        differ: fn(&mut Config),
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("hexward-redteam-").tempdir().context("no folder for the attacks")?;
         let api_key = format!("sk-ant-api03-{}", secrets::random_hex()?);
         let named = [
@@ -98,17 +111,18 @@ impl Stage {
         std::fs::set_permissions(&canary, std::fs::Permissions::from_mode(0o644))?;
         // Others may pass, so that only the sandbox is what keeps an agent from the canary.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
-        let fake = Fake::start(FakeConfig::for_tests(api_key.clone())).await?;
+        let fake = Fake::start(model(api_key.clone())).await?;
         let host = AllowedHost::start(secrets::random_hex()?).await?;
-        let mut config = configured(folder.path(), probe, args, fake.url())?;
+        let mut config = configured(folder.path(), probe, jail, fake.url())?;
         config.egress = host.rule()?;
+        differ(&mut config);
         let kept = StageConfig { gateway: config.gateway.clone(), run_budget: config.runs.run_budget };
         let driver = gateway::driver(&config)?;
         // With root its sandboxes are made as a gateway's are that gave root up: by a helper, from templates.
         let driver = if rustix::process::geteuid().is_root() { driver.with_helper(SANDBOXES_MAX)? } else { driver };
         let driver: AnyDriver = Arc::new(driver);
         driver.check()?;
-        let gateway = Gateway::start_with(config, Arc::clone(&driver)).await?;
+        let gateway = Gateway::start_by(config, Arc::clone(&driver), clock).await?;
         Ok(Self {
             folder,
             fake,
@@ -129,19 +143,7 @@ impl Stage {
         let (context, events) = self.run(group).await?;
         let id = SandboxId::random();
         let ca = SandboxCa::generate()?;
-        let environment = BTreeMap::from([("ANTHROPIC_API_KEY".to_owned(), "sk-ant-placeholder".to_owned())]);
-        let spec = AgentSpec {
-            runtime: sandbox::AGENT.to_owned(),
-            extra_ports: self.gateway.proxy().extra_ports(),
-            id,
-            arguments: Vec::new(),
-            environment,
-            trusted_pem: ca.certificate_pem().to_owned(),
-            past: Vec::new(),
-            model: context.app.manifest.agent.model.clone(),
-        };
-        let sandbox = self.driver.start(spec).await?;
-        self.inits.lock().push(sandbox.init_pid);
+        let sandbox = self.sandbox(id, &ca, &context.app.manifest.agent.model).await?;
         let claimed = AuditEvent::SandboxClaimed { sandbox: id, run: context.run };
         self.gateway.store.record(claimed, self.gateway.clock.now()).await?;
         let gate = Arc::new(Gate::new(id));
@@ -173,6 +175,24 @@ impl Stage {
         })
     }
 
+    /// A sandbox with the attacker in it, which nothing serves yet.
+    pub(super) async fn sandbox(&self, id: SandboxId, ca: &SandboxCa, model: &str) -> Result<Sandbox> {
+        let environment = BTreeMap::from([("ANTHROPIC_API_KEY".to_owned(), "sk-ant-placeholder".to_owned())]);
+        let spec = AgentSpec {
+            runtime: sandbox::AGENT.to_owned(),
+            extra_ports: self.gateway.proxy().extra_ports(),
+            id,
+            arguments: Vec::new(),
+            environment,
+            trusted_pem: ca.certificate_pem().to_owned(),
+            past: Vec::new(),
+            model: model.to_owned(),
+        };
+        let sandbox = self.driver.start(spec).await?;
+        self.inits.lock().push(sandbox.init_pid);
+        Ok(sandbox)
+    }
+
     async fn run(&self, group: &str) -> Result<(Arc<RunContext>, mpsc::Receiver<proxy::RunEvent>)> {
         let (store, now, run) = (&self.gateway.store, self.gateway.clock.now(), RunId::random());
         let user = store.user_of("hexward:redteam", group, now).await?;
@@ -197,6 +217,11 @@ impl Stage {
         let (sender, events) = mpsc::channel(EVENTS_QUEUED_MAX);
         let purse = self.gateway.proxy().purse(run, user);
         Ok((Arc::new(RunContext::new(purse, app, true, limits, sender)), events))
+    }
+
+    /// What the gateway calls itself.
+    pub(super) fn name(&self) -> String {
+        self.config.gateway.clone()
     }
 
     /// What an attacker might have learnt of the host; `pid` is its own sandbox as the host counts.
@@ -262,7 +287,7 @@ impl Doors {
 }
 
 /// The configuration of a gateway in this folder, read from the folder's `.env` as a real one's would be.
-fn configured(folder: &Path, probe: &Path, args: &SandboxSuiteArgs, upstream: String) -> Result<Config> {
+fn configured(folder: &Path, probe: &Path, jail: Option<&Path>, upstream: String) -> Result<Config> {
     let environment = config::load_environment(folder, std::iter::empty())?;
     let database = format!("sqlite:{}", folder.join("redteam.db").display());
     let environment = environment.with("DATABASE_URL", Some(database));
@@ -271,8 +296,8 @@ fn configured(folder: &Path, probe: &Path, args: &SandboxSuiteArgs, upstream: St
     config.agent_path = probe.to_owned();
     // The probes are started one group after the other, never ahead of need.
     config.runs.warm_agents_max = 0;
-    if let Some(jail) = &args.jail {
-        config.jail_path.clone_from(jail);
+    if let Some(jail) = jail {
+        config.jail_path = jail.to_owned();
     }
     if let Some((callers, _)) = config.callers.as_mut() {
         *callers = SocketAddr::from(([127, 0, 0, 1], 0));

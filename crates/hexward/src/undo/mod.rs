@@ -43,7 +43,7 @@ pub(crate) async fn command(args: UndoArgs) -> Result<ExitCode> {
     // What comes back was there before: the limits of new tiles are the usual ones here.
     let map_limits = hexmap::map::LimitsByTier::default();
     let host = builtin::Host { store: &store, clock: &clock, tasks: &tasks, stop: &stop, map_limits: &map_limits };
-    let app = app(&plan.app, args.config.as_deref(), &host).await;
+    let app = app(&plan.app, args.config.as_deref(), &args.state_dir, &host).await;
     let done = match app {
         Ok(app) => {
             let undoing = Undoing { store: &store, clock: clock.as_ref(), gateway: None, direction, by: UndoneBy::Operator };
@@ -76,7 +76,7 @@ async fn what(store: &Store, args: &UndoArgs, clock: &dyn Clock) -> Result<(User
 }
 
 /// The app as a gateway would have it.
-async fn app(id: &str, file: Option<&Path>, host: &builtin::Host<'_>) -> Result<Arc<App>> {
+async fn app(id: &str, file: Option<&Path>, state_dir: &Path, host: &builtin::Host<'_>) -> Result<Arc<App>> {
     let builtin = builtin::start(host, true).await?;
     if let Some(app) = builtin.into_iter().find(|app| app.app.manifest.id == id) {
         return Ok(app.app);
@@ -84,7 +84,7 @@ async fn app(id: &str, file: Option<&Path>, host: &builtin::Host<'_>) -> Result<
     let folders = config::load_apps(file, &demo::environment()?)?;
     let folder = folders.into_iter().find(|folder| folder.manifest.id == id);
     let folder = folder.with_context(|| format!("there is no app {id:?}: name the gateway's configuration with --config"))?;
-    Ok(apps::connect(folder)?.app)
+    Ok(apps::connect(folder, &apps::Site { driver: None, clock: host.clock, state_dir })?.app)
 }
 
 const fn verb(direction: Direction) -> &'static str {

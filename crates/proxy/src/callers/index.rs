@@ -200,7 +200,7 @@ impl Index {
 }
 
 /// The scheme's name has no case (RFC 9110, section 11.1). Another scheme's credential is a wrong one.
-fn bearer(value: &[u8]) -> &[u8] {
+pub(super) fn bearer(value: &[u8]) -> &[u8] {
     match value.split_at_checked(7) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token,
         Some(_) | None => b"",
@@ -233,6 +233,9 @@ mod tests {
             expires_at: None,
             revoked_at: None,
             used_at: None,
+            purpose: policy::KeyPurpose::Model,
+            made_by: None,
+            generation: 0,
         }
     }
 

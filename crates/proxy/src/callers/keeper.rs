@@ -35,7 +35,7 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Reads all keys once; a gateway that can't does not start.
     pub(super) async fn start(store: Store, clock: Arc<dyn Clock>, local: Local) -> Result<(Self, i64), StoreError> {
-        let (born, (version, rows)) = (Instant::now(), store.keys().await?);
+        let (born, (version, rows)) = (Instant::now(), store.model_keys().await?);
         let index = ArcSwap::from_pointee(Index::new(rows, &local, &Index::default()));
         Ok((Self { store, clock, local, index, born, fresh_ms: AtomicU64::new(0) }, version))
     }
@@ -82,7 +82,7 @@ impl Keeper {
         if self.store.keys_version().await? == version {
             return Ok(version);
         }
-        let (version, rows) = self.store.keys().await?;
+        let (version, rows) = self.store.model_keys().await?;
         self.index.store(Arc::new(Index::new(rows, &self.local, &self.index.load())));
         Ok(version)
     }

@@ -1,14 +1,21 @@
-//! The callers' listener: back ends elsewhere that show a key. Own port, no cookies, no CORS; off unless it is configured.
+//! The callers' listener: back ends elsewhere that show a key, and people's own clients with theirs. Own port, no cookies, no CORS;
+//! off unless it is configured.
 
+mod clients;
 mod index;
 mod keeper;
 mod refusals;
 mod secret;
+mod sessions;
+mod tools;
+mod windows;
 
 pub use secret::{CallerSecret, SecretError};
+pub(crate) use windows::Windows;
 
 use crate::Proxy;
 use crate::answer::{self, Body};
+use crate::context::App;
 use crate::lanes;
 use crate::messages::pace::TooMany;
 use crate::messages::{Caller, Service, handle, headers, pace, refuse};
@@ -25,6 +32,7 @@ use store::{KeySource, NewKey, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tools::Tools;
 
 const PREFIX: &str = "/api/anthropic-proxy";
 /// Connections of all remote callers together.
@@ -60,6 +68,7 @@ pub struct Callers {
     overreaches: Refusals,
     /// Calls that came too often.
     too_many: ByKey,
+    tools: Tools,
 }
 
 impl Callers {
@@ -85,6 +94,7 @@ impl Callers {
         }
         let local = Local { environment: settings.secret.map(|secret| secret.digest()), internal: settings.internal };
         let (keeper, version) = Keeper::start(proxy.store.clone(), Arc::clone(&proxy.clock), local).await?;
+        let tools = Tools::none(&proxy);
         Ok(Self {
             proxy,
             keeper,
@@ -92,7 +102,15 @@ impl Callers {
             refusals: Refusals::default(),
             overreaches: Refusals::default(),
             too_many: ByKey::default(),
+            tools,
         })
+    }
+
+    /// Serves the tools of these apps too, to people's own clients. `gateway` is this gateway's name in the database.
+    #[must_use]
+    pub fn with_tools(self, apps: Vec<Arc<App>>, gateway: &str) -> Self {
+        let tools = Tools::new(&self.proxy, apps, gateway);
+        Self { tools, ..self }
     }
 
     /// Serves the callers' listener until `stop`.
@@ -122,28 +140,23 @@ impl Callers {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path().to_owned();
+        if let Some(app) = tools::route(&path) {
+            return self.answer_client(app, request).await;
+        }
+        if let Some(session) = sessions::route(&path) {
+            return self.answer_session(session, request).await;
+        }
         let Some(path) = path.strip_prefix(PREFIX).filter(|rest| rest.starts_with('/')) else {
             return answer::error(
                 StatusCode::NOT_FOUND,
                 "not_found_error",
-                "There is nothing here. The model API is below /api/anthropic-proxy.",
+                "There is nothing here. The model API is below /api/anthropic-proxy, tools are at /api/mcp.",
             );
         };
-        let Some(index) = self.keeper.index() else {
-            return answer::unavailable(
-                "The gateway's database is not available, so no key can be checked. Try again in a moment.",
-            );
-        };
-        let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-        let known = match index.authenticate(request.headers(), peer, self.proxy.clock.now()) {
+        let known = match self.service(request.headers(), peer_of(&request)) {
             Ok(known) => known,
-            Err(refused) => {
-                self.write_down(refused, peer);
-                // One answer for all that can be wrong with a key: who guesses learns nothing from it.
-                return answer::error(StatusCode::UNAUTHORIZED, "authentication_error", "invalid x-api-key");
-            }
+            Err(refusal) => return refusal,
         };
-        drop(index);
         if request.headers().contains_key(headers::HOP) {
             return answer::error(
                 StatusCode::LOOP_DETECTED,
@@ -174,6 +187,21 @@ impl Callers {
             if allowed { handle(&self.proxy, caller, path, request).await } else { self.overreached(&caller, path).await };
         pace.mark(&mut response);
         response
+    }
+
+    /// The service whose key a request shows.
+    #[expect(clippy::result_large_err, reason = "the answer is what a refusal is")]
+    fn service(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Arc<Known>, Response<Body>> {
+        let Some(index) = self.keeper.index() else {
+            return Err(answer::unavailable(
+                "The gateway's database is not available, so no key can be checked. Try again in a moment.",
+            ));
+        };
+        index.authenticate(headers, peer, self.proxy.clock.now()).map_err(|refused| {
+            self.write_down(refused, peer);
+            // One answer for all that can be wrong with a key: who guesses learns nothing from it.
+            answer::error(StatusCode::UNAUTHORIZED, "authentication_error", "invalid x-api-key")
+        })
     }
 
     /// The refusal of what a key is not for; a flood of them is not written down.
@@ -233,4 +261,9 @@ impl Callers {
             budgets,
         }
     }
+}
+
+/// Where a request's connection comes from, as the kernel says.
+fn peer_of(request: &Request<Incoming>) -> Option<IpAddr> {
+    request.extensions().get::<Peer>().map(|peer| peer.0.ip())
 }

@@ -12,7 +12,16 @@ const IMAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Cuts the texts of a `CallToolResult` where they are too long together, and says so. Structured content that is too long is left
 /// out, because half of it means nothing; the texts beside it say the same.
-pub(crate) fn capped(mut result: Value) -> Value {
+pub(crate) fn capped(result: Value) -> Value {
+    cut_down(result, as_text)
+}
+
+/// The same for a client that is not the agent, and shows what it likes.
+pub(crate) fn bounded(result: Value) -> Value {
+    cut_down(result, small)
+}
+
+fn cut_down(mut result: Value, each: fn(&mut Value)) -> Value {
     let Some(fields) = result.as_object_mut() else { return result };
     if fields.get("structuredContent").is_some_and(|structured| units(&structured.to_string()) > CHARS_MAX) {
         fields.remove("structuredContent");
@@ -24,7 +33,7 @@ pub(crate) fn capped(mut result: Value) -> Value {
         if more > 0 {
             blocks.push(json!({"type": "text", "text": format!("[{more} parts more were left out. Ask for less at a time.]")}));
         }
-        blocks.iter_mut().for_each(as_text);
+        blocks.iter_mut().for_each(each);
     }
     for block in fields.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten() {
         let place = match block.get("type").and_then(Value::as_str) {
@@ -58,6 +67,15 @@ fn as_text(block: &mut Value) {
     };
     if !shown {
         *block = json!({"type": "text", "text": format!("[A part of the result can't be shown here: {}]", short(kind))});
+    }
+}
+
+/// What is too large is named instead.
+fn small(block: &mut Value) {
+    let large = |at: &str| block.pointer(at).and_then(Value::as_str).is_some_and(|data| data.len() > IMAGE_BYTES_MAX);
+    if large("/data") || large("/resource/blob") {
+        let kind = short(block.get("type").and_then(Value::as_str).unwrap_or_default());
+        *block = json!({"type": "text", "text": format!("[A part of the result is too large to be shown here: {kind}]")});
     }
 }
 
@@ -104,6 +122,21 @@ mod tests {
         assert_eq!(structured, json!({"content": [{"type": "text", "text": "short"}]}));
         let many = capped(json!({"content": vec![json!({"type": "text", "text": "x"}); 150]}));
         assert_eq!(many.pointer("/content/100/text"), Some(&json!("[50 parts more were left out. Ask for less at a time.]")));
+    }
+
+    #[test]
+    fn a_client_that_is_no_agent_gets_what_it_may_show_within_bounds() {
+        let blob = |bytes: usize| json!({"type": "resource", "resource": {"uri": "a", "blob": "A".repeat(bytes)}});
+        let audio = |bytes: usize| json!({"type": "audio", "data": "A".repeat(bytes), "mimeType": "audio/wav"});
+        let small = json!({"content": [audio(8), blob(8), {"type": "text", "text": "x"}], "isError": false});
+        assert_eq!(bounded(small.clone()), small);
+        let seen = bounded(json!({"content": [audio(2 << 20), blob(2 << 20), {"type": "text", "text": "x".repeat(50_000)}]}));
+        for at in [0, 1] {
+            let text = seen.pointer(&format!("/content/{at}/text")).and_then(Value::as_str).unwrap_or_default();
+            assert!(text.contains("too large"), "{text}");
+        }
+        let text = seen.pointer("/content/2/text").and_then(Value::as_str).unwrap_or_default();
+        assert!(text.ends_with("[6000 characters more were left out. Ask for less at a time.]"));
     }
 
     #[test]

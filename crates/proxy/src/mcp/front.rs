@@ -1,7 +1,7 @@
 //! Answers what came through the door. Every answer is one JSON object; nothing here waits for anything but the host.
 
 use super::MODERN;
-pub use super::host::{HostError, ServerInfo, ToolCall, ToolHost};
+pub use super::host::{Extras, HostError, LogLevel, LogWish, PromptCall, ServerInfo, ToolCall, ToolHost, Wanted};
 use super::parse::{Call, Era, LegacyVersion, Message, Rejection, Request, RequestId, code, parse};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -13,6 +13,7 @@ const UNAVAILABLE: &str = "This tool can't be reached at the moment and nothing 
 const UNCERTAIN: &str =
     "It is not known whether this took effect. Don't repeat it; look at the present state first, and tell the user";
 const UNKNOWN: &str = "There is no such tool or resource";
+const NEEDS: &str = "This tool asks back, which is not passed on here, so nothing was done";
 
 /// An error inside a well-formed exchange.
 struct Fault {
@@ -23,16 +24,29 @@ struct Fault {
 
 /// Answers one request. Never fails and never hangs longer than the host does.
 pub async fn handle(request: &Parts, body: Bytes, host: &dyn ToolHost) -> Response<Full<Bytes>> {
-    let request = match parse(request, &body) {
+    let parsed = parse(request, &body);
+    drop(body);
+    respond_to(parsed, host).await
+}
+
+/// The answer to what was read.
+pub(crate) async fn respond_to(parsed: Result<Message, Rejection>, host: &dyn ToolHost) -> Response<Full<Bytes>> {
+    let request = match parsed {
         Ok(Message::Request(request)) => request,
         Ok(Message::Notification) => return empty(StatusCode::ACCEPTED),
         Err(rejection) => return refuse(rejection),
     };
-    drop(body);
     let Request { id, era, call } = request;
     match answer(call, era, host).await {
         Ok(Answer { result, cacheable }) => respond(&id, dress(result, era, cacheable)),
-        Err(fault) => send(StatusCode::OK, &error_body(Some(&id), fault.code, fault.message, fault.data)),
+        Err(fault) => {
+            let status = match (era, fault.code) {
+                (Era::Modern, code::METHOD) => StatusCode::NOT_FOUND,
+                (Era::Modern, code::CAPABILITY) => StatusCode::BAD_REQUEST,
+                _ => StatusCode::OK,
+            };
+            send(status, &error_body(Some(&id), fault.code, fault.message, fault.data))
+        }
     }
 }
 
@@ -54,13 +68,53 @@ async fn answer(call: Call, era: Era, host: &dyn ToolHost) -> Result<Answer, Fau
         Call::ListTemplates => kept(list("resourceTemplates", host.resource_templates()).await?),
         Call::ReadResource(uri) => {
             let read = host.read_resource(&uri).await;
-            kept(object(read.map_err(|error| fault(error, missing_resource(era)))?)?)
+            kept(object(read.map_err(|error| {
+                let named = named(&error, era, &uri);
+                let fault = fault(error, missing_resource(era));
+                Fault { data: named.or(fault.data), ..fault }
+            })?)?)
         }
-        Call::CallTool(call) => once(match host.call(call).await {
-            Ok(result) => object(result)?,
-            Err(error) => tool_error(error)?,
-        }),
+        Call::CallTool(call) => once(called(host.call(call).await)?),
+        Call::ListPrompts if host.extras().prompts => kept(list("prompts", host.prompts()).await?),
+        Call::Prompt(call) if host.extras().prompts => {
+            once(object(host.prompt(call).await.map_err(|error| fault(error, code::PARAMS))?)?)
+        }
+        Call::Complete(params) if host.extras().prompts => {
+            once(object(host.complete(params).await.map_err(|error| fault(error, code::PARAMS))?)?)
+        }
+        Call::SetLogLevel(level) if host.extras().log => {
+            host.set_log_level(level);
+            once(Map::new())
+        }
+        Call::ListPrompts | Call::Prompt(_) | Call::Complete(_) | Call::SetLogLevel(_) => {
+            Err(Fault { code: code::METHOD, message: "Method not found", data: None })
+        }
     }
+}
+
+fn called(result: Result<Value, HostError>) -> Result<Map<String, Value>, Fault> {
+    match result {
+        Ok(result) => object(result),
+        Err(error) => tool_error(error),
+    }
+}
+
+/// The message that answers a tool call.
+pub(crate) fn of_call(id: &RequestId, era: Era, result: Result<Value, HostError>) -> Value {
+    match called(result) {
+        Ok(result) => json!({"jsonrpc": "2.0", "id": id.0, "result": dress(result, era, false)}),
+        Err(fault) => error_body(Some(id), fault.code, fault.message, fault.data),
+    }
+}
+
+/// A message as an answer of its own.
+pub(crate) fn send_ok(message: &Value) -> Response<Full<Bytes>> {
+    send(StatusCode::OK, message)
+}
+
+/// A refusal of a request that was not read: who asks is not let in, or asks too often.
+pub(crate) fn refusal(status: StatusCode, reason: &str, message: &str) -> Response<Full<Bytes>> {
+    send(status, &error_body(None, code::REQUEST, message, Some(json!({"reason": reason}))))
 }
 
 async fn list(key: &str, listing: BoxFuture<'_, Result<Vec<Value>, HostError>>) -> Result<Map<String, Value>, Fault> {
@@ -73,7 +127,7 @@ fn discovery(host: &dyn ToolHost) -> Map<String, Value> {
         std::iter::once(MODERN).chain(LegacyVersion::ALL.into_iter().rev().map(LegacyVersion::date)).collect();
     Map::from_iter([
         ("supportedVersions".to_owned(), json!(versions)),
-        ("capabilities".to_owned(), capabilities()),
+        ("capabilities".to_owned(), capabilities(host, Era::Modern)),
         ("_meta".to_owned(), json!({"io.modelcontextprotocol/serverInfo": info(host)})),
     ])
 }
@@ -81,13 +135,18 @@ fn discovery(host: &dyn ToolHost) -> Map<String, Value> {
 fn handshake(host: &dyn ToolHost, version: LegacyVersion) -> Map<String, Value> {
     Map::from_iter([
         ("protocolVersion".to_owned(), json!(version.date())),
-        ("capabilities".to_owned(), capabilities()),
+        ("capabilities".to_owned(), capabilities(host, Era::Legacy(version))),
         ("serverInfo".to_owned(), info(host)),
     ])
 }
 
-fn capabilities() -> Value {
-    json!({"tools": {}, "resources": {}})
+fn capabilities(host: &dyn ToolHost, era: Era) -> Value {
+    let Extras { prompts, log } = host.extras();
+    let named = [("tools", true), ("resources", true), ("prompts", prompts), ("completions", prompts)];
+    // The newer era says with each request what of a log it wants.
+    let log = ("logging", log && era != Era::Modern);
+    let claimed = named.into_iter().chain([log]).filter(|(_, claimed)| *claimed);
+    claimed.map(|(name, _)| (name.to_owned(), json!({}))).collect::<Map<_, _>>().into()
 }
 
 fn info(host: &dyn ToolHost) -> Value {
@@ -98,7 +157,7 @@ fn info(host: &dyn ToolHost) -> Value {
 /// What went wrong with a call is for the model to read and to tell: a tool result, not a protocol error.
 fn tool_error(error: HostError) -> Result<Map<String, Value>, Fault> {
     let reason = match &error {
-        HostError::Unknown => return Err(fault(error, code::PARAMS)),
+        HostError::Unknown | HostError::Needs(_) => return Err(fault(error, code::PARAMS)),
         HostError::Denied { code, .. } => *code,
         HostError::Upstream(_) => "tool.unavailable",
         HostError::Uncertain(_) => "tool.uncertain",
@@ -112,6 +171,7 @@ fn tool_error(error: HostError) -> Result<Map<String, Value>, Fault> {
 pub(crate) const fn sentence(error: &HostError) -> &'static str {
     match error {
         HostError::Unknown => UNKNOWN,
+        HostError::Needs(_) => NEEDS,
         HostError::Denied { message, .. } => message,
         HostError::Upstream(_) => UNAVAILABLE,
         HostError::Uncertain(_) => UNCERTAIN,
@@ -122,6 +182,9 @@ fn fault(error: HostError, missing: i64) -> Fault {
     log(&error);
     match error {
         HostError::Unknown => Fault { code: missing, message: UNKNOWN, data: None },
+        HostError::Needs(needed) => {
+            Fault { code: code::CAPABILITY, message: NEEDS, data: Some(json!({"requiredCapabilities": needed})) }
+        }
         HostError::Denied { code, message } => Fault { code: code::REQUEST, message, data: Some(json!({"reason": code})) },
         HostError::Upstream(_) | HostError::Uncertain(_) => Fault { code: code::INTERNAL, message: UNAVAILABLE, data: None },
     }
@@ -130,7 +193,9 @@ fn fault(error: HostError, missing: i64) -> Fault {
 fn log(error: &HostError) {
     match error {
         HostError::Upstream(_) | HostError::Uncertain(_) => tracing::warn!(%error, "a tool's server failed"),
-        HostError::Unknown | HostError::Denied { .. } => tracing::debug!(%error, "a tool call was not carried out"),
+        HostError::Unknown | HostError::Needs(_) | HostError::Denied { .. } => {
+            tracing::debug!(%error, "a tool call was not carried out")
+        }
     }
 }
 
@@ -158,6 +223,11 @@ fn dress(mut result: Map<String, Value>, era: Era, cacheable: bool) -> Map<Strin
         }
     }
     result
+}
+
+/// Which resource it is that there isn't one of.
+fn named(error: &HostError, era: Era, uri: &str) -> Option<Value> {
+    (era == Era::Modern && matches!(error, HostError::Unknown)).then(|| json!({"uri": uri}))
 }
 
 /// Earlier revisions had a code of their own for a resource that doesn't exist.

@@ -3,27 +3,41 @@
 //!
 //! Nothing an agent sent is ever forwarded as bytes: what passes is a value that was parsed here and is written anew.
 
+mod asked;
+pub mod assertion;
 mod capped;
+pub mod credential;
+mod era;
+mod failure;
 pub mod front;
 mod host;
 mod marked;
 mod mirror;
+mod notices;
 pub mod parse;
 mod plain;
+mod prompts;
 mod sentinel;
 mod session;
 mod sse;
+pub mod stdio;
+#[cfg(test)]
+mod stdio_tests;
+mod streamed;
 #[cfg(test)]
 mod tests;
+mod transport;
 pub mod upstream;
 #[cfg(test)]
 mod upstream_tests;
 mod wire;
 
-pub(crate) use capped::capped;
+pub(crate) use capped::{bounded, capped};
 pub use marked::DATA_MARK;
 pub(crate) use marked::marked;
+pub use notices::Notices;
 pub(crate) use plain::{plain, visible};
+pub(crate) use streamed::stream;
 
 /// The revision without handshake and sessions.
 pub const MODERN: &str = "2026-07-28";

@@ -3,8 +3,10 @@
 //! Headers only repeat what the body says. Where they must agree (2026-07-28), a difference is refused, so that whoever looks
 //! at the headers alone has seen the truth.
 
-use super::host::ToolCall;
-use super::{MODERN, sentinel};
+pub use super::era::{Era, LegacyVersion};
+use super::host::{LogLevel, PromptCall, ToolCall, Wanted};
+use super::notices::{META_LOG, META_PROGRESS};
+use super::{MODERN, prompts, sentinel};
 use crate::strict;
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use serde_json::{Map, Value, json};
@@ -12,7 +14,7 @@ use serde_json::{Map, Value, json};
 /// Bytes of one message.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of anything that names something: a tool, a method, an id.
-const NAME_BYTES_MAX: usize = 256;
+pub(super) const NAME_BYTES_MAX: usize = 256;
 const URI_BYTES_MAX: usize = 2048;
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -28,51 +30,13 @@ pub(crate) mod code {
     /// Resource not found, up to 2025-11-25.
     pub(crate) const RESOURCE: i64 = -32002;
     pub(crate) const HEADER: i64 = -32020;
+    pub(crate) const CAPABILITY: i64 = -32021;
     pub(crate) const VERSION: i64 = -32022;
 }
 
 /// Text or a whole number, never null; it comes back as it came.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestId(pub(crate) Value);
-
-/// The revisions with a handshake that are still served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LegacyVersion {
-    /// 2025-03-26: what is assumed of a client that names none.
-    V20250326,
-    /// 2025-06-18.
-    V20250618,
-    /// 2025-11-25.
-    V20251125,
-}
-
-impl LegacyVersion {
-    /// All of them, oldest first.
-    pub const ALL: [Self; 3] = [Self::V20250326, Self::V20250618, Self::V20251125];
-
-    /// The date that names it.
-    #[must_use]
-    pub const fn date(self) -> &'static str {
-        match self {
-            Self::V20250326 => "2025-03-26",
-            Self::V20250618 => "2025-06-18",
-            Self::V20251125 => "2025-11-25",
-        }
-    }
-
-    fn from_date(date: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|version| version.date() == date)
-    }
-}
-
-/// By which rules a request is read and answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Era {
-    /// Every request says all about itself.
-    Modern,
-    /// There was, or will be, a handshake. We keep nothing of it.
-    Legacy(LegacyVersion),
-}
 
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,6 +57,14 @@ pub enum Call {
     ListTemplates,
     /// `resources/read`.
     ReadResource(String),
+    /// `prompts/list`.
+    ListPrompts,
+    /// `prompts/get`.
+    Prompt(PromptCall),
+    /// `completion/complete`, as it was read.
+    Complete(Map<String, Value>),
+    /// `logging/setLevel`.
+    SetLogLevel(LogLevel),
 }
 
 /// A request to be answered.
@@ -139,7 +111,7 @@ impl Rejection {
         Self::new(StatusCode::BAD_REQUEST, code::REQUEST, message)
     }
 
-    fn params(message: &str) -> Self {
+    pub(super) fn params(message: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code::PARAMS, message)
     }
 
@@ -246,7 +218,7 @@ impl Envelope {
     }
 }
 
-fn is_id(id: &Value) -> bool {
+pub(super) fn is_id(id: &Value) -> bool {
     match id {
         Value::String(text) => text.len() <= NAME_BYTES_MAX,
         Value::Number(number) => number.is_i64() || number.is_u64(),
@@ -263,7 +235,8 @@ fn era(headers: &HeaderMap, method: &str, params: &Map<String, Value>) -> Result
         Some(Value::String(version)) => Some(version.as_str()),
         Some(_) => return Err(Rejection::params("_meta holds a protocolVersion that is not text")),
     };
-    if method == "initialize" {
+    // The era without a handshake has no such method, and says so.
+    if method == "initialize" && inside.is_none() {
         return handshake(announced, params);
     }
     let modern = inside.is_some() || method == "server/discover" || announced.is_some_and(|version| version >= MODERN);
@@ -303,7 +276,7 @@ fn meta(params: &Map<String, Value>) -> Result<Option<&Map<String, Value>>, Reje
     match params.get("_meta") {
         None => Ok(None),
         Some(Value::Object(meta)) => {
-            no_lookalikes(meta, &[META_VERSION, META_CAPABILITIES, META_TOOL_USE])?;
+            no_lookalikes(meta, &[META_VERSION, META_CAPABILITIES, META_TOOL_USE, META_PROGRESS, META_LOG])?;
             Ok(Some(meta))
         }
         Some(_) => Err(Rejection::params("_meta must be an object")),
@@ -311,7 +284,7 @@ fn meta(params: &Map<String, Value>) -> Result<Option<&Map<String, Value>>, Reje
 }
 
 /// A key that another parser might take for one that counts (`Name` for `name`) is not accepted beside or instead of it.
-fn no_lookalikes(object: &Map<String, Value>, known: &[&str]) -> Result<(), Rejection> {
+pub(super) fn no_lookalikes(object: &Map<String, Value>, known: &[&str]) -> Result<(), Rejection> {
     match object.keys().find(|key| known.iter().any(|known| strict::folds_to(key, known))) {
         Some(_) => Err(Rejection::params("A key differs from a known one in case only")),
         None => Ok(()),
@@ -327,10 +300,17 @@ fn call(method: &str, params: &Map<String, Value>, era: Era) -> Result<Call, Rej
         ("tools/list", _) => whole_list(params, Call::ListTools),
         ("resources/list", _) => whole_list(params, Call::ListResources),
         ("resources/templates/list", _) => whole_list(params, Call::ListTemplates),
-        ("tools/call", _) => tool_call(params).map(Call::CallTool),
+        ("tools/call", _) => tool_call(params, era).map(Call::CallTool),
         ("resources/read", _) => {
             no_lookalikes(params, &["uri"])?;
             short(params, "uri", URI_BYTES_MAX).map(Call::ReadResource)
+        }
+        ("prompts/list", _) => whole_list(params, Call::ListPrompts),
+        ("prompts/get", _) => prompts::get(params).map(Call::Prompt),
+        ("completion/complete", _) => prompts::complete(params).map(Call::Complete),
+        ("logging/setLevel", Era::Legacy(_)) => {
+            let level = params.get("level").and_then(LogLevel::read);
+            level.map(Call::SetLogLevel).ok_or_else(|| Rejection::params("level must be one of RFC 5424"))
         }
         _ => {
             let status = if legacy { StatusCode::OK } else { StatusCode::NOT_FOUND };
@@ -348,7 +328,7 @@ fn whole_list(params: &Map<String, Value>, call: Call) -> Result<Call, Rejection
     }
 }
 
-fn tool_call(params: &Map<String, Value>) -> Result<ToolCall, Rejection> {
+fn tool_call(params: &Map<String, Value>, era: Era) -> Result<ToolCall, Rejection> {
     no_lookalikes(params, &["name", "arguments", "inputResponses", "requestState", "task"])?;
     // Answers to questions we never ask, or work to be done in the background: neither exists here.
     if ["inputResponses", "requestState", "task"].iter().any(|key| params.contains_key(*key)) {
@@ -364,10 +344,11 @@ fn tool_call(params: &Map<String, Value>) -> Result<ToolCall, Rejection> {
         Some(Value::String(id)) if id.len() <= NAME_BYTES_MAX => Some(id.clone()),
         Some(_) => return Err(Rejection::params("_meta holds a toolUseId that is not a short text")),
     };
-    Ok(ToolCall { name: short(params, "name", NAME_BYTES_MAX)?, arguments, tool_use_id })
+    let wanted = Wanted::read(meta(params)?, era).map_err(Rejection::params)?;
+    Ok(ToolCall { name: short(params, "name", NAME_BYTES_MAX)?, arguments, tool_use_id, wanted })
 }
 
-fn short(params: &Map<String, Value>, key: &str, bytes_max: usize) -> Result<String, Rejection> {
+pub(super) fn short(params: &Map<String, Value>, key: &str, bytes_max: usize) -> Result<String, Rejection> {
     match params.get(key) {
         Some(Value::String(text)) if (1..=bytes_max).contains(&text.len()) => Ok(text.clone()),
         Some(_) | None => Err(Rejection::params(&format!("{key} must be a text of at most {bytes_max} bytes"))),
@@ -382,9 +363,16 @@ fn check_mirror(headers: &HeaderMap, method: &str, call: &Call) -> Result<(), Re
     let name = match call {
         Call::CallTool(call) => &call.name,
         Call::ReadResource(uri) => uri,
-        Call::Discover | Call::Initialize(_) | Call::Ping | Call::ListTools | Call::ListResources | Call::ListTemplates => {
-            return Ok(());
-        }
+        Call::Prompt(call) => &call.name,
+        Call::Discover
+        | Call::Initialize(_)
+        | Call::Ping
+        | Call::ListTools
+        | Call::ListResources
+        | Call::ListTemplates
+        | Call::ListPrompts
+        | Call::Complete(_)
+        | Call::SetLogLevel(_) => return Ok(()),
     };
     let announced = only(headers, "mcp-name")?.and_then(sentinel::decode);
     if announced.as_ref() != Some(name) {

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use super::front::{HostError, ServerInfo, ToolCall, ToolHost, handle};
+use super::front::{HostError, LogWish, ServerInfo, ToolCall, ToolHost, Wanted, handle};
 use super::parse::{Call, Era, LegacyVersion, Message, parse};
 use super::{MODERN, mirror::Mirror, sentinel, sse::Events};
 use crate::strict;
@@ -207,7 +207,9 @@ async fn the_tool_use_id_and_the_arguments_reach_the_host() {
         json!({"name": "greet", "arguments": {"n": 1.5}, "_meta": {"claudecode/toolUseId": "toolu_1", "progressToken": 4}});
     ask(&host, modern("tools/call", params)).await;
     let arguments = json!({"n": 1.5}).as_object().cloned().unwrap();
-    let expected = ToolCall { name: "greet".to_owned(), arguments, tool_use_id: Some("toolu_1".to_owned()) };
+    let wanted = Wanted { progress: Some(json!(4)), log: LogWish::Nothing };
+    let tool_use_id = Some("toolu_1".to_owned());
+    let expected = ToolCall { name: "greet".to_owned(), arguments, tool_use_id, wanted };
     assert_eq!(*host.calls.lock(), [expected]);
 }
 

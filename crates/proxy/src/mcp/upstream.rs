@@ -1,11 +1,19 @@
 //! A tool server as the gateway sees it: ours and foreign ones alike. Each request says for which user it is; nothing a server
 //! hands out for one user is used for another.
 
-use super::host::HostError;
+use super::asked::{Asked, drop_collisions, result, session_headers};
+use super::assertion::Assertions;
+use super::credential::Credential;
+pub use super::failure::UpstreamError;
+use super::failure::unsent;
+use super::host::LogWish;
 use super::mirror::Mirror;
+use super::notices::Notices;
 use super::parse::{LegacyVersion, code};
 use super::session::{Session, Sessions};
-use super::wire::{Reply, Wire};
+use super::stdio::{Stdio, StdioConfig};
+use super::transport::Transport;
+use super::wire::{Reply, Wire, progress_token};
 use super::{MODERN, sentinel};
 use http::{StatusCode, Uri};
 use parking_lot::Mutex;
@@ -23,7 +31,6 @@ pub(crate) const TIER_HEADER: &str = "x-hexward-tier";
 /// Pages of one listing, and items on all of them.
 const PAGES_MAX: usize = 20;
 const ITEMS_MAX: usize = 1000;
-const MESSAGE_CHARS_MAX: usize = 500;
 
 /// How a server is reached.
 #[derive(Clone)]
@@ -65,68 +72,6 @@ impl UserRef {
     }
 }
 
-/// Why there is no result.
-#[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
-    /// No connection: nothing was sent.
-    #[error("unreachable: {0}")]
-    Unreachable(String),
-    /// The server refused the request before looking at it.
-    #[error("refused with HTTP status {0}")]
-    Refused(u16),
-    /// The server broke while it worked on the request.
-    #[error("failed with HTTP status {0}")]
-    Failed(u16),
-    /// The server answered with a JSON-RPC error. The text is the server's: for logs only.
-    #[error("error {code}: {message}")]
-    Rpc {
-        /// The error's code.
-        code: i64,
-        /// What the server says about it.
-        message: String,
-    },
-    /// The answer is longer than allowed.
-    #[error("the answer is too large")]
-    TooLarge,
-    /// No answer in time.
-    #[error("no answer in time")]
-    Timeout,
-    /// The connection broke after the request was sent.
-    #[error("interrupted: {0}")]
-    Interrupted(String),
-    /// The answer is not what the protocol allows.
-    #[error("not a valid answer: {0}")]
-    Protocol(String),
-}
-
-impl UpstreamError {
-    /// Whether the request may have taken effect all the same. A write that failed like this must not be repeated.
-    #[must_use]
-    pub const fn outcome_unknown(&self) -> bool {
-        match self {
-            Self::Unreachable(_) | Self::Refused(_) => false,
-            Self::Rpc { code, .. } => *code == code::INTERNAL,
-            Self::Failed(_) | Self::TooLarge | Self::Timeout | Self::Interrupted(_) | Self::Protocol(_) => true,
-        }
-    }
-}
-
-/// What failed before the request itself was sent: whatever it was, the request had no effect.
-fn unsent(error: UpstreamError) -> UpstreamError {
-    if error.outcome_unknown() { UpstreamError::Unreachable(error.to_string()) } else { error }
-}
-
-impl From<UpstreamError> for HostError {
-    fn from(error: UpstreamError) -> Self {
-        let unknown = matches!(&error, UpstreamError::Rpc { code: code::PARAMS | code::METHOD | code::RESOURCE, .. });
-        match (unknown, error.outcome_unknown()) {
-            (true, _) => Self::Unknown,
-            (false, true) => Self::Uncertain(error.to_string()),
-            (false, false) => Self::Upstream(error.to_string()),
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Speaks {
     Modern,
@@ -135,10 +80,12 @@ enum Speaks {
 
 /// One tool server.
 pub struct McpUpstream {
-    wire: Wire,
+    way: Transport,
     /// Found out once, by asking; forgotten when the server behaves otherwise.
     speaks: Mutex<Option<Speaks>>,
     sessions: Sessions,
+    /// One at a time with a program, which can't be greeted twice.
+    handshakes: tokio::sync::Mutex<()>,
     mirror: Mirror,
     last_id: AtomicU64,
 }
@@ -149,21 +96,59 @@ impl McpUpstream {
     /// # Errors
     /// When TLS can't be set up.
     pub fn new(config: UpstreamConfig) -> Result<Self, UpstreamError> {
-        Ok(Self {
-            wire: Wire::new(config)?,
-            speaks: Mutex::new(None),
-            sessions: Sessions::default(),
-            mirror: Mirror::default(),
-            last_id: AtomicU64::new(0),
-        })
+        Ok(Self::by(Transport::Http(Box::new(Wire::new(config)?))))
     }
 
-    /// The server's tools. A tool whose definition can't be used as the protocol demands is left out.
+    /// A server that is a program. Nothing is started yet.
+    #[must_use]
+    pub fn over_stdio(config: StdioConfig) -> Self {
+        Self::by(Transport::Stdio(Stdio::new(config)))
+    }
+
+    fn by(way: Transport) -> Self {
+        Self {
+            way,
+            speaks: Mutex::new(None),
+            sessions: Sessions::default(),
+            handshakes: tokio::sync::Mutex::new(()),
+            mirror: Mirror::default(),
+            last_id: AtomicU64::new(0),
+        }
+    }
+
+    /// Shows a server with an address another credential.
+    #[must_use]
+    pub fn with_credential(mut self, credential: Credential) -> Self {
+        if let Transport::Http(wire) = &mut self.way {
+            wire.show(credential);
+        }
+        self
+    }
+
+    /// Says to a server with an address whose request it is, signed.
+    #[must_use]
+    pub fn with_assertions(mut self, assertions: Assertions) -> Self {
+        if let Transport::Http(wire) = &mut self.way {
+            wire.assert_with(assertions);
+        }
+        self
+    }
+
+    /// Ends what was started for it, and returns when nothing of that is left.
+    pub async fn close(&self) {
+        if let Transport::Stdio(stdio) = &self.way {
+            stdio.close().await;
+        }
+    }
+
+    /// The server's tools. A tool whose definition can't be used as the protocol demands is left out, and so are those whose name stands
+    /// there more than once.
     ///
     /// # Errors
     /// [`UpstreamError`], here and below.
     pub async fn tools(&self, user: &UserRef) -> Result<Vec<Value>, UpstreamError> {
-        let listed = self.list(user, "tools/list", "tools").await?;
+        let mut listed = self.list(user, "tools/list", "tools").await?;
+        drop_collisions(&mut listed);
         let usable = |mut tool: Map<String, Value>| self.mirror.learn(&mut tool).then_some(Value::Object(tool));
         Ok(listed.into_iter().filter_map(usable).collect())
     }
@@ -187,18 +172,26 @@ impl McpUpstream {
         arguments: Map<String, Value>,
         meta: Map<String, Value>,
     ) -> Result<Value, UpstreamError> {
-        let mut params = Map::from_iter([("name".to_owned(), json!(name)), ("arguments".to_owned(), json!(arguments))]);
-        params.extend((!meta.is_empty()).then(|| ("_meta".to_owned(), Value::Object(meta))));
-        let call_once = async || {
-            let mut headers = self.mirror.headers(name, &arguments);
-            headers.push(("mcp-name".to_owned(), sentinel::encode(name)));
-            self.request(user, "tools/call", params.clone(), headers).await
-        };
-        let done = match call_once().await {
+        self.call_telling(user, name, arguments, meta, None).await
+    }
+
+    /// The same, and passes on what the tool says meanwhile.
+    ///
+    /// # Errors
+    /// As [`McpUpstream::call`].
+    pub(crate) async fn call_telling(
+        &self,
+        user: &UserRef,
+        name: &str,
+        arguments: Map<String, Value>,
+        meta: Map<String, Value>,
+        notices: Option<&Notices>,
+    ) -> Result<Value, UpstreamError> {
+        let done = match self.call_once(user, name, &arguments, &meta, notices).await {
             // The server wants arguments repeated in headers that we don't know of: refused unseen, so it may be sent again.
             Err(UpstreamError::Rpc { code: code::HEADER, .. }) => {
                 self.tools(user).await.map_err(unsent)?;
-                call_once().await?
+                self.call_once(user, name, &arguments, &meta, notices).await?
             }
             done => done?,
         };
@@ -207,6 +200,21 @@ impl McpUpstream {
             return Ok(Value::Object(done));
         }
         Err(UpstreamError::Protocol("not the result of a tool".to_owned()))
+    }
+
+    async fn call_once(
+        &self,
+        user: &UserRef,
+        name: &str,
+        arguments: &Map<String, Value>,
+        meta: &Map<String, Value>,
+        notices: Option<&Notices>,
+    ) -> Result<Map<String, Value>, UpstreamError> {
+        let mut params = Map::from_iter([("name".to_owned(), json!(name)), ("arguments".to_owned(), json!(arguments))]);
+        params.extend((!meta.is_empty()).then(|| ("_meta".to_owned(), json!(meta))));
+        let mut headers = self.mirror.headers(name, arguments);
+        headers.push(("mcp-name".to_owned(), sentinel::encode(name)));
+        self.request(user, Asked { method: "tools/call", params, headers, notices }).await
     }
 
     /// The server's resources.
@@ -232,23 +240,57 @@ impl McpUpstream {
     pub async fn read_resource(&self, user: &UserRef, uri: &str) -> Result<Value, UpstreamError> {
         let params = Map::from_iter([("uri".to_owned(), json!(uri))]);
         let headers = vec![("mcp-name".to_owned(), sentinel::encode(uri))];
-        let read = self.request(user, "resources/read", params, headers).await?;
+        let read = self.request(user, Asked { method: "resources/read", params, headers, notices: None }).await?;
         if read.get("contents").is_some_and(Value::is_array) {
             return Ok(Value::Object(read));
         }
         Err(UpstreamError::Protocol("a resource without contents".to_owned()))
     }
 
+    /// The server's prompts.
+    ///
+    /// # Errors
+    /// [`UpstreamError`].
+    pub async fn prompts(&self, user: &UserRef) -> Result<Vec<Value>, UpstreamError> {
+        Ok(self.list(user, "prompts/list", "prompts").await?.into_iter().map(Value::Object).collect())
+    }
+
+    /// Fills in a prompt; the value is a `GetPromptResult`.
+    ///
+    /// # Errors
+    /// [`UpstreamError`].
+    pub async fn prompt(&self, user: &UserRef, name: &str, arguments: Map<String, Value>) -> Result<Value, UpstreamError> {
+        let params = Map::from_iter([("name".to_owned(), json!(name)), ("arguments".to_owned(), Value::Object(arguments))]);
+        let headers = vec![("mcp-name".to_owned(), sentinel::encode(name))];
+        let filled = self.request(user, Asked { method: "prompts/get", params, headers, notices: None }).await?;
+        if filled.get("messages").is_some_and(Value::is_array) {
+            return Ok(Value::Object(filled));
+        }
+        Err(UpstreamError::Protocol("a prompt without messages".to_owned()))
+    }
+
+    /// Completes an argument; the value is a `CompleteResult`.
+    ///
+    /// # Errors
+    /// [`UpstreamError`].
+    pub async fn complete(&self, user: &UserRef, params: Map<String, Value>) -> Result<Value, UpstreamError> {
+        let completed = self.request(user, Asked::plain("completion/complete", params)).await?;
+        if completed.get("completion").is_some_and(Value::is_object) {
+            return Ok(Value::Object(completed));
+        }
+        Err(UpstreamError::Protocol("a completion without values".to_owned()))
+    }
+
     /// Forgets what a server handed out for a user, when the user's run has ended.
     pub fn forget(&self, user: &str) {
-        self.sessions.forget(user);
+        self.sessions.forget(self.way.owner(user));
     }
 
     async fn list(&self, user: &UserRef, method: &str, key: &str) -> Result<Vec<Map<String, Value>>, UpstreamError> {
         let (mut items, mut cursor) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
             let params = cursor.take().map(|cursor: Value| ("cursor".to_owned(), cursor)).into_iter().collect();
-            let mut page = self.request(user, method, params, Vec::new()).await?;
+            let mut page = self.request(user, Asked { method, params, headers: Vec::new(), notices: None }).await?;
             let Some(Value::Array(listed)) = page.remove(key) else {
                 return Err(UpstreamError::Protocol(format!("a list without {key}")));
             };
@@ -267,21 +309,15 @@ impl McpUpstream {
         Err(UpstreamError::TooLarge)
     }
 
-    async fn request(
-        &self,
-        user: &UserRef,
-        method: &str,
-        params: Map<String, Value>,
-        headers: Vec<(String, String)>,
-    ) -> Result<Map<String, Value>, UpstreamError> {
+    async fn request(&self, user: &UserRef, asked: Asked<'_>) -> Result<Map<String, Value>, UpstreamError> {
         let known = *self.speaks.lock();
         let speaks = match known {
             Some(speaks) => speaks,
             None => self.ask(user).await.map_err(unsent)?,
         };
         let done = match speaks {
-            Speaks::Modern => self.modern(user, method, params, headers).await.and_then(result),
-            Speaks::Legacy => self.legacy(user, method, params).await,
+            Speaks::Modern => self.modern(user, asked).await.and_then(result),
+            Speaks::Legacy => self.legacy(user, asked).await,
         };
         if matches!(done, Err(UpstreamError::Refused(400 | 404 | 405) | UpstreamError::Rpc { code: code::VERSION, .. })) {
             *self.speaks.lock() = None;
@@ -291,7 +327,7 @@ impl McpUpstream {
 
     /// Which era the server is of. Asked with a request that changes nothing, so that no write is ever sent twice.
     async fn ask(&self, user: &UserRef) -> Result<Speaks, UpstreamError> {
-        let reply = self.modern(user, "server/discover", Map::new(), Vec::new()).await?;
+        let reply = self.modern(user, Asked::plain("server/discover", Map::new())).await?;
         if matches!(reply.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) || reply.status.is_server_error() {
             return result(reply).map(|_| Speaks::Modern);
         }
@@ -306,52 +342,54 @@ impl McpUpstream {
         Ok(speaks)
     }
 
-    async fn modern(
-        &self,
-        user: &UserRef,
-        method: &str,
-        mut params: Map<String, Value>,
-        mut headers: Vec<(String, String)>,
-    ) -> Result<Reply, UpstreamError> {
-        let own = json!({
-            "io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientInfo": client_info(),
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
-        if let (Value::Object(meta), Value::Object(own)) = (params.entry("_meta").or_insert_with(|| json!({})), own) {
+    async fn modern(&self, user: &UserRef, mut asked: Asked<'_>) -> Result<Reply, UpstreamError> {
+        let mut meta = Map::from_iter([
+            ("io.modelcontextprotocol/protocolVersion".to_owned(), json!(MODERN)),
+            ("io.modelcontextprotocol/clientInfo".to_owned(), client_info()),
+            ("io.modelcontextprotocol/clientCapabilities".to_owned(), json!({})),
+        ]);
+        if asked.notices.is_some_and(|notices| notices.wanted().log != LogWish::Nothing) {
+            meta.insert("io.modelcontextprotocol/logLevel".to_owned(), json!("debug"));
+        }
+        if let Some(Value::Object(own)) = asked.params.remove("_meta") {
             meta.extend(own);
         }
-        headers.push(("mcp-protocol-version".to_owned(), MODERN.to_owned()));
-        headers.push(("mcp-method".to_owned(), method.to_owned()));
-        self.send(user, method, params, &headers).await
+        asked.params.insert("_meta".to_owned(), Value::Object(meta));
+        asked.headers.push(("mcp-protocol-version".to_owned(), MODERN.to_owned()));
+        asked.headers.push(("mcp-method".to_owned(), asked.method.to_owned()));
+        self.send(user, asked).await
     }
 
-    async fn legacy(
-        &self,
-        user: &UserRef,
-        method: &str,
-        params: Map<String, Value>,
-    ) -> Result<Map<String, Value>, UpstreamError> {
-        let kept = self.sessions.of(&user.id);
+    async fn legacy(&self, user: &UserRef, asked: Asked<'_>) -> Result<Map<String, Value>, UpstreamError> {
+        let kept = self.sessions.of(self.way.owner(&user.id));
         let reused = kept.as_ref().is_some_and(|session| session.id.is_some());
         let session = match kept {
             Some(session) => session,
             None => self.shake_hands(user).await.map_err(unsent)?,
         };
-        let reply = self.send(user, method, params.clone(), &session_headers(&session)).await?;
+        let reply = self.send(user, asked.within(&session)).await?;
         if !(reused && reply.status == StatusCode::NOT_FOUND) {
             return result(reply);
         }
         // The session is over, so the request was not looked at: once more in a new one.
-        self.sessions.forget(&user.id);
+        self.sessions.forget(self.way.owner(&user.id));
         let session = self.shake_hands(user).await.map_err(unsent)?;
-        result(self.send(user, method, params, &session_headers(&session)).await?)
+        result(self.send(user, asked.within(&session)).await?)
     }
 
     async fn shake_hands(&self, user: &UserRef) -> Result<Session, UpstreamError> {
+        let _alone = match &self.way {
+            Transport::Stdio(_) => Some(self.handshakes.lock().await),
+            Transport::Http(_) => None,
+        };
+        // Somebody else may have done it meanwhile.
+        if let Some(session) = self.sessions.of(self.way.owner(&user.id)) {
+            return Ok(session);
+        }
         let offered = LegacyVersion::V20251125.date();
         let params = json!({"protocolVersion": offered, "capabilities": {}, "clientInfo": client_info()});
         let params = params.as_object().cloned().unwrap_or_default();
-        let reply = self.send(user, "initialize", params, &[]).await?;
+        let reply = self.send(user, Asked::plain("initialize", params)).await?;
         let id = reply.session.clone();
         let agreed = result(reply)?;
         let version = agreed.get("protocolVersion").and_then(Value::as_str).unwrap_or_default();
@@ -359,53 +397,24 @@ impl McpUpstream {
         let version = version.ok_or_else(|| UpstreamError::Protocol("a protocol version we don't speak".to_owned()))?;
         let session = Session { version, id };
         let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-        self.wire.exchange(user, &session_headers(&session), &ready, None).await?;
-        self.sessions.keep(&user.id, session.clone());
+        self.way.exchange(user, &session_headers(&session), &ready, None, None).await?;
+        self.sessions.keep(self.way.owner(&user.id), session.clone());
         Ok(session)
     }
 
-    async fn send(
-        &self,
-        user: &UserRef,
-        method: &str,
-        params: Map<String, Value>,
-        headers: &[(String, String)],
-    ) -> Result<Reply, UpstreamError> {
+    async fn send(&self, user: &UserRef, asked: Asked<'_>) -> Result<Reply, UpstreamError> {
+        let Asked { method, mut params, headers, notices } = asked;
         let id = self.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        if notices.is_some_and(|notices| notices.wanted().progress.is_some())
+            && let Some(meta) = params.entry("_meta").or_insert_with(|| json!({})).as_object_mut()
+        {
+            meta.insert("progressToken".to_owned(), json!(progress_token(id)));
+        }
         let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-        self.wire.exchange(user, headers, &body, Some(id)).await
+        self.way.exchange(user, &headers, &body, Some(id), notices).await
     }
 }
 
 fn client_info() -> Value {
     json!({"name": "hexward", "version": env!("CARGO_PKG_VERSION")})
-}
-
-fn session_headers(session: &Session) -> Vec<(String, String)> {
-    let version = ("mcp-protocol-version".to_owned(), session.version.date().to_owned());
-    let id = session.id.clone().map(|id| ("mcp-session-id".to_owned(), id));
-    std::iter::once(version).chain(id).collect()
-}
-
-/// The result in a reply, if it is one and is complete: questions back are not answered.
-fn result(reply: Reply) -> Result<Map<String, Value>, UpstreamError> {
-    let Reply { status, message, .. } = reply;
-    let mut message = match message {
-        Some(Value::Object(message)) => message,
-        Some(_) | None if status.is_server_error() => return Err(UpstreamError::Failed(status.as_u16())),
-        Some(_) | None if !status.is_success() => return Err(UpstreamError::Refused(status.as_u16())),
-        Some(_) | None => return Err(UpstreamError::Protocol("no JSON-RPC answer".to_owned())),
-    };
-    if let Some(error) = message.get("error") {
-        let code = error.get("code").and_then(Value::as_i64).unwrap_or(code::INTERNAL);
-        let text = error.get("message").and_then(Value::as_str).unwrap_or_default();
-        return Err(UpstreamError::Rpc { code, message: text.chars().take(MESSAGE_CHARS_MAX).collect() });
-    }
-    let Some(Value::Object(result)) = message.remove("result") else {
-        return Err(UpstreamError::Protocol("neither result nor error".to_owned()));
-    };
-    match result.get("resultType").and_then(Value::as_str) {
-        None | Some("complete") => Ok(result),
-        Some(_) => Err(UpstreamError::Protocol("the server asks back, which is not supported".to_owned())),
-    }
 }

@@ -311,3 +311,19 @@ async fn arguments_are_mirrored_for_servers_that_want_it() {
     upstream.call(&user("ada"), "sql", arguments).await.unwrap();
     assert_eq!(seen.lock().len(), 5);
 }
+
+#[tokio::test]
+async fn names_that_stand_twice_are_nobody_s() {
+    let (upstream, _) = server(|seen| match seen.method() {
+        "server/discover" => discovery(seen),
+        _ => {
+            let tool = |name: &str, about: &str| json!({"name": name, "description": about, "inputSchema": {"type": "object"}});
+            let tools = [tool("look", "reads"), tool("move", "one"), tool("Look", "in other letters"), tool("move", "another")];
+            seen.result(json!({"tools": tools, "resultType": "complete"}))
+        }
+    })
+    .await;
+    let listed = upstream.tools(&user("ada")).await.unwrap();
+    let names: Vec<_> = listed.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["look", "Look"], "which of two is meant nobody can say, so neither is shown");
+}

@@ -1,5 +1,8 @@
 //! One exchange with a tool server: bounded in time and size, and honest about what is known when it fails.
 
+use super::assertion::Assertions;
+use super::credential::Credential;
+use super::notices::Notices;
 use super::sse::Events;
 use super::upstream::{ACTOR_HEADER, TIER_HEADER, USER_HEADER, USER_NAME_HEADER, UpstreamConfig, UpstreamError, UserRef};
 use crate::strict;
@@ -10,7 +13,6 @@ use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +25,8 @@ const CONNECT_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct Wire {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     url: Uri,
-    credential: SecretString,
+    credential: Credential,
+    assertions: Option<Assertions>,
     timeout: Duration,
     result_bytes_max: usize,
 }
@@ -48,10 +51,19 @@ impl Wire {
         Ok(Self {
             client: Client::builder(TokioExecutor::new()).build(connector),
             url: config.url,
-            credential: config.credential,
+            credential: Credential::bearer(config.credential),
+            assertions: None,
             timeout: config.timeout,
             result_bytes_max: config.result_bytes_max,
         })
+    }
+
+    pub(crate) fn show(&mut self, credential: Credential) {
+        self.credential = credential;
+    }
+
+    pub(crate) fn assert_with(&mut self, assertions: Assertions) {
+        self.assertions = Some(assertions);
     }
 
     /// Sends a message for a user; waits for the answer with this id, or for none.
@@ -61,21 +73,31 @@ impl Wire {
         extra: &[(String, String)],
         body: &Value,
         id: Option<u64>,
+        notices: Option<&Notices>,
     ) -> Result<Reply, UpstreamError> {
-        let request = self.request(user, extra, body)?;
-        tokio::time::timeout(self.timeout, self.run(request, id)).await.map_err(|_| UpstreamError::Timeout)?
+        let request = self.request(user, extra, body).await?;
+        tokio::time::timeout(self.timeout, self.run(request, id, notices)).await.map_err(|_| UpstreamError::Timeout)?
     }
 
-    fn request(&self, user: &UserRef, extra: &[(String, String)], body: &Value) -> Result<Request<Full<Bytes>>, UpstreamError> {
+    async fn request(
+        &self,
+        user: &UserRef,
+        extra: &[(String, String)],
+        body: &Value,
+    ) -> Result<Request<Full<Bytes>>, UpstreamError> {
         let mut request = Request::new(Full::new(Bytes::from(body.to_string())));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = self.url.clone();
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        let mut bearer = value(format!("Bearer {}", self.credential.expose_secret()).as_bytes())?;
-        bearer.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, bearer);
+        let (name, shown) = self.credential.header(user).await?;
+        headers.insert(name, shown);
+        if let Some(assertions) = &self.assertions {
+            let mut assertion = value(assertions.sign(&user.id, body).as_bytes())?;
+            assertion.set_sensitive(true);
+            headers.insert(super::assertion::HEADER, assertion);
+        }
         headers.insert(USER_HEADER, value(user.id.as_bytes())?);
         headers.insert(TIER_HEADER, HeaderValue::from_static(user.tier));
         if user.in_person {
@@ -92,7 +114,12 @@ impl Wire {
         Ok(request)
     }
 
-    async fn run(&self, request: Request<Full<Bytes>>, id: Option<u64>) -> Result<Reply, UpstreamError> {
+    async fn run(
+        &self,
+        request: Request<Full<Bytes>>,
+        id: Option<u64>,
+        notices: Option<&Notices>,
+    ) -> Result<Reply, UpstreamError> {
         let sent = self.client.request(request).await;
         let response = sent.map_err(|error| {
             let text = chain(&error);
@@ -101,7 +128,7 @@ impl Wire {
         let status = response.status();
         let session = response.headers().get("mcp-session-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
         let message = match id {
-            Some(id) if status.is_success() => Some(self.answer(response, id).await?),
+            Some(id) if status.is_success() => Some(self.answer(response, id, notices).await?),
             // What an error says is a help, not a must.
             Some(id) => {
                 whole(response, ERROR_BYTES_MAX).await.ok().and_then(|body| strict::parse(&body).ok()).filter(|m| answers(m, id))
@@ -111,16 +138,16 @@ impl Wire {
         Ok(Reply { status, session, message })
     }
 
-    async fn answer(&self, response: Response<Incoming>, id: u64) -> Result<Value, UpstreamError> {
+    async fn answer(&self, response: Response<Incoming>, id: u64, notices: Option<&Notices>) -> Result<Value, UpstreamError> {
         if is_stream(response.headers()) {
-            return self.streamed(response, id).await;
+            return self.streamed(response, id, notices).await;
         }
         let body = whole(response, self.result_bytes_max).await?;
         let message = strict::parse(&body).map_err(|error| UpstreamError::Protocol(error.to_string()))?;
         if answers(&message, id) { Ok(message) } else { Err(UpstreamError::Protocol("it answers another request".to_owned())) }
     }
 
-    async fn streamed(&self, response: Response<Incoming>, id: u64) -> Result<Value, UpstreamError> {
+    async fn streamed(&self, response: Response<Incoming>, id: u64, notices: Option<&Notices>) -> Result<Value, UpstreamError> {
         let (mut events, mut body, mut bytes) = (Events::default(), response.into_body(), 0_usize);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| UpstreamError::Interrupted(chain(&error)))?;
@@ -134,10 +161,18 @@ impl Wire {
                 if answers(&message, id) {
                     return Ok(message);
                 }
+                if let Some(notices) = notices {
+                    notices.saw(&message, &progress_token(id));
+                }
             }
         }
         Err(UpstreamError::Interrupted("the stream ended without an answer".to_owned()))
     }
+}
+
+/// What the progress of a request is called.
+pub(crate) fn progress_token(id: u64) -> String {
+    format!("hexward-{id}")
 }
 
 /// Whether a message answers our request: notifications and questions of the server's are passed over.

@@ -1,6 +1,7 @@
 //! Every story of the store, told on both engines: what must hold on SQLite must hold on PostgreSQL, word for word.
 
 mod alerts;
+mod client_keys;
 mod confirmations;
 mod conversations;
 mod definitions;

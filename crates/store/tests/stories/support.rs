@@ -176,6 +176,7 @@ fn verdict(tool: &str, run: RunId, user: UserId) -> ToolVerdict {
         honest: true,
         listed: ToolListed::default(),
         ask_for_writes: false,
+        strange_argument: None,
     };
     admit_tool(request, &manifest(), &view(run, user, Vec::new()), NOW).expect("nothing speaks against it")
 }

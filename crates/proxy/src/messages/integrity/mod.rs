@@ -25,7 +25,7 @@ pub use words::AGENT_RELEASE;
 use super::canon::Digest;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use policy::{Timestamp, canonical_digest, digest_bytes};
+use policy::{Known, Timestamp, canonical_digest, digest_bytes};
 use request::{Content, Message, Request};
 use results::Returned;
 use serde_json::Value;
@@ -92,20 +92,24 @@ type Listing = HashMap<String, (Digest, Digest)>;
 pub struct Dialogue {
     expected: Expected,
     state: Mutex<State>,
+    /// What values of arguments may come from. Shared with the decisions that look at it.
+    known: Mutex<Arc<Known>>,
 }
 
 impl Dialogue {
     /// The conversation of an agent that is told this past, message by message (role and content of the model API).
     #[must_use]
     pub fn new<'a>(expected: Expected, past: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Self {
-        let mut state = State::default();
+        let (mut state, mut known) = (State::default(), Known::default());
         for (role, content) in past {
             // What can't be read is no past that the agent could repeat.
             if let Ok(content) = serde_json::from_str::<Content>(&content.to_string()) {
+                let written = content.0.iter().filter(|block| role == "user" && block.kind == "text");
+                written.filter_map(|block| block.text.as_deref()).for_each(|text| known.said(text));
                 state.remember(role, content);
             }
         }
-        Self { expected, state: Mutex::new(state) }
+        Self { expected, state: Mutex::new(state), known: Mutex::new(Arc::new(known)) }
     }
 
     /// A person's message goes to the agent now. Invariant: called before anything is answered for it.
@@ -114,6 +118,17 @@ impl Dialogue {
         let mut state = self.state.lock();
         state.persons.insert(digest);
         state.delivered.push(digest);
+        Arc::make_mut(&mut self.known.lock()).said(text);
+    }
+
+    /// A tool whose word counts for arguments returned this.
+    pub(crate) fn vouched(&self, tool: &str, result: &Value) {
+        Arc::make_mut(&mut self.known.lock()).returned(tool, result);
+    }
+
+    /// What people wrote in this conversation, and what such tools returned.
+    pub(crate) fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.known.lock())
     }
 
     /// These tools are listed for the agent now, by their own names.

@@ -1,0 +1,208 @@
+//! Tools for a person's own client, known by a key: the same door, policy and journal as for agents in sandboxes, without a model whose
+//! word could be asked for.
+
+use crate::Proxy;
+use crate::callers::Windows;
+use crate::context::App;
+use crate::mcp::front::{Extras, HostError, LogLevel, PromptCall, ServerInfo, ToolCall, ToolHost};
+use crate::mcp::{Notices, bounded};
+use crate::prompts::{complete, prompt, prompts};
+use crate::reading::carry_out_read;
+use crate::tools::{offered, read_resource, resource_templates, resources, server_info, user_ref};
+use futures_util::future::BoxFuture;
+use policy::{
+    AuditEvent, ClientView, Denial, DenialCode, KeyId, KeyScope, Known, RunId, ToolListed, ToolRequest, UserId,
+    admit_client_tool, canonical_digest,
+};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use store::{OpenError, ReadCall};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// A client whose key is good, for one request.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) key: KeyId,
+    pub(crate) user: UserId,
+    pub(crate) scope: Arc<KeyScope>,
+    pub(crate) windows: Arc<Windows>,
+    /// What of tools' logs it wants, where it says so once for all.
+    pub(crate) log_level: Arc<AtomicU8>,
+}
+
+/// The tools of one app, as this client may see them.
+#[derive(Clone)]
+pub(crate) struct ClientTools {
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) app: Arc<App>,
+    pub(crate) client: Client,
+    /// Held until the last word of a call is written down.
+    pub(crate) _places: Option<Places>,
+}
+
+/// The key's own place and one of everybody's.
+pub(crate) type Places = Arc<[OwnedSemaphorePermit; 2]>;
+
+impl ClientTools {
+    /// Gives its answer as soon as there is one; what has to be written down after that is.
+    async fn carry(self, call: ToolCall, notices: Option<Notices>, answer: oneshot::Sender<Result<Value, HostError>>) {
+        let mut answer = Some(answer);
+        // Whoever asked may have left.
+        let mut give = |result: Result<Value, HostError>| drop(answer.take().map(|answer| answer.send(result.map(bounded))));
+        let listed = match self.listed(&call.name).await {
+            Ok(listed) => listed,
+            Err(error) => return give(Err(error)),
+        };
+        let done = match self.open(&call, listed).await {
+            Ok(reading) => carry_out_read(&self.proxy, &self.app, reading, call.arguments, notices.as_ref(), &mut give).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = done {
+            give(Err(self.not_opened(error).await));
+        }
+    }
+
+    async fn not_opened(&self, error: OpenError) -> HostError {
+        match error {
+            OpenError::Denied(denial) | OpenError::Short { denial, .. } => self.refuse(denial).await,
+            OpenError::Store(error) => {
+                tracing::error!(%error, "a client's tool call could not be journaled, so nothing of it was given");
+                HostError::Upstream("the journal is not available".to_owned())
+            }
+        }
+    }
+
+    /// What the tool's server says of it.
+    async fn listed(&self, tool: &str) -> Result<ToolListed, HostError> {
+        if !self.app.manifest.tools.contains_key(tool) {
+            return Ok(ToolListed::default());
+        }
+        match self.proxy.definitions.of(&self.app, &user_ref(self.client.user), tool, false).await? {
+            Some(listed) => Ok(listed),
+            None => Err(self.refuse(Denial::new(DenialCode::ToolUnknown, tool)).await),
+        }
+    }
+
+    /// May they? And then: on its way into the journal.
+    async fn open(&self, call: &ToolCall, listed: ToolListed) -> Result<ReadCall, OpenError> {
+        let Self { proxy, app, client, .. } = self;
+        let arguments = Value::Object(call.arguments.clone());
+        let Some(arguments_digest) = canonical_digest(&arguments) else {
+            return Err(OpenError::Denied(Denial::new(DenialCode::ToolUnknown, &call.name)));
+        };
+        let now = proxy.clock.now();
+        let window = client.windows.of(proxy, client, &app.manifest.id, now).await?;
+        let request = ToolRequest {
+            tool: call.name.clone(),
+            arguments_digest,
+            emitted: false,
+            honest: false,
+            listed,
+            ask_for_writes: true,
+            // What its person wrote is not known here, so only lists can allow a value that a rule asks about.
+            strange_argument: app.manifest.strange_argument(&call.name, &call.arguments, &Known::default()).map(str::to_owned),
+        };
+        let view = ClientView { window, user: client.user, scope: &client.scope };
+        let permit = admit_client_tool(request, &app.manifest, view).map_err(OpenError::Denied)?;
+        // Nobody else's word stands behind it, so each call is one of its own.
+        let own_id = format!("client_{}", RunId::random());
+        // Only reads are permitted to a client; a change would have to be opened before it is made.
+        let unconfirmed = || OpenError::Denied(Denial::new(DenialCode::ToolUnconfirmed, &call.name));
+        proxy.store.begin_read(permit, &app.manifest.id, &own_id, arguments.to_string(), now).ok_or_else(unconfirmed)
+    }
+
+    /// A refusal reaches the client as a failed tool, and the record; a flood of them does not.
+    async fn refuse(&self, denial: Denial) -> HostError {
+        let code = denial.code;
+        if self.client.windows.note_refusal(self.proxy.clock.now()) {
+            self.proxy.record(AuditEvent::Denied { run: self.client.windows.now(), denial }).await;
+        }
+        HostError::Denied { code: code.as_str(), message: code.sentence() }
+    }
+
+    /// Resources are read by a key that is for the whole app.
+    fn reads_resources(&self) -> Result<(), HostError> {
+        if self.client.scope.tools.is_none() {
+            return Ok(());
+        }
+        Err(HostError::Denied { code: DenialCode::KeyTool.as_str(), message: DenialCode::KeyTool.sentence() })
+    }
+
+    /// On a task of its own, so that a client that goes away can't take the journal's second entry with it.
+    fn spawn(&self, call: ToolCall, notices: Option<Notices>) -> BoxFuture<'static, Result<Value, HostError>> {
+        let (answer, answered) = oneshot::channel();
+        self.proxy.work.spawn(self.clone().carry(call, notices, answer));
+        let failed = || Err(HostError::Uncertain("the call was given up".to_owned()));
+        Box::pin(async move { answered.await.unwrap_or_else(|_| failed()) })
+    }
+}
+
+impl ToolHost for ClientTools {
+    fn server(&self) -> ServerInfo {
+        server_info(&self.app)
+    }
+
+    fn tools(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
+        Box::pin(async move {
+            let scope = &self.client.scope;
+            let tools = offered(&self.proxy, &self.app, &user_ref(self.client.user), scope.writes).await?;
+            let within = |tool: &Value| tool.get("name").and_then(Value::as_str).is_some_and(|name| scope.allows_tool(name));
+            Ok(tools.into_iter().filter(within).collect())
+        })
+    }
+
+    fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Value, HostError>> {
+        self.spawn(call, None)
+    }
+
+    fn call_telling(&self, call: ToolCall, notices: Notices) -> BoxFuture<'_, Result<Value, HostError>> {
+        let level = LogLevel(self.client.log_level.load(Ordering::Relaxed));
+        self.spawn(call, Some(notices.at(level)))
+    }
+
+    fn extras(&self) -> Extras {
+        Extras { prompts: !self.app.manifest.prompts.is_empty() && self.client.scope.tools.is_none(), log: true }
+    }
+
+    fn set_log_level(&self, level: LogLevel) {
+        self.client.log_level.store(level.0, Ordering::Relaxed);
+    }
+
+    fn prompts(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
+        Box::pin(prompts(&self.app, self.client.user))
+    }
+
+    fn prompt(&self, call: PromptCall) -> BoxFuture<'_, Result<Value, HostError>> {
+        Box::pin(prompt(&self.app, self.client.user, call))
+    }
+
+    fn complete(&self, params: Map<String, Value>) -> BoxFuture<'_, Result<Value, HostError>> {
+        Box::pin(complete(&self.app, self.client.user, params))
+    }
+
+    fn resources(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
+        Box::pin(async move {
+            if self.reads_resources().is_err() {
+                return Ok(Vec::new());
+            }
+            resources(&self.app, self.client.user).await
+        })
+    }
+
+    fn resource_templates(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
+        Box::pin(async move {
+            if self.reads_resources().is_err() {
+                return Ok(Vec::new());
+            }
+            resource_templates(&self.app, self.client.user).await
+        })
+    }
+
+    fn read_resource<'a>(&'a self, uri: &'a str) -> BoxFuture<'a, Result<Value, HostError>> {
+        Box::pin(async move {
+            self.reads_resources()?;
+            read_resource(&self.app, self.client.user, uri).await
+        })
+    }
+}

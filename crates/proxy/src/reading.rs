@@ -1,0 +1,41 @@
+//! A read of a person's own client: made while it is being written down.
+
+use crate::calling::outcome;
+use crate::context::App;
+use crate::mcp::Notices;
+use crate::mcp::front::HostError;
+use crate::mcp::upstream::UpstreamError;
+use crate::tools::{unreachable_app, user_ref};
+use crate::{Proxy, way_back};
+use serde_json::{Map, Value};
+use store::{OpenError, ReadCall};
+
+/// Gives its answer once the read stands in the journal, and journals the way back after that: whoever asked waits for a disk no longer
+/// than for the tool.
+pub(crate) async fn carry_out_read(
+    proxy: &Proxy,
+    app: &App,
+    reading: ReadCall,
+    arguments: Map<String, Value>,
+    notices: Option<&Notices>,
+    answer: impl FnOnce(Result<Value, HostError>),
+) -> Result<(), OpenError> {
+    let (user, tool) = (user_ref(reading.user()), reading.tool().to_owned());
+    let asking = async {
+        match &app.upstream {
+            Some(upstream) => upstream.call_telling(&user, &tool, arguments, Map::new(), notices).await,
+            // A manifest without a server has no tools, so nothing was admitted.
+            None => Err(UpstreamError::Unreachable("the app has no server".to_owned())),
+        }
+    };
+    let (opened, mut result) = tokio::join!(reading.opened(), asking);
+    let open = opened?;
+    // What the app says to the gateway is not for its clients.
+    drop(result.as_mut().map(way_back::take));
+    let (state, text) = outcome(&result);
+    answer(result.map_err(|error| unreachable_app(app, error)));
+    if let Err(error) = proxy.store.settle_tool_call(open.id(), state, text, proxy.clock.now()).await {
+        tracing::error!(%error, call = %open.id(), "a tool call could not be settled; it will be shown as uncertain");
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! Keys for tools: a person's own, and those of single requests of agents elsewhere.
+
+use crate::support::{APP, Db, GATEWAY, NOW, at_once, on_both_engines, tool_permit};
+use policy::{
+    ClientView, KeyId, KeyPurpose, KeyScope, Manifest, RunId, ToolListed, ToolPermit, ToolRequest, UserId, admit_client_tool,
+    key_digest,
+};
+use store::{
+    CLIENT_KEYS_MAX, ClientKeyError, ClientWindow, KeyRow, KeySource, NewClientKey, NewClientSession, NewKey, SERVICE_ISSUER,
+    Store, ToolState,
+};
+
+on_both_engines! {
+    a_person_has_keys_of_their_own_and_not_endlessly_many;
+    a_session_ends_the_one_before_it;
+    sessions_opened_at_once_leave_one;
+    what_a_key_made_ends_with_it;
+    sessions_are_forgotten_when_they_are_long_over;
+    calls_of_a_window_that_never_came_back_are_uncertain;
+    a_read_may_be_made_while_it_is_written_down_and_a_write_may_not;
+}
+
+fn scope() -> KeyScope {
+    KeyScope { app: Some(APP.to_owned()), ..KeyScope::default() }
+}
+
+fn new(token: &str, user: UserId) -> NewClientKey {
+    let digest = key_digest(token.as_bytes());
+    NewClientKey { digest, user, name: "desk".to_owned(), scope: scope(), expires_at: NOW.plus_secs(100) }
+}
+
+async fn service(db: &Db, name: &str) -> KeyRow {
+    let new = NewKey {
+        digest: key_digest(name.as_bytes()),
+        principal: name.to_owned(),
+        name: name.to_owned(),
+        scope: KeyScope { sessions: true, ..KeyScope::default() },
+        source: KeySource::Made,
+        expires_at: None,
+    };
+    db.store.create_key(new, NOW).await.expect("a key")
+}
+
+fn session(token: &str, made_by: KeyId, subject: &str, agent: &str) -> NewClientSession {
+    NewClientSession {
+        digest: key_digest(token.as_bytes()),
+        made_by,
+        subject: subject.to_owned(),
+        agent: agent.to_owned(),
+        scope: scope(),
+        expires_at: NOW.plus_secs(600),
+    }
+}
+
+async fn open(store: &Store, new: NewClientSession) -> KeyRow {
+    store.open_client_session(new, NOW).await.expect("a session")
+}
+
+async fn live(db: &Db, token: &str) -> bool {
+    let row = db.store.key_of(key_digest(token.as_bytes())).await.expect("a look");
+    row.is_some_and(|row| row.is_live(NOW))
+}
+
+async fn a_person_has_keys_of_their_own_and_not_endlessly_many(db: Db) {
+    let (ada, bob) = (db.user().await, db.user().await);
+    let kept = db.store.create_client_key(new("0", ada), NOW).await.expect("a key");
+    assert_eq!((kept.purpose, kept.user, kept.principal.clone()), (KeyPurpose::Mcp, ada, ada.to_string()));
+    assert_eq!(db.store.key_of(kept.digest).await.expect("a look"), Some(kept.clone()));
+    for number in 1..CLIENT_KEYS_MAX {
+        db.store.create_client_key(new(&number.to_string(), ada), NOW).await.expect("a key");
+    }
+    let more = db.store.create_client_key(new("more", ada), NOW).await;
+    assert!(matches!(more, Err(ClientKeyError::TooMany)), "{more:?}");
+    db.store.create_client_key(new("his", bob), NOW).await.expect("another's are their own");
+    let nobody = db.store.create_client_key(new("nobody", UserId::random()), NOW).await;
+    assert!(matches!(nobody, Err(ClientKeyError::NoUser)), "{nobody:?}");
+    assert!(!db.store.revoke_client_key(bob, kept.id, NOW).await.expect("a try"), "what is another's can't be ended");
+    assert!(db.store.revoke_client_key(ada, kept.id, NOW).await.expect("revoked"));
+    assert!(!db.store.revoke_client_key(ada, kept.id, NOW).await.expect("a try"));
+    db.store.create_client_key(new("more", ada), NOW).await.expect("room again");
+    let (hers, his) = (db.store.client_keys_of(ada).await.expect("a look"), db.store.client_keys_of(bob).await.expect("a look"));
+    assert_eq!((hers.len(), his.len()), (21, 1));
+    let (_, of_model) = db.store.model_keys().await.expect("a look");
+    assert!(of_model.is_empty(), "none of them opens the model");
+    let twice = db.store.create_client_key(new("his", ada), NOW).await;
+    assert!(twice.is_err(), "a token is one key's");
+    let service = service(&db, "shop").await;
+    assert!(
+        !db.store.revoke_client_key(service.user, service.id, NOW).await.expect("a try"),
+        "nor is a service's key a person's"
+    );
+}
+
+async fn a_session_ends_the_one_before_it(db: Db) {
+    let (shop, rival) = (service(&db, "shop").await, service(&db, "rival").await);
+    let first = open(&db.store, session("1", shop.id, "alice", "a")).await;
+    let beside = open(&db.store, session("2", shop.id, "alice", "b")).await;
+    let other = open(&db.store, session("3", rival.id, "alice", "a")).await;
+    assert_eq!((first.purpose, first.generation, first.made_by), (KeyPurpose::McpSession, 1, Some(shop.id)));
+    assert_eq!(first.user, beside.user);
+    assert_ne!(first.user, other.user, "users of another service are others");
+    let user = db.store.user_of(&format!("{SERVICE_ISSUER}shop"), "alice", NOW).await.expect("a user");
+    assert_eq!(first.user, user);
+    let second = open(&db.store, session("4", shop.id, "alice", "a")).await;
+    assert_eq!(second.generation, 2);
+    assert!(!live(&db, "1").await && live(&db, "2").await && live(&db, "3").await && live(&db, "4").await);
+    assert!(!db.store.end_client_session(rival.user, second.id, NOW).await.expect("a try"), "another's is none");
+    assert!(!db.store.end_client_session(shop.user, shop.id, NOW).await.expect("a try"), "a service's own key is no session");
+    assert!(db.store.end_client_session(shop.user, second.id, NOW).await.expect("ended"));
+    assert!(!live(&db, "4").await && live(&db, "2").await);
+}
+
+async fn sessions_opened_at_once_leave_one(db: Db) {
+    let shop = service(&db, "shop").await;
+    let second = db.second().await;
+    let opened = at_once((0..12).map(|number| {
+        let store = if number % 2 == 0 { db.store.clone() } else { second.clone() };
+        let made_by = shop.id;
+        async move { store.open_client_session(session(&format!("t{number}"), made_by, "alice", "a"), NOW).await.is_ok() }
+    }))
+    .await;
+    assert!(opened.into_iter().all(|opened| opened));
+    let alive = "SELECT CAST(COUNT(*) AS BIGINT) FROM caller_keys WHERE purpose = 'mcp-session' AND revoked_at IS NULL";
+    assert_eq!(db.count(alive).await, 1, "whoever came last");
+    assert_eq!(
+        db.count("SELECT CAST(COUNT(DISTINCT generation) AS BIGINT) FROM caller_keys WHERE purpose = 'mcp-session'").await,
+        12
+    );
+}
+
+async fn what_a_key_made_ends_with_it(db: Db) {
+    let shop = service(&db, "shop").await;
+    open(&db.store, session("1", shop.id, "alice", "a")).await;
+    assert!(db.store.revoke_key(shop.id, NOW, NOW).await.expect("revoked"));
+    assert!(!live(&db, "1").await);
+    let after = db.store.open_client_session(session("2", shop.id, "alice", "a"), NOW).await;
+    assert!(matches!(after, Err(ClientKeyError::Ended)), "a dead key makes none: {after:?}");
+    let nobody = db.store.open_client_session(session("3", KeyId::random(), "alice", "a"), NOW).await;
+    assert!(matches!(nobody, Err(ClientKeyError::Ended)), "{nobody:?}");
+}
+
+async fn sessions_are_forgotten_when_they_are_long_over(db: Db) {
+    let (shop, ada) = (service(&db, "shop").await, db.user().await);
+    open(&db.store, session("1", shop.id, "alice", "a")).await;
+    db.store.create_client_key(new("hers", ada), NOW).await.expect("a key");
+    assert_eq!(db.store.sweep_client_sessions(NOW.plus_secs(3600)).await.expect("a sweep"), 0);
+    assert_eq!(db.store.sweep_client_sessions(NOW.plus_secs(25 * 3600)).await.expect("a sweep"), 1);
+    assert_eq!(db.store.keys().await.expect("a look").1.len(), 2, "a person's key stays, to be shown as what it was");
+}
+
+async fn calls_of_a_window_that_never_came_back_are_uncertain(db: Db) {
+    let (user, id) = (db.user().await, RunId::random());
+    let window = ClientWindow { id, key: KeyId::random(), user, app: APP.to_owned(), gateway: GATEWAY.to_owned() };
+    db.store.open_client_window(window.clone(), NOW).await.expect("a window");
+    db.store.open_client_window(window, NOW).await.expect("the same window");
+    assert_eq!(db.store.audit_of_run(id).await.expect("a look").len(), 1, "it begins once");
+    let call = async |name: &str| {
+        db.store.open_tool_call(tool_permit(id, user), APP, name, "{}".to_owned(), NOW).await.expect("it opens").id()
+    };
+    let (done, _lost) = (call("client_1").await, call("client_2").await);
+    db.store.settle_tool_call(done, ToolState::Done, "{}".to_owned(), NOW).await.expect("a settlement");
+    assert_eq!(db.store.sweep_tool_calls("gateway-2", NOW).await.expect("a sweep"), 0, "another gateway's");
+    assert_eq!(db.store.sweep_tool_calls(GATEWAY, NOW).await.expect("a sweep"), 1);
+}
+
+fn read_permit(window: RunId, user: UserId) -> ToolPermit {
+    let manifest =
+        "id='demo'\ntitle='D'\ngreeting='g'\n[agent]\nmodel='m'\n[mcp]\nname='d'\nserver='builtin'\n[tools.look]\neffect='read'";
+    let manifest = Manifest::parse(manifest).expect("a good manifest");
+    let request = ToolRequest {
+        tool: "look".to_owned(),
+        arguments_digest: [9; 32],
+        emitted: false,
+        honest: false,
+        listed: ToolListed::default(),
+        ask_for_writes: true,
+        strange_argument: None,
+    };
+    admit_client_tool(request, &manifest, ClientView { window, user, scope: &scope() }).expect("it only reads")
+}
+
+async fn a_read_may_be_made_while_it_is_written_down_and_a_write_may_not(db: Db) {
+    let (user, window) = (db.user().await, RunId::random());
+    let begin = |permit| db.store.begin_read(permit, APP, "client_1", "{}".to_owned(), NOW);
+    assert!(begin(tool_permit(window, user)).is_none(), "a write is opened first");
+    let reading = begin(read_permit(window, user)).expect("a read begins");
+    assert_eq!((reading.tool(), reading.user()), ("look", user));
+    assert!(db.store.tool_calls_of(window).await.expect("a look").is_empty());
+    reading.opened().await.expect("it stands there");
+    assert_eq!(db.store.tool_calls_of(window).await.expect("a look").len(), 1);
+    let again = begin(read_permit(window, user)).expect("it begins");
+    assert!(again.opened().await.is_err(), "the same call stands there once");
+}
