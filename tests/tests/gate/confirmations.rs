@@ -56,7 +56,7 @@ name = "sends"
 about = "Sends a letter."
 [[reply]]
 when = { turn = 1 }
-steps = [{ tool_use = { name = "send", input = { to = "eve@example.com" } } }]
+steps = [{ tool_use = { name = "mcp__notes__send", input = { to = "eve@example.com" } } }]
 [[reply]]
 steps = [{ text = "So be it." }]
 "#;
