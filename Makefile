@@ -78,7 +78,7 @@ fuzz:
 # Optional, since it needs a package with text that is not ours: imports, finds, judges and times the real game's cards.
 cards: setup
 	@scripts/setup.sh cards
-	@cargo test --locked --workspace --test corpus -- --ignored --nocapture
+	@cargo test --locked --workspace --features magic/corpus --test corpus -- --nocapture
 
 # Optional: what CI's own kernel does not show.
 kernels:

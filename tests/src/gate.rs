@@ -2,6 +2,7 @@
 
 use crate::checks::Database;
 use crate::person::Person;
+use crate::processes::{Frozen, signal};
 use crate::program::random_hex;
 use crate::watch::{Started, Watching, left_of};
 use crate::{logs, places};
@@ -132,20 +133,6 @@ pub struct TestGate {
     serving: JoinHandle<std::io::Result<()>>,
     must_finish: MustFinish,
     above_ceilings: usize,
-}
-
-/// A stopped program. Goes on when dropped.
-pub struct Frozen(u32);
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        signal(self.0, "CONT");
-    }
-}
-
-fn signal(pid: u32, name: &str) {
-    let sent = std::process::Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
-    assert!(sent.success(), "{pid} could not be sent {name}");
 }
 
 /// A test that forgets to finish its gateway would check nothing.
@@ -320,8 +307,7 @@ impl TestGate {
     pub fn freeze_newest_guard(&self) -> Frozen {
         let newest = self.started.lock().last().and_then(|sandbox| sandbox.init).expect("a sandbox runs");
         let guard = newest.parent().expect("a guard");
-        signal(guard, "STOP");
-        Frozen(guard)
+        Frozen::of(guard)
     }
 
     /// Ends everything in order, and checks what must hold after it.

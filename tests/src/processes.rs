@@ -126,3 +126,25 @@ pub fn control_groups(name: &str) -> Vec<PathBuf> {
 fn is_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
 }
+
+/// A stopped program. Goes on when dropped.
+pub struct Frozen(u32);
+
+impl Frozen {
+    /// Stops it now.
+    pub(crate) fn of(pid: u32) -> Self {
+        signal(pid, "STOP");
+        Self(pid)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal(self.0, "CONT");
+    }
+}
+
+pub(crate) fn signal(pid: u32, name: &str) {
+    let sent = std::process::Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
+    assert!(sent.success(), "{pid} could not be sent {name}");
+}

@@ -1,6 +1,7 @@
 //! The whole assistant over the real game's cards. They are nobody's to pass on, so they are never in this repository: `make cards`
 //! installs a package that has them, and runs this. Everything else is tested without.
 
+#![cfg(feature = "corpus")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[path = "many/corpus.rs"]
@@ -81,7 +82,6 @@ fn verdict(data: &Data, list: &str, format: &str) -> (String, String) {
 }
 
 #[tokio::test]
-#[ignore = "needs the corpus: make cards"]
 async fn the_real_games_cards_are_imported_counted_found_and_judged() {
     let Corpus { names, imported, data, _folder } = opened().await;
     assert_eq!(names.len(), ENTRIES);
@@ -133,7 +133,6 @@ async fn the_real_games_cards_are_imported_counted_found_and_judged() {
 }
 
 #[tokio::test]
-#[ignore = "needs the corpus: make cards"]
 async fn searches_over_the_real_games_cards_find_what_they_should_in_less_than_two_milliseconds() {
     let Corpus { names, data, _folder, .. } = opened().await;
     let any = Filters::default();

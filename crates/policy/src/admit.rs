@@ -314,7 +314,7 @@ pub struct ClientView<'a> {
 ///
 /// # Errors
 /// The [`Denial`] to answer with.
-pub fn admit_client_tool(request: ToolRequest, manifest: &Manifest, client: ClientView<'_>) -> Result<ToolPermit, Denial> {
+pub fn admit_client_tool(request: ToolRequest, manifest: &Manifest, client: ClientView<'_>) -> Result<ToolVerdict, Denial> {
     let denied = |code| Err(Denial::new(code, &request.tool));
     let Some(rule) = manifest.tools.get(&request.tool) else { return denied(DenialCode::ToolUnknown) };
     if !client.scope.allows_tool(&request.tool) {
@@ -328,13 +328,13 @@ pub fn admit_client_tool(request: ToolRequest, manifest: &Manifest, client: Clie
     }
     let class = rule.class(request.listed.hints);
     if !class.acts() && !class.needs_confirmation() {
-        return Ok(permit(request, client.window, client.user, class));
+        return Ok(ToolVerdict::Permit(permit(request, client.window, client.user, class)));
     }
     if !client.scope.writes {
         return denied(DenialCode::KeyReadOnly);
     }
-    // The one place at which a confirmation would let it pass.
-    denied(DenialCode::ToolUnconfirmed)
+    let (run, user) = (client.window, client.user);
+    Ok(ToolVerdict::Confirm(ToolQuestion { request, run, user, class, writes: true }))
 }
 
 #[cfg(test)]
@@ -532,15 +532,19 @@ mod tests {
         let code = |tool: &str, scope: &KeyScope| {
             let request = ask(tool);
             let client = ClientView { window: RunId::random(), user: UserId::random(), scope };
-            admit_client_tool(request, &manifest, client).map(|permit| permit.effect()).map_err(|denial| denial.code)
+            let verdict = admit_client_tool(request, &manifest, client).map_err(|denial| denial.code)?;
+            Ok(match verdict {
+                ToolVerdict::Permit(permit) => (permit.effect(), false),
+                ToolVerdict::Confirm(question) => (question.class().effect, true),
+            })
         };
         let (reads, writes) = (KeyScope::default(), KeyScope { writes: true, ..KeyScope::default() });
         let narrow = KeyScope { tools: Some(vec!["change".to_owned()]), ..writes.clone() };
-        assert_eq!(code("look", &reads), Ok(ToolEffect::Read));
+        assert_eq!(code("look", &reads), Ok((ToolEffect::Read, false)));
         assert_eq!(code("nothing", &reads), Err(DenialCode::ToolUnknown));
         assert_eq!(code("change", &reads), Err(DenialCode::KeyReadOnly), "whatever was emitted: nobody saw a model say it");
-        assert_eq!(code("change", &writes), Err(DenialCode::ToolUnconfirmed));
+        assert_eq!(code("change", &writes), Ok((ToolEffect::Write, true)), "its person is asked");
         assert_eq!(code("look", &narrow), Err(DenialCode::KeyTool));
-        assert_eq!(code("change", &narrow), Err(DenialCode::ToolUnconfirmed));
+        assert_eq!(code("change", &narrow), Ok((ToolEffect::Write, true)));
     }
 }

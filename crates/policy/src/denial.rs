@@ -116,7 +116,7 @@ codes! {
     /// The application does not say what a call would do.
     ConfirmationUnknown = "confirmation.unknown", Caller, "The application did not say what this would do, so nobody was asked and nothing was done.";
     /// A change that needs a person's confirmation, for which nobody can be asked.
-    ToolUnconfirmed = "tool.unconfirmed", Caller, "Changes by a client of your own need your confirmation in the browser, and this gateway can't ask for it. Make the change on the page.";
+    ToolUnconfirmed = "tool.unconfirmed", Caller, "Changes from outside need their person's confirmation in the browser, and this person has no page here on which they could be asked.";
     /// A host that is not on the list.
     EgressHost = "egress.host", Caller, "This host can't be reached from here. Only the model, the application's tools and hosts the operator allowed can.";
     /// TLS without a name, or with one that is not allowed.

@@ -3,6 +3,7 @@
 
 use crate::Proxy;
 use crate::callers::Windows;
+use crate::confirm::{self, AskError, Asked};
 use crate::context::App;
 use crate::mcp::front::{Extras, HostError, LogLevel, PromptCall, ServerInfo, ToolCall, ToolHost};
 use crate::mcp::{Notices, bounded};
@@ -11,24 +12,38 @@ use crate::reading::carry_out_read;
 use crate::tools::{offered, read_resource, resource_templates, resources, server_info, user_ref};
 use futures_util::future::BoxFuture;
 use policy::{
-    AuditEvent, ClientView, Denial, DenialCode, KeyId, KeyScope, Known, RunId, ToolListed, ToolRequest, UserId,
-    admit_client_tool, canonical_digest,
+    AuditEvent, ClientView, Denial, DenialCode, KeyId, KeyScope, Known, RunId, ToolListed, ToolQuestion, ToolRequest,
+    ToolVerdict, UserId, admit_client_tool, canonical_digest,
 };
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
 use store::{OpenError, ReadCall};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// A client whose key is good, for one request.
 #[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) key: KeyId,
+    /// What its owner called it.
+    pub(crate) name: Arc<str>,
+    /// Whether its person has a page of this gateway on which they can be asked: nobody has whose service only names them.
+    pub(crate) can_ask: bool,
     pub(crate) user: UserId,
     pub(crate) scope: Arc<KeyScope>,
     pub(crate) windows: Arc<Windows>,
     /// What of tools' logs it wants, where it says so once for all.
     pub(crate) log_level: Arc<AtomicU8>,
+}
+
+/// What becomes of a call.
+enum Opened {
+    /// It reads.
+    Read(ReadCall),
+    /// It needs its owner's yes, under this id.
+    Question(Box<ToolQuestion>, String),
 }
 
 /// The tools of one app, as this client may see them.
@@ -55,12 +70,33 @@ impl ClientTools {
             Err(error) => return give(Err(error)),
         };
         let done = match self.open(&call, listed).await {
-            Ok(reading) => carry_out_read(&self.proxy, &self.app, reading, call.arguments, notices.as_ref(), &mut give).await,
+            Ok(Opened::Read(reading)) => {
+                carry_out_read(&self.proxy, &self.app, reading, call.arguments, notices.as_ref(), &mut give).await
+            }
+            Ok(Opened::Question(question, id)) => match self.confirm(*question, &id, call.arguments).await {
+                Ok(result) => return give(Ok(result)),
+                Err(AskError::Host(error)) => return give(Err(error)),
+                Err(AskError::Open(error)) => Err(error),
+            },
             Err(error) => Err(error),
         };
         if let Err(error) = done {
             give(Err(self.not_opened(error).await));
         }
+    }
+
+    /// Has the key's owner asked in their own browser, and waits for a while. What comes of it later stands on their page.
+    async fn confirm(&self, question: ToolQuestion, id: &str, arguments: Map<String, Value>) -> Result<Value, AskError> {
+        let asked = Asked {
+            app: &self.app,
+            question,
+            tool_use_id: id,
+            asked_by: Some(self.client.name.to_string()),
+            arguments,
+            until: Instant::now() + self.proxy.confirmation_wait,
+            over: CancellationToken::new(),
+        };
+        Ok(confirm::ask(&self.proxy, asked, |_| std::future::ready(())).await?.result)
     }
 
     async fn not_opened(&self, error: OpenError) -> HostError {
@@ -84,8 +120,8 @@ impl ClientTools {
         }
     }
 
-    /// May they? And then: on its way into the journal.
-    async fn open(&self, call: &ToolCall, listed: ToolListed) -> Result<ReadCall, OpenError> {
+    /// May they? And then: on its way into the journal, or to its owner.
+    async fn open(&self, call: &ToolCall, listed: ToolListed) -> Result<Opened, OpenError> {
         let Self { proxy, app, client, .. } = self;
         let arguments = Value::Object(call.arguments.clone());
         let Some(arguments_digest) = canonical_digest(&arguments) else {
@@ -104,12 +140,17 @@ impl ClientTools {
             strange_argument: app.manifest.strange_argument(&call.name, &call.arguments, &Known::default()).map(str::to_owned),
         };
         let view = ClientView { window, user: client.user, scope: &client.scope };
-        let permit = admit_client_tool(request, &app.manifest, view).map_err(OpenError::Denied)?;
         // Nobody else's word stands behind it, so each call is one of its own.
         let own_id = format!("client_{}", RunId::random());
-        // Only reads are permitted to a client; a change would have to be opened before it is made.
+        let permit = match admit_client_tool(request, &app.manifest, view).map_err(OpenError::Denied)? {
+            ToolVerdict::Permit(permit) => permit,
+            ToolVerdict::Confirm(question) if client.can_ask => return Ok(Opened::Question(Box::new(question), own_id)),
+            ToolVerdict::Confirm(_) => return Err(OpenError::Denied(Denial::new(DenialCode::ToolUnconfirmed, &call.name))),
+        };
+        // Only reads are permitted to a client without a question; anything else would have to be opened before it is made.
         let unconfirmed = || OpenError::Denied(Denial::new(DenialCode::ToolUnconfirmed, &call.name));
-        proxy.store.begin_read(permit, &app.manifest.id, &own_id, arguments.to_string(), now).ok_or_else(unconfirmed)
+        let reading = proxy.store.begin_read(permit, &app.manifest.id, &own_id, arguments.to_string(), now);
+        Ok(Opened::Read(reading.ok_or_else(unconfirmed)?))
     }
 
     /// A refusal reaches the client as a failed tool, and the record; a flood of them does not.

@@ -48,6 +48,15 @@ where
     Ok(())
 }
 
+/// A timer that is due before all others wakes its own event loop as it is made, at the price of a system call and a round. Each
+/// request makes one; with this there is always an earlier one.
+async fn heartbeat() {
+    const PAUSE: Duration = Duration::from_secs(1);
+    loop {
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 fn run<F, R, S>(listener: StdListener, serve: &F, settled: &impl Fn() -> S) -> io::Result<()>
 where
     F: Fn(TcpListener) -> R,
@@ -55,6 +64,7 @@ where
     S: Future<Output = ()>,
 {
     Builder::new_current_thread().enable_all().build()?.block_on(async {
+        tokio::spawn(heartbeat());
         serve(TcpListener::from_std(listener)?).await;
         let _ = tokio::time::timeout(END_WAIT, settled()).await;
         Ok(())

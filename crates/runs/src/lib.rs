@@ -5,6 +5,7 @@
 //! This crate decides nothing about permissions (`policy`) and shows nothing to people (`web`).
 
 mod agents;
+mod app;
 mod boot;
 mod conduct;
 mod decide;
@@ -16,9 +17,11 @@ mod limits;
 mod past;
 mod pool;
 mod queue;
+mod settings;
 mod shown;
 mod undo;
 
+pub use app::RunApp;
 pub use event::{ConfirmationView, Event, EventBody};
 pub use feed::Feed;
 pub use hands::PersonError;
@@ -26,13 +29,14 @@ pub use limits::AgentLimits;
 pub use proxy::confirm::{DecideError, Decided};
 pub use proxy::{Answered, PersonAnswer, PersonCallError, UndoLine, UndoOutcome, UndoReport};
 pub use queue::QueueSettings;
+pub use settings::{Keeping, RunSettings};
 pub use undo::UndoError;
 
 use agents::{Agents, Parked};
 use parking_lot::Mutex;
-use policy::{ChallengeId, Clock, ConversationId, Microusd, RateRefusal, RateRules, RunId, Standing, UserId, UserMessage};
+use policy::{ChallengeId, Clock, ConversationId, RateRefusal, RunId, Standing, UserId, UserMessage};
 use pool::Pool;
-use proxy::{App, Proxy};
+use proxy::Proxy;
 use queue::{NoRoom, Queue, Turn};
 use sandbox::{Driver, SandboxError};
 use std::collections::{HashMap, HashSet};
@@ -42,84 +46,6 @@ use std::time::Duration;
 use store::{BeginError, NewRun, RateError, Rates, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-/// The limits of runs. Money is in micro-dollars.
-#[derive(Clone, Debug)]
-pub struct RunSettings {
-    /// What one run may cost.
-    pub run_budget: Microusd,
-    /// How long one run may take.
-    pub wall_clock: Duration,
-    /// Runs at the same time.
-    pub concurrent_max: usize,
-    /// Who waits for one of these places.
-    pub queue: QueueSettings,
-    /// How many messages may be sent.
-    pub rates: RateRules,
-    /// How long an agent is kept for a follow-up message.
-    pub idle: Duration,
-    /// Agents kept at the same time.
-    pub idle_agents_max: usize,
-    /// Agents started ahead of need at most; 0 starts each with its message.
-    pub warm_agents_max: usize,
-    /// When agents without work are given up.
-    pub keeping: Keeping,
-    /// Whether an agent may run although this host can't enforce all of its sandbox's rules. Never in production.
-    pub danger_accept_downgrades: bool,
-    /// Whether agents are told where the model is; otherwise they dial the provider's name and are intercepted.
-    pub tell_base_url: bool,
-    /// What one agent may use.
-    pub limits: AgentLimits,
-    /// How long a call waits for a person's yes before the agent is told that it does.
-    pub confirmation_wait: Duration,
-}
-
-/// When agents without work are given up before their time.
-#[derive(Clone, Copy, Debug)]
-pub struct Keeping {
-    /// How old one may become that was started ahead of need: what it was told at its start may not be true any more.
-    pub age_max: Duration,
-    /// What must be left of the host's memory beside agents without work.
-    pub memory_bytes_left_min: u64,
-}
-
-impl Default for Keeping {
-    fn default() -> Self {
-        Self { age_max: Duration::from_secs(600), memory_bytes_left_min: 1 << 30 }
-    }
-}
-
-/// An app as runs need it.
-pub struct RunApp {
-    /// Its manifest and tools.
-    pub app: Arc<App>,
-    /// The operator's system prompt.
-    pub prompt: String,
-}
-
-impl RunApp {
-    /// The app, and the app with each of its skills: fewer tools, and the skill's instructions after the prompt.
-    #[must_use]
-    pub fn with_skills(self) -> Vec<Self> {
-        let manifest = &self.app.manifest;
-        let narrowed = manifest.skills.iter().filter_map(|(name, skill)| {
-            let app = App { manifest: manifest.narrowed(name)?, upstream: self.app.upstream.clone() };
-            let prompt = format!("{}\n\n# {}\n\n{}", self.prompt.trim_end(), skill.title, skill.instructions.trim());
-            Some(Self { app: Arc::new(app), prompt })
-        });
-        let mut all: Vec<Self> = narrowed.collect();
-        all.push(self);
-        all
-    }
-
-    /// Whether people of a standing may use it.
-    #[must_use]
-    pub fn is_for(&self, standing: Standing) -> bool {
-        let manifest = &self.app.manifest;
-        let skill = manifest.skill.as_ref().and_then(|name| manifest.skills.get(name));
-        manifest.skill.is_none() || skill.is_some_and(|skill| skill.is_for(standing))
-    }
-}
 
 /// Everything a conductor needs.
 pub struct Parts {

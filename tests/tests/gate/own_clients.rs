@@ -176,8 +176,10 @@ async fn a_client_of_one_s_own_reads_one_s_own_data_in_both_eras() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_of_one_s_own_changes_nothing() {
-    let mut house = House::new(Setup::default()).await;
+async fn a_client_of_one_s_own_changes_nothing_by_itself() {
+    let mut setup = Setup::default();
+    setup.runs.confirmation_wait = Duration::from_millis(300);
+    let mut house = House::new(setup).await;
     let ada = house.gate.person().await;
     let reads = house.reading_key(&ada).await;
     let (writes, _) = house.key(&ada, json!({"name": "writer", "app": "hexmap", "writes": true})).await;
@@ -185,8 +187,7 @@ async fn a_client_of_one_s_own_changes_nothing() {
     let coords = json!({"userId": ada.user, "groupId": 0, "path": [2]});
     let tile = json!({"coords": coords, "title": "Aurora"});
     assert_eq!(reason(&house.call(&reads, "addItem", tile.clone()).await), "key.read_only");
-    assert_eq!(reason(&house.call(&writes, "addItem", tile.clone()).await), "tool.unconfirmed");
-    assert_eq!(reason(&house.call(&writes, "deleteItem", json!({"coords": coords})).await), "tool.unconfirmed");
+    assert_eq!(reason(&house.call(&writes, "addItem", tile.clone()).await), "confirmation.pending");
     assert_eq!(reason(&house.call(&narrow, "mapItemsList", json!({})).await), "key.tool");
     assert_eq!(reason(&house.call(&writes, "dropTables", json!({})).await), "tool.unknown");
     assert_eq!(house.whose(&narrow).await, json!(ada.user));
@@ -199,16 +200,55 @@ async fn a_client_of_one_s_own_changes_nothing() {
     let claimed = json!({"name": "addItem", "arguments": tile, "_meta": {"claudecode/toolUseId": "toolu_1"}});
     assert_eq!(
         reason(&house.ask(&writes, "tools/call", claimed).await.json()["result"]),
-        "tool.unconfirmed",
+        "confirmation.pending",
         "a claim is no proof"
     );
     let map = ada.get("/api/apps/hexmap/resource?uri=map%3A%2F%2Fitems").await.text();
     assert!(!map.contains("Aurora"), "{map}");
     let denied = house.gate.database.denials().await;
-    for code in ["key.read_only addItem", "tool.unconfirmed deleteItem", "key.tool mapItemsList", "tool.unknown dropTables"] {
+    for code in ["key.read_only addItem", "key.tool mapItemsList", "tool.unknown dropTables"] {
         assert!(denied.iter().any(|denial| denial == code), "{code} is not in {denied:?}");
     }
     assert_eq!(house.gate.database.tool_calls().await.len(), 1, "what was refused is no call");
+    house.gate.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_of_one_s_own_changes_waits_for_a_yes_in_the_browser() {
+    let mut setup = Setup::default();
+    setup.runs.confirmation_wait = Duration::from_secs(20);
+    let mut house = House::new(setup).await;
+    let (ada, eve) = (house.gate.person().await, house.gate.person().await);
+    let (writes, _) = house.key(&ada, json!({"name": "my editor", "app": "hexmap", "writes": true})).await;
+    let coords = json!({"userId": ada.user, "groupId": 0, "path": [2]});
+    let tile = json!({"coords": coords, "title": "Aurora"});
+    for (yes, reads) in [(false, "confirmation.denied"), (true, "")] {
+        let answered = async {
+            let question = loop {
+                let waiting = ada.get("/api/confirmations").await.json();
+                if let Some(question) = waiting.as_array().unwrap().first() {
+                    break question.clone();
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            };
+            assert_eq!((&question["asked_by"], &question["tool"]), (&json!("my editor"), &json!("addItem")), "{question}");
+            assert!(question["summary"].as_str().unwrap().contains("Aurora"), "{question}");
+            assert!(ada.tiles().await.is_empty(), "nothing is done before");
+            let path = format!("/api/confirmations/{}", question["id"].as_str().unwrap());
+            assert_eq!(eve.post(&path, &json!({"approve": true})).await.status, 404, "it is another's");
+            let by_key = house.send(&path, &[("authorization", &bearer(&writes))], json!({"approve": true}).to_string()).await;
+            assert!(by_key.status == 404 || by_key.status == 401, "a key has no such route: {}", by_key.status);
+            tokio::time::sleep(Duration::from_millis(800)).await;
+            assert_eq!(ada.post(&path, &json!({"approve": yes})).await.status, 200);
+        };
+        let (result, ()) = tokio::join!(house.call(&writes, "addItem", tile.clone()), answered);
+        match yes {
+            false => assert_eq!(reason(&result), reads),
+            true => assert!(result["isError"] != true && result.to_string().contains("Aurora"), "{result}"),
+        }
+    }
+    assert_eq!(ada.tiles().await, ["Aurora"]);
+    assert_eq!(house.gate.database.tool_calls().await, [("addItem".to_owned(), "done".to_owned())]);
     house.gate.finish().await;
 }
 

@@ -137,7 +137,8 @@ impl Clients {
         });
         let (scope, windows) = (Arc::new(row.scope?), Arc::clone(&standing.windows));
         let log_level = Arc::clone(&standing.log_level);
-        let client = Client { key: row.id, user: row.user, scope, windows, log_level };
+        let can_ask = row.purpose == KeyPurpose::Mcp;
+        let client = Client { key: row.id, name: row.name.into(), can_ask, user: row.user, scope, windows, log_level };
         let (digest, expires_at, revoked_at) = (row.digest, row.expires_at, row.revoked_at);
         Some(Arc::new(Known { client, standing, digest, expires_at, revoked_at, read_at }))
     }

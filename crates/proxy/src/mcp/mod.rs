@@ -30,6 +30,7 @@ mod transport;
 pub mod upstream;
 #[cfg(test)]
 mod upstream_tests;
+mod user;
 mod wire;
 
 pub(crate) use capped::{bounded, capped};

@@ -13,6 +13,8 @@ use super::parse::{LegacyVersion, code};
 use super::session::{Session, Sessions};
 use super::stdio::{Stdio, StdioConfig};
 use super::transport::Transport;
+pub use super::user::UserRef;
+pub(crate) use super::user::{ACTOR_HEADER, TIER_HEADER, USER_HEADER, USER_NAME_HEADER};
 use super::wire::{Reply, Wire, progress_token};
 use super::{MODERN, sentinel};
 use http::{StatusCode, Uri};
@@ -22,12 +24,6 @@ use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub(crate) const USER_HEADER: &str = "x-hexward-user";
-pub(crate) const USER_NAME_HEADER: &str = "x-hexward-user-name";
-/// Who asks in the user's name: absent for an agent, `person` for the user's own hand.
-pub(crate) const ACTOR_HEADER: &str = "x-hexward-actor";
-/// The user's tier, by which a server may bound what it keeps for them.
-pub(crate) const TIER_HEADER: &str = "x-hexward-tier";
 /// Pages of one listing, and items on all of them.
 const PAGES_MAX: usize = 20;
 const ITEMS_MAX: usize = 1000;
@@ -43,33 +39,6 @@ pub struct UpstreamConfig {
     pub timeout: Duration,
     /// Bytes of one answer.
     pub result_bytes_max: usize,
-}
-
-/// For whom a request is made.
-#[derive(Clone, Debug)]
-pub struct UserRef {
-    /// Their opaque id.
-    pub id: String,
-    /// What to call them.
-    pub name: Option<String>,
-    /// Whether the user asks by themselves, and no agent in their name.
-    pub in_person: bool,
-    /// Their tier.
-    pub tier: &'static str,
-}
-
-impl UserRef {
-    /// A user known by nothing but an id.
-    #[must_use]
-    pub const fn new(id: String) -> Self {
-        Self { id, name: None, in_person: false, tier: crate::ONLY_TIER }
-    }
-
-    /// The same user, asking with their own hand.
-    #[must_use]
-    pub fn in_person(self) -> Self {
-        Self { in_person: true, ..self }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

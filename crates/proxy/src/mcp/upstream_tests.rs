@@ -276,7 +276,11 @@ async fn a_server_that_fails_when_asked_is_not_taken_for_an_old_one() {
 
 #[tokio::test]
 async fn lists_are_read_to_the_end_but_not_forever() {
-    let page = |seen: &Seen, next: Value| seen.result(json!({"tools": [{"name": "t", "inputSchema": {}}], "nextCursor": next}));
+    let page = |seen: &Seen, next: Value| {
+        // Each page has another tool: a name that stands twice is nobody's.
+        let name = format!("t{}", seen.body["params"]["cursor"].as_str().unwrap_or_default());
+        seen.result(json!({"tools": [{"name": name, "inputSchema": {}}], "nextCursor": next}))
+    };
     let (finite, _) = server(move |seen| match (seen.method(), &seen.body["params"]["cursor"]) {
         ("server/discover", _) => discovery(seen),
         (_, Value::Null) => page(seen, json!("two")),
