@@ -205,18 +205,18 @@ mod story {
     pub(super) async fn what_came_later_is_named_and_nothing_is_undone_over_it(store: Store) {
         let maps = house(&store).await;
         let cases: [(&str, Do, Vec<Do>, &str); 12] = [
-            ("changed since", Do::Create("2"), vec![Do::Update("2")], "“other” at ada,0:2 was changed since"),
-            ("filled since", Do::Create("2"), vec![Do::Create("2,3")], "“new” is at ada,0:2,3 now"),
-            ("gone since", Do::Create("2"), vec![Do::Delete("2")], "“new” is not at ada,0:2 any more"),
-            ("another tile", Do::Create("2"), vec![Do::Delete("2"), Do::Create("2")], "Another tile, “new”, is at ada,0:2 now"),
+            ("changed since", Do::Create("2"), vec![Do::Update("2")], "“other” at [2] was changed since"),
+            ("filled since", Do::Create("2"), vec![Do::Create("2,3")], "“new” is at [2,3] now"),
+            ("gone since", Do::Create("2"), vec![Do::Delete("2")], "“new” is not at [2] any more"),
+            ("another tile", Do::Create("2"), vec![Do::Delete("2"), Do::Create("2")], "Another tile, “new”, is at [2] now"),
             ("a later change", Do::Update("1,2"), vec![Do::Update("1,2")], "was changed since"),
-            ("moved since", Do::Update("6"), vec![Do::Move("6", "2")], "“other” is not at ada,0:6 any more"),
-            ("taken since", Do::Delete("6"), vec![Do::Create("6")], "“new” is at ada,0:6 now"),
-            ("no parent", Do::Delete("1,2"), vec![Do::Delete("1")], "The tile above, at ada,0:1, is gone"),
+            ("moved since", Do::Update("6"), vec![Do::Move("6", "2")], "“other” is not at [6] any more"),
+            ("taken since", Do::Delete("6"), vec![Do::Create("6")], "“new” is at [6] now"),
+            ("no parent", Do::Delete("1,2"), vec![Do::Delete("1")], "The tile above, at [1], is gone"),
             ("another parent", Do::Delete("1,2"), vec![Do::Delete("1"), Do::Create("1")], "The tile above was another one"),
-            ("the old place is taken", Do::Move("6", "2"), vec![Do::Create("6")], "“new” is at ada,0:6 now"),
-            ("grown since", Do::Move("1", "2"), vec![Do::Create("2,4")], "“new” is at ada,0:2,4 now"),
-            ("below a swap", Do::Move("1", "3"), vec![Do::Update("1,4,5")], "“other” at ada,0:1,4,5 was changed since"),
+            ("the old place is taken", Do::Move("6", "2"), vec![Do::Create("6")], "“new” is at [6] now"),
+            ("grown since", Do::Move("1", "2"), vec![Do::Create("2,4")], "“new” is at [2,4] now"),
+            ("below a swap", Do::Move("1", "3"), vec![Do::Update("1,4,5")], "“other” at [1,4,5] was changed since"),
         ];
         let start = rows(&store).await;
         for (number, (case, change, later, expected)) in cases.iter().enumerate() {
