@@ -57,15 +57,16 @@ stories! {
     a_change_that_failed_leaves_nothing_to_undo
     ten_thousand_tiles_come_back_as_they_were
     what_is_kept_is_bounded
+    what_was_undone_is_nothing_to_look_at
 }
 
 const ROWS: Statement = Statement(
-    "SELECT owner, group_id, path, id, item_type, title, content, preview, link, visibility, written_by, unseen,
+    "SELECT owner, group_id, path, id, item_type, title, content, preview, link, visibility, written_by,
             version, created_at, updated_at
      FROM hexmap_tiles ORDER BY owner, group_id, path",
 );
 
-/// Every column of every tile.
+/// Every column of every tile, but for the mark of what its owner has not looked at.
 async fn rows(store: &Store) -> Vec<String> {
     let read = store.read(|tx: &mut dyn store::Tx| tx.query(ROWS, &[])).await;
     let rows: Vec<store::Row> = read.unwrap_or_else(|error: StoreError| panic!("{error}"));
@@ -204,18 +205,18 @@ mod story {
     pub(super) async fn what_came_later_is_named_and_nothing_is_undone_over_it(store: Store) {
         let maps = house(&store).await;
         let cases: [(&str, Do, Vec<Do>, &str); 12] = [
-            ("changed since", Do::Create("2"), vec![Do::Update("2")], "“other” at ada,0:2 was changed since"),
-            ("filled since", Do::Create("2"), vec![Do::Create("2,3")], "“new” is at ada,0:2,3 now"),
-            ("gone since", Do::Create("2"), vec![Do::Delete("2")], "“new” is not at ada,0:2 any more"),
-            ("another tile", Do::Create("2"), vec![Do::Delete("2"), Do::Create("2")], "Another tile, “new”, is at ada,0:2 now"),
+            ("changed since", Do::Create("2"), vec![Do::Update("2")], "“other” at [2] was changed since"),
+            ("filled since", Do::Create("2"), vec![Do::Create("2,3")], "“new” is at [2,3] now"),
+            ("gone since", Do::Create("2"), vec![Do::Delete("2")], "“new” is not at [2] any more"),
+            ("another tile", Do::Create("2"), vec![Do::Delete("2"), Do::Create("2")], "Another tile, “new”, is at [2] now"),
             ("a later change", Do::Update("1,2"), vec![Do::Update("1,2")], "was changed since"),
-            ("moved since", Do::Update("6"), vec![Do::Move("6", "2")], "“other” is not at ada,0:6 any more"),
-            ("taken since", Do::Delete("6"), vec![Do::Create("6")], "“new” is at ada,0:6 now"),
-            ("no parent", Do::Delete("1,2"), vec![Do::Delete("1")], "The tile above, at ada,0:1, is gone"),
+            ("moved since", Do::Update("6"), vec![Do::Move("6", "2")], "“other” is not at [6] any more"),
+            ("taken since", Do::Delete("6"), vec![Do::Create("6")], "“new” is at [6] now"),
+            ("no parent", Do::Delete("1,2"), vec![Do::Delete("1")], "The tile above, at [1], is gone"),
             ("another parent", Do::Delete("1,2"), vec![Do::Delete("1"), Do::Create("1")], "The tile above was another one"),
-            ("the old place is taken", Do::Move("6", "2"), vec![Do::Create("6")], "“new” is at ada,0:6 now"),
-            ("grown since", Do::Move("1", "2"), vec![Do::Create("2,4")], "“new” is at ada,0:2,4 now"),
-            ("below a swap", Do::Move("1", "3"), vec![Do::Update("1,4,5")], "“other” at ada,0:1,4,5 was changed since"),
+            ("the old place is taken", Do::Move("6", "2"), vec![Do::Create("6")], "“new” is at [6] now"),
+            ("grown since", Do::Move("1", "2"), vec![Do::Create("2,4")], "“new” is at [2,4] now"),
+            ("below a swap", Do::Move("1", "3"), vec![Do::Update("1,4,5")], "“other” at [1,4,5] was changed since"),
         ];
         let start = rows(&store).await;
         for (number, (case, change, later, expected)) in cases.iter().enumerate() {
@@ -335,6 +336,28 @@ mod story {
         let forgotten = maps.undo("ada", "first").await;
         assert!(matches!(forgotten, Err(MapError::NoChange)), "{forgotten:?}");
         maps.undo("ada", "newest").await.unwrap();
+    }
+
+    pub(super) async fn what_was_undone_is_nothing_to_look_at(store: Store) {
+        const UNSEEN: Statement = Statement("SELECT CAST(SUM(unseen) AS BIGINT) FROM hexmap_tiles WHERE owner = 'ada'");
+        let maps = house(&store).await;
+        maps.mark_seen("ada", None).await.unwrap();
+        for (number, change) in [Do::Update("6"), Do::Move("6", "2"), Do::Move("6", "1,2")].iter().enumerate() {
+            let name = |step: &str| format!("{step}-{number}");
+            carry_out(&maps, &name("do"), change).await.unwrap();
+            assert_eq!(count(&store, UNSEEN).await, 1, "{change:?}");
+            undo(&maps, &name("undo"), &name("do")).await.unwrap();
+            assert_eq!(count(&store, UNSEEN).await, 0, "{change:?} undone");
+            undo(&maps, &name("redo"), &name("undo")).await.unwrap();
+            assert_eq!(count(&store, UNSEEN).await, 0, "who does it again knows of it");
+            undo(&maps, &name("again"), &name("redo")).await.unwrap();
+        }
+        // What was to be looked at still is when it comes back.
+        carry_out(&maps, "made", &Do::Create("2")).await.unwrap();
+        carry_out(&maps, "gone", &Do::Delete("2")).await.unwrap();
+        assert_eq!(count(&store, UNSEEN).await, 0);
+        undo(&maps, "back", "gone").await.unwrap();
+        assert_eq!(count(&store, UNSEEN).await, 1);
     }
 
     const FORGED: Statement = Statement(

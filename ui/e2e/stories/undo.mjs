@@ -56,7 +56,7 @@ export const undoStories = [
       const hindrance = page.getByTestId("hindrance");
       await hindrance.waitFor();
       assert.equal(await hindrance.getAttribute("data-outcome"), "conflict");
-      assert.match(await hindrance.innerText(), /was changed since[\s\S]+“Load test” is at/);
+      assert.match(await hindrance.innerText(), /was changed since[\s\S]+“(Load test|Rollback drill|On call)” is at/);
       await waitForTile(page, "Engineering", 10_000);
       await changes(page, 17, 0).waitFor();
     },

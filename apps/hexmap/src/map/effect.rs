@@ -192,7 +192,7 @@ fn below(touched: usize) -> String {
 }
 
 /// A title as it stands, but not so long that what follows it is not read, and without quotes that could end it too early.
-fn quoted(title: &str) -> String {
+pub(super) fn quoted(title: &str) -> String {
     let shown: String =
         title.chars().map(|c| if matches!(c, '\u{201c}' | '\u{201d}') { '"' } else { c }).take(TITLE_CHARS_SHOWN).collect();
     let more = if title.chars().count() > TITLE_CHARS_SHOWN { "\u{2026}" } else { "" };
@@ -200,6 +200,6 @@ fn quoted(title: &str) -> String {
 }
 
 /// A place as people find it.
-fn place(coord: &Coord) -> String {
+pub(super) fn place(coord: &Coord) -> String {
     if coord.path.is_root() { "the centre".to_owned() } else { format!("[{}]", coord.path) }
 }

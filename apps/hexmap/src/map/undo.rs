@@ -4,6 +4,7 @@
 //! and where something goes back to must be free and hang under the same tile; otherwise nothing happens and all that stands in the
 //! way is named. An undo is a change like any other, so undoing it is how it is done again.
 
+use super::effect::{place, quoted};
 use super::read::{self, id_at, key};
 use super::record::{self, Kind, New, Side};
 use super::{MapError, Stamp, change, relocate, rows};
@@ -12,8 +13,6 @@ use store::{Row, StoreError, Tx, Value};
 
 /// Conflicts that are named; the count tells of the others.
 const CONFLICTS_NAMED_MAX: usize = 10;
-/// Characters of a title in a conflict.
-const TITLE_CHARS_SHOWN: usize = 60;
 
 store::statements! { UNDOS:
     /// 1 owner, 2 id.
@@ -243,7 +242,7 @@ fn put_back(tx: &mut dyn Tx, kept: &Kept, now: End<'_>, then: End<'_>, stamp: &S
 /// What of the change is not as it left it at this path.
 fn differs(tx: &mut dyn Tx, kept: &Kept, path: &str) -> Result<String, MapError> {
     let [owner, group, _] = key(&kept.map);
-    let place = place(kept, path);
+    let place = place_of(kept, path);
     let mut in_image = kept.image(Side::After);
     in_image.truncate(3);
     in_image.push(path.into());
@@ -266,16 +265,12 @@ fn added(tx: &mut dyn Tx, kept: &Kept, path: &Path, conflicts: &mut Conflicts) -
     let rows = tx.query(ADDED, &[kept.image(Side::After), record::tree(path).into(), vec![limit()]].concat())?;
     conflicts.add(&rows, |path| {
         let title = tx.query_one(IN_MAP, &[owner.clone(), group.clone(), path.into()])?.text(1)?;
-        Ok(format!("{} is at {} now", quoted(&title), place(kept, path)))
+        Ok(format!("{} is at {} now", quoted(&title), place_of(kept, path)))
     })
 }
 
-fn quoted(title: &str) -> String {
-    format!("“{}”", title.chars().take(TITLE_CHARS_SHOWN).collect::<String>())
-}
-
-fn place(kept: &Kept, path: &str) -> Coord {
-    kept.at(&Path::parse(path).unwrap_or_default())
+fn place_of(kept: &Kept, path: &str) -> String {
+    place(&kept.at(&Path::parse(path).unwrap_or_default()))
 }
 
 /// Tiles go back under the tile they hung under, not under another one at the same place.
@@ -285,10 +280,10 @@ fn parent_is(tx: &mut dyn Tx, kept: &Kept, end: End<'_>, conflicts: &mut Conflic
     match (id_at(tx, &above)?, end.parent_id) {
         (Some(id), Some(was)) if id == was => {}
         (Some(_), _) => {
-            let title = read::tile(tx, &above)?.title;
-            conflicts.0.push(format!("The tile above was another one; now “{title}” is at {above}"));
+            let title = quoted(&read::tile(tx, &above)?.title);
+            conflicts.0.push(format!("The tile above was another one; now {title} is at {}", place(&above)));
         }
-        (None, _) => conflicts.0.push(format!("The tile above, at {above}, is gone")),
+        (None, _) => conflicts.0.push(format!("The tile above, at {}, is gone", place(&above))),
     }
     Ok(())
 }
