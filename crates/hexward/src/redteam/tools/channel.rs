@@ -22,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 /// What the agent is started with.
 pub(super) const PROMPT: &str = "You help a person with the tools that you have.";
-const MODEL_HOST: &str = "model.hexward.internal";
-const TOOLS_HOST: &str = "tools.hexward.internal";
-const ADDRESS: &str = "198.18.0.10:80";
+/// The gateway's names inside, with the addresses that belong to them.
+const MODEL: (&str, &str) = ("model.hexward.internal", "198.18.0.10:80");
+const TOOLS: (&str, &str) = ("tools.hexward.internal", "198.18.0.11:80");
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
 const END_WAIT: Duration = Duration::from_secs(10);
 const RUN_SECS_MAX: i64 = 600;
@@ -208,7 +208,7 @@ impl<'s> Channel<'s> {
         let block = |call: &&Call| fake::Block::ToolUse { name: format!("{prefix}{}", call.tool), input: json!(call.arguments) };
         self.stage.fake.tell(calls.iter().map(block).collect());
         let headers = ["content-type: application/json", "anthropic-version: 2023-06-01", "x-api-key: sk-ant-placeholder"];
-        let answer = self.pass(MODEL_HOST, "/v1/messages", &headers, &request.to_string()).await?;
+        let answer = self.pass(MODEL, "/v1/messages", &headers, &request.to_string()).await?;
         self.stage.fake.forget();
         let blocks = answer.body.get("content").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let emitted = |block: &Value| {
@@ -240,12 +240,12 @@ impl<'s> Channel<'s> {
     async fn rpc(&mut self, method: &str, params: &Value) -> Result<Answer> {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
         let headers = ["content-type: application/json", "accept: application/json, text/event-stream"];
-        self.pass(TOOLS_HOST, "/mcp", &headers, &body).await
+        self.pass(TOOLS, "/mcp", &headers, &body).await
     }
 
     /// Sends a request from inside.
-    async fn pass(&mut self, host: &str, path: &str, headers: &[&str], body: &str) -> Result<Answer> {
-        let facts = json!({"to": ADDRESS, "host": host, "path": path, "headers": headers, "body": body});
+    async fn pass(&mut self, (host, to): (&str, &str), path: &str, headers: &[&str], body: &str) -> Result<Answer> {
+        let facts = json!({"to": to, "host": host, "path": path, "headers": headers, "body": body});
         let order = format!("{}\n", json!({"group": "pass", "facts": facts}));
         self.stdin.write_all(order.as_bytes()).await.context("the sandbox has ended")?;
         let answer = self.line().await?;
