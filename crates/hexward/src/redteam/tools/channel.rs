@@ -196,13 +196,18 @@ impl<'s> Channel<'s> {
         Ok(asked)
     }
 
-    /// Has the model say these calls in the honest conversation, and returns them as it said them. None where it was not asked.
+    /// Has the model say these calls in the honest conversation, and returns them as it said them.
     pub(super) async fn emit(&mut self, one: &Conversation, calls: &[&Call]) -> Result<Vec<Emitted>> {
         let request = one.request();
-        self.ask(one, calls, &request).await
+        let emitted = self.ask(one, calls, &request).await?;
+        // Otherwise nothing would be tried, and everything held.
+        if emitted.len() != calls.len() {
+            bail!("the model was not asked in the honest conversation; see the gateway's log");
+        }
+        Ok(emitted)
     }
 
-    /// The same with a request that the agent made up.
+    /// The same with a request that the agent made up; none of them where the gateway does not pass that on.
     pub(super) async fn ask(&mut self, one: &Conversation, calls: &[&Call], request: &Value) -> Result<Vec<Emitted>> {
         let prefix = one.app.manifest.tool_prefix().unwrap_or_default();
         let block = |call: &&Call| fake::Block::ToolUse { name: format!("{prefix}{}", call.tool), input: json!(call.arguments) };
