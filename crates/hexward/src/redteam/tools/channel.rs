@@ -22,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 /// What the agent is started with.
 pub(super) const PROMPT: &str = "You help a person with the tools that you have.";
-const MODEL_HOST: &str = "model.hexward.internal";
-const TOOLS_HOST: &str = "tools.hexward.internal";
-const ADDRESS: &str = "198.18.0.10:80";
+/// The gateway's names inside, with the addresses that belong to them.
+const MODEL: (&str, &str) = ("model.hexward.internal", "198.18.0.10:80");
+const TOOLS: (&str, &str) = ("tools.hexward.internal", "198.18.0.11:80");
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
 const END_WAIT: Duration = Duration::from_secs(10);
 const RUN_SECS_MAX: i64 = 600;
@@ -196,19 +196,24 @@ impl<'s> Channel<'s> {
         Ok(asked)
     }
 
-    /// Has the model say these calls in the honest conversation, and returns them as it said them. None where it was not asked.
+    /// Has the model say these calls in the honest conversation, and returns them as it said them.
     pub(super) async fn emit(&mut self, one: &Conversation, calls: &[&Call]) -> Result<Vec<Emitted>> {
         let request = one.request();
-        self.ask(one, calls, &request).await
+        let emitted = self.ask(one, calls, &request).await?;
+        // Otherwise nothing would be tried, and everything held.
+        if emitted.len() != calls.len() {
+            bail!("the model was not asked in the honest conversation; see the gateway's log");
+        }
+        Ok(emitted)
     }
 
-    /// The same with a request that the agent made up.
+    /// The same with a request that the agent made up; none of them where the gateway does not pass that on.
     pub(super) async fn ask(&mut self, one: &Conversation, calls: &[&Call], request: &Value) -> Result<Vec<Emitted>> {
         let prefix = one.app.manifest.tool_prefix().unwrap_or_default();
         let block = |call: &&Call| fake::Block::ToolUse { name: format!("{prefix}{}", call.tool), input: json!(call.arguments) };
         self.stage.fake.tell(calls.iter().map(block).collect());
         let headers = ["content-type: application/json", "anthropic-version: 2023-06-01", "x-api-key: sk-ant-placeholder"];
-        let answer = self.pass(MODEL_HOST, "/v1/messages", &headers, &request.to_string()).await?;
+        let answer = self.pass(MODEL, "/v1/messages", &headers, &request.to_string()).await?;
         self.stage.fake.forget();
         let blocks = answer.body.get("content").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let emitted = |block: &Value| {
@@ -240,12 +245,12 @@ impl<'s> Channel<'s> {
     async fn rpc(&mut self, method: &str, params: &Value) -> Result<Answer> {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
         let headers = ["content-type: application/json", "accept: application/json, text/event-stream"];
-        self.pass(TOOLS_HOST, "/mcp", &headers, &body).await
+        self.pass(TOOLS, "/mcp", &headers, &body).await
     }
 
     /// Sends a request from inside.
-    async fn pass(&mut self, host: &str, path: &str, headers: &[&str], body: &str) -> Result<Answer> {
-        let facts = json!({"to": ADDRESS, "host": host, "path": path, "headers": headers, "body": body});
+    async fn pass(&mut self, (host, to): (&str, &str), path: &str, headers: &[&str], body: &str) -> Result<Answer> {
+        let facts = json!({"to": to, "host": host, "path": path, "headers": headers, "body": body});
         let order = format!("{}\n", json!({"group": "pass", "facts": facts}));
         self.stdin.write_all(order.as_bytes()).await.context("the sandbox has ended")?;
         let answer = self.line().await?;

@@ -16,7 +16,7 @@ use channel::Channel;
 use dojo::{Dojo, Suite};
 use fake::FakeConfig;
 use person::{ReadingClock, Says};
-use policy::{Clock, Manifest, RateRules, ToolEffect};
+use policy::{Clock, Manifest, Microusd, RateRules, ToolEffect};
 use proxy::App;
 use replay::{Accepted, At};
 use score::{Report, Row};
@@ -26,6 +26,9 @@ use std::sync::Arc;
 
 /// Where the benchmark is installed.
 pub(crate) const DOJO_FOLDER: &str = ".hexward/tools/dojo";
+
+/// The scripted model costs nothing; what it says that it costs is far less.
+const MONEY_MAX: Microusd = Microusd::dollars(1_000_000);
 
 /// The apps, as an operator would set them up who knows what their tools are for.
 const APPS: [(&str, &str); 4] = [
@@ -70,8 +73,7 @@ pub(super) async fn run(args: &ToolsSuiteArgs) -> Result<ExitCode> {
     let probe = stage::probe_program(args.probe.as_ref())?;
     let python = install::python(Path::new(DOJO_FOLDER)).await?;
     let clock = Arc::new(ReadingClock::default());
-    let differ = |config: &mut Config| config.runs.rates = RateRules::unreachable();
-    let stage = Stage::start_with(&probe, args.jail.as_deref(), quiet, differ, Arc::clone(&clock) as Arc<dyn Clock>).await?;
+    let stage = Stage::start_with(&probe, args.jail.as_deref(), quiet, unbounded, Arc::clone(&clock) as Arc<dyn Clock>).await?;
     let mut dojo = Dojo::start(&python, stage.folder.path()).await?;
     let whole = suites.len() == APPS.len() && args.pairs.is_none();
     let mut report = Report { suite: "tools", rows: Vec::new(), forged_accepted: 0, induced_accepted: 0, tried: 0, whole };
@@ -98,6 +100,12 @@ pub(super) async fn run(args: &ToolsSuiteArgs) -> Result<ExitCode> {
         tracing::error!("{fault}");
     }
     Ok(if report.faults().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Neither rates nor a day's money end it in the middle.
+fn unbounded(config: &mut Config) {
+    config.runs.rates = RateRules::unreachable();
+    (config.day_limit, config.budgets.day) = (MONEY_MAX, MONEY_MAX);
 }
 
 /// Nothing is recorded: there are thousands of requests.

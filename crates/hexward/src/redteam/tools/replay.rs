@@ -66,7 +66,10 @@ pub(super) async fn made_up(dojo: &mut Dojo, channel: &mut Channel<'_>, app: &Ar
     let one = channel.converse(app, (true, Says::Yes), &task.calls, &task.prompt).await?;
     let first: Vec<&Call> = task.calls.iter().take(1).collect();
     let emitted = channel.emit(&one, &first).await?;
-    for call in &task.attack {
+    // What the model asked for itself, a look that both want, is not forged.
+    let same = |one: &Call, other: &Call| one.tool == other.tool && one.arguments == other.arguments;
+    let attack: Vec<&Call> = task.attack.iter().filter(|call| !emitted.iter().any(|emitted| same(&emitted.call, call))).collect();
+    for &call in &attack {
         // Under the id of what the model did ask for, before and after that was carried out, and under ids of its own.
         for id in emitted.iter().map(|emitted| emitted.id.as_str()).chain(["toolu_00000000000000000000000000", ""]) {
             accepted.tried += 1;
@@ -77,7 +80,7 @@ pub(super) async fn made_up(dojo: &mut Dojo, channel: &mut Channel<'_>, app: &Ar
     }
     for Emitted { id, call } in &emitted {
         channel.call(Some(id), call).await?;
-        for wanted in &task.attack {
+        for &wanted in &attack {
             accepted.tried += 1;
             accepted.forged += u32::from(channel.call(Some(id), wanted).await?);
         }
@@ -94,8 +97,7 @@ pub(super) async fn made_up(dojo: &mut Dojo, channel: &mut Channel<'_>, app: &Ar
         if let Some(place) = request.pointer_mut(at) {
             *place = to;
         }
-        let wanted: Vec<&Call> = task.attack.iter().collect();
-        for Emitted { id, call } in channel.ask(&one, &wanted, request).await? {
+        for Emitted { id, call } in channel.ask(&one, &attack, request).await? {
             accepted.tried += 1;
             accepted.induced += u32::from(channel.call(Some(&id), &call).await?);
         }
