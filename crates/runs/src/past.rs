@@ -154,7 +154,8 @@ mod tests {
         let at = |message: usize, place: &str| told.get(message).and_then(|message| message.content.pointer(place)).cloned();
         assert_eq!(at(2, "/0/is_error"), Some(json!(false)));
         assert_eq!(at(3, "/1/id"), Some(json!("confirmed_1")));
-        assert_eq!((at(4, "/0/tool_use_id"), at(4, "/0/content")), (Some(json!("confirmed_1")), Some(json!("Deleted."))));
+        let done = json!(format!("{DATA_MARK}\nDeleted."));
+        assert_eq!((at(4, "/0/tool_use_id"), at(4, "/0/content")), (Some(json!("confirmed_1")), Some(done)));
         assert_eq!(told.last().map(|message| message.content.clone()), Some(json!("and now?")));
     }
 

@@ -47,7 +47,8 @@ pub(crate) async fn show(State(web): State<Shared>, headers: HeaderMap) -> Resul
     };
     let settings = &web.settings;
     let manifest = web.runs.app(&settings.app).map(|app| &app.app.manifest).ok_or(Refusal::not_found())?;
-    let apps: Vec<Value> = web.runs.apps().map(|app| &app.app.manifest).filter(|app| !app.people.is_empty()).map(told).collect();
+    let apps = web.runs.apps().map(|app| &app.app.manifest).filter(|app| app.skill.is_none() && !app.people.is_empty());
+    let apps: Vec<Value> = apps.map(told).collect();
     let body = json!({
         "user": {"id": user, "kind": "anonymous"},
         "app": told(manifest),

@@ -1,7 +1,7 @@
 //! What a change would do, told before it is made: which tiles it touches, as a digest, and the same in a sentence for a person.
 //!
-//! The digest is of the id and version of every tile that would be touched. A version goes up with every change of a tile or its
-//! place, so as long as the digest holds nothing has happened to any of them.
+//! The digest is of id, version and last change of every tile that would be touched. A version goes up with every change of a tile or
+//! its place, and back only with an undo, whose next change happens at another time: as long as the digest holds, they are as they were.
 
 use super::read::{id_at, key};
 use super::{MapError, Maps, rows};
@@ -9,14 +9,16 @@ use crate::coord::Coord;
 use crate::tile::{Tile, TileUpdate};
 use data_encoding::HEXLOWER;
 use std::sync::Arc;
-use store::{Tx, Value};
+use store::{Row, StoreError, Tx, Value};
 
 const TITLE_CHARS_SHOWN: usize = 80;
 
 store::statements! { EFFECTS:
     /// 1 owner, 2 group, 3 path, 4 and 5 range of the paths below.
-    LIST_TOUCHED = "SELECT id, version FROM hexmap_tiles
+    LIST_TOUCHED = "SELECT id, version, updated_at FROM hexmap_tiles
                     WHERE owner = ?1 AND group_id = ?2 AND (path = ?3 OR (path >= ?4 AND path < ?5)) ORDER BY path";
+    /// 1 owner, 2 group, 3 path.
+    READ_TOUCHED = "SELECT id, version, updated_at FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND path = ?3";
     /// 1 owner, 2 group, 3 path.
     READ_TOP = concat!("SELECT ", rows::columns!(), " FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND path = ?3");
 }
@@ -131,7 +133,8 @@ fn updated(tx: &mut dyn Tx, coord: &Coord, update: &TileUpdate) -> Result<Option
     let named: Vec<&str> = fields.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
     let renamed = update.title.as_deref().map(|title| format!(" Its title becomes {}.", quoted(title))).unwrap_or_default();
     let summary = format!("Replaces {} of {}.{renamed}", named.join(", "), quoted(&tile.title));
-    Ok(Some(effect("update", &[line(&tile.id, tile.version)], summary)))
+    let touched = tx.query(READ_TOUCHED, &key(coord))?.iter().map(line).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(effect("update", &touched, summary)))
 }
 
 fn moved(tx: &mut dyn Tx, from: &Coord, to: &Coord) -> Result<Option<Effect>, MapError> {
@@ -175,11 +178,11 @@ fn subtree(tx: &mut dyn Tx, coord: &Coord) -> Result<Vec<String>, MapError> {
     let mut params = key(coord).to_vec();
     params.extend([Value::from(below.start), Value::from(below.end)]);
     let listed = tx.query(LIST_TOUCHED, &params)?;
-    Ok(listed.iter().map(|row| Ok(line(&row.text(0)?, row.int(1)?))).collect::<Result<_, store::StoreError>>()?)
+    Ok(listed.iter().map(line).collect::<Result<_, _>>()?)
 }
 
-fn line(id: &str, version: i64) -> String {
-    format!("{id} {version}")
+fn line(row: &Row) -> Result<String, StoreError> {
+    Ok(format!("{} {} {}", row.text(0)?, row.int(1)?, row.int(2)?))
 }
 
 /// ` and 41 tiles below it`

@@ -83,7 +83,8 @@ fn ago(text: &str) -> Option<i64> {
 fn moment(text: &str) -> Option<Timestamp> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let day = Timestamp::of_utc_day(day_of_date(date)?);
-    let parts: Vec<i64> = time.split(':').map(|part| (part.len() == 2).then(|| part.parse().ok())?).collect::<Option<_>>()?;
+    let two_digits = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+    let parts: Vec<i64> = time.split(':').map(|part| two_digits(part).then(|| part.parse().ok())?).collect::<Option<_>>()?;
     let [hour, minute, second] = parts.try_into().ok()?;
     let fits = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..60).contains(&second);
     fits.then(|| day.plus_secs(hour * 3_600 + minute * 60 + second))
