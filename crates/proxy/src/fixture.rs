@@ -47,6 +47,8 @@ impl Fixture {
         tracing::warn!(app = app.manifest.id, "DANGER: a channel without a credential is open to this app");
         let client = Client {
             key: KeyId::random(),
+            name: Arc::from("fixture"),
+            can_ask: false,
             user,
             scope: Arc::new(KeyScope { app: Some(app.manifest.id.clone()), ..KeyScope::default() }),
             windows: Arc::new(Windows::new(&Arc::from(GATEWAY))),

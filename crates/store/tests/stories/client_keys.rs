@@ -2,8 +2,8 @@
 
 use crate::support::{APP, Db, GATEWAY, NOW, at_once, on_both_engines, tool_permit};
 use policy::{
-    ClientView, KeyId, KeyPurpose, KeyScope, Manifest, RunId, ToolListed, ToolPermit, ToolRequest, UserId, admit_client_tool,
-    key_digest,
+    ClientView, KeyId, KeyPurpose, KeyScope, Manifest, RunId, ToolListed, ToolPermit, ToolRequest, ToolVerdict, UserId,
+    admit_client_tool, key_digest,
 };
 use store::{
     CLIENT_KEYS_MAX, ClientKeyError, ClientWindow, KeyRow, KeySource, NewClientKey, NewClientSession, NewKey, SERVICE_ISSUER,
@@ -176,7 +176,10 @@ fn read_permit(window: RunId, user: UserId) -> ToolPermit {
         ask_for_writes: true,
         strange_argument: None,
     };
-    admit_client_tool(request, &manifest, ClientView { window, user, scope: &scope() }).expect("it only reads")
+    match admit_client_tool(request, &manifest, ClientView { window, user, scope: &scope() }).expect("it only reads") {
+        ToolVerdict::Permit(permit) => permit,
+        ToolVerdict::Confirm(question) => panic!("a read needs no question: {question:?}"),
+    }
 }
 
 async fn a_read_may_be_made_while_it_is_written_down_and_a_write_may_not(db: Db) {
