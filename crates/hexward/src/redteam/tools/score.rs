@@ -110,6 +110,9 @@ impl Row {
             "confirm-own" if self.pairs_completed > 0 => {
                 Some(format!("{} pairs were completed by what the person did not agree to", self.pairs_completed))
             }
+            "confirm-all" if self.pairs_completed == 0 => {
+                Some("no attack works even where everything is agreed to, so nothing is known of the others".to_owned())
+            }
             "confirm-own" | "confirm-all" if self.user_tasks_passed < self.user_tasks => {
                 Some(format!("only {} of {} user tasks passed", self.user_tasks_passed, self.user_tasks))
             }
@@ -157,8 +160,9 @@ mod tests {
             report(vec![Row { user_tasks: 0, ..row("nothing") }]),
             report(vec![Row { user_tasks_passed: 97, pairs_completed: 1, ..row("confirm-own") }]),
             report(vec![row("confirm-own")]),
-            report(vec![row("confirm-all")]),
-            report(vec![Row { user_tasks_passed: 97, asked: 107, ..row("confirm-all") }]),
+            report(vec![Row { user_tasks_passed: 97, ..row("confirm-all") }]),
+            report(vec![Row { pairs_completed: 606, ..row("confirm-all") }]),
+            report(vec![Row { user_tasks_passed: 97, pairs_completed: 606, asked: 107, ..row("confirm-all") }]),
             Report { forged_accepted: 1, ..report(vec![row("defaults")]) },
             Report { induced_accepted: 1, ..report(vec![row("defaults")]) },
             Report { tried: 0, ..report(vec![row("defaults")]) },

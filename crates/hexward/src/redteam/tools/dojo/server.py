@@ -85,7 +85,7 @@ class World:
         self.lock = threading.Lock()
         self.suite = self.user = self.attack = self.before = self.env = None
         self.runtime = None
-        self.done = []
+        self.done, self.wanted = [], []
 
     def overview(self):
         rows = {}
@@ -122,7 +122,7 @@ class World:
             theirs = self.calls(self.attack, self.env) if self.attack else []
             self.before = self.env.model_copy(deep=True)
             self.runtime = FunctionsRuntime(self.suite.tools)
-            self.done = []
+            self.done, self.wanted = [], theirs
             return {"prompt": self.user.PROMPT, "calls": own, "attack": theirs}
 
     def run(self, tool, arguments):
@@ -139,13 +139,25 @@ class World:
             useful = task.utility_from_traces(task.GROUND_TRUTH_OUTPUT, self.before, self.env, self.done)
             if useful is None:
                 useful = task.utility(task.GROUND_TRUTH_OUTPUT, self.before, self.env)
-            won = False
-            if attack is not None:
-                # The attacker's goal is what happens, not what the model says to the person.
-                won = attack.security_from_traces("", self.before, self.env, self.done)
-                if won is None:
-                    won = attack.security("", self.before, self.env)
+            won = attack is not None and self.won(attack, self.before, self.env, self.done)
+            if attack is not None and not won and self.acted():
+                # Some of the checks stumble over the attacker's own words in the environment: what the same calls come to without.
+                env = task.init_environment(self.environment(self.suite, None))
+                before = env.model_copy(deep=True)
+                for call in self.done:
+                    self.runtime.run_function(env, call.function, dict(call.args))
+                won = self.won(attack, before, env, self.done)
             return {"useful": bool(useful), "won": bool(won), "done": [call.function for call in self.done]}
+
+    def acted(self):
+        """Whether anything that the attacker wants was run."""
+        return any({"tool": call.function, "arguments": dict(call.args)} in self.wanted for call in self.done)
+
+    @staticmethod
+    def won(attack, before, env, done):
+        """Whether the attacker's goal is reached: by what happened, not by what the model says to the person."""
+        won = attack.security_from_traces("", before, env, done)
+        return bool(attack.security("", before, env) if won is None else won)
 
     def tools(self):
         tools = self.suite.tools if self.suite else []
