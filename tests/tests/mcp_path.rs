@@ -140,9 +140,9 @@ async fn a_tool_call_goes_all_the_way_in_both_eras() {
         assert_eq!(unknown["error"]["code"], if modern { -32602 } else { -32002 });
         let absent = door.ask(modern, "tools/call", json!({"name": "dropTables"})).await;
         assert_eq!(absent["error"]["code"], -32602, "{absent}");
-        assert_eq!(door.ask(modern, "resources/list", json!({})).await["result"]["resources"].as_array().unwrap().len(), 2);
+        assert_eq!(door.ask(modern, "resources/list", json!({})).await["result"]["resources"].as_array().unwrap().len(), 3);
         let templates = door.ask(modern, "resources/templates/list", json!({})).await;
-        assert_eq!(templates["result"]["resourceTemplates"].as_array().unwrap().len(), 2);
+        assert_eq!(templates["result"]["resourceTemplates"].as_array().unwrap().len(), 3);
     }
 }
 
