@@ -35,11 +35,13 @@ enum Begun {
 
 impl<E, S: Stream<Item = Result<Bytes, E>> + Unpin> Pieces<S, E> {
     pub(crate) const fn new(body: S) -> Self {
-        Self { body, ready: VecDeque::new(), begun: Begun::NotYet }
+        Self { body, ready: VecDeque::new(), begun: Begun::Seen }
     }
 
-    /// Asks for the first piece, so that it can leave with the head if it came with it.
+    /// Of a stream: asks for the first piece, so that it can leave with the head if it came with it; and its reader has a turn before
+    /// the second one.
     pub(crate) async fn lead(&mut self) {
+        self.begun = Begun::NotYet;
         if let Some(first) = soon(self.body.next()).await {
             self.ready.push_back(first);
         }
@@ -47,18 +49,17 @@ impl<E, S: Stream<Item = Result<Bytes, E>> + Unpin> Pieces<S, E> {
 
     /// The next piece, none at the end. Given up, it has lost nothing.
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes, E>> {
-        match self.begun {
-            Begun::NotYet => self.begun = Begun::Handed,
-            Begun::Handed => {
-                self.begun = Begun::Seen;
-                step_aside().await;
-            }
-            Begun::Seen => {}
+        if self.begun == Begun::Handed {
+            self.begun = Begun::Seen;
+            step_aside().await;
         }
         if self.ready.is_empty() {
             let next = self.body.next().await;
             self.ready.push_back(next);
             self.gather().await;
+        }
+        if self.begun == Begun::NotYet {
+            self.begun = Begun::Handed;
         }
         self.ready.pop_front().flatten()
     }
@@ -137,8 +138,7 @@ mod tests {
         });
         let mut pieces = pieces(receiver);
         for number in 0..10_u8 {
-            // Between the first and the second its reader has a turn.
-            let piece = if number < 2 { pieces.next().await } else { pieces.next().now_or_never().expect("it was gathered") };
+            let piece = if number == 0 { pieces.next().await } else { pieces.next().now_or_never().expect("it was gathered") };
             assert_eq!(piece, Some(Ok(Bytes::copy_from_slice(&[number]))));
         }
         assert_eq!(pieces.next().now_or_never(), Some(None), "and the end with them");
@@ -151,6 +151,9 @@ mod tests {
         pieces.lead().await;
         assert!(pieces.next().now_or_never().is_none(), "nothing came with the head");
         sender.send(PIECE).await.expect("it is read");
+        sender.send(PIECE).await.expect("it is read");
+        assert_eq!(pieces.next().await, Some(PIECE));
+        assert!(pieces.next().now_or_never().is_none(), "its reader has a turn");
         assert_eq!(pieces.next().await, Some(PIECE));
         sender.send(PIECE).await.expect("it is read");
         sender.send(Err("cut")).await.expect("it is read");

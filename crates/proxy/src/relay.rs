@@ -49,7 +49,9 @@ async fn pass(connections: &Arc<Connections>, upstream: &Uri, request: Request<I
         Ok((response, lease)) => {
             let (head, body) = response.into_parts();
             let mut pieces = Pieces::new(body.into_data_stream());
-            pieces.lead().await;
+            if head.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
+                pieces.lead().await;
+            }
             let mut passed = Response::new(piecewise(pieces, lease));
             *passed.status_mut() = head.status;
             *passed.headers_mut() = headers::to_client(&head.headers);

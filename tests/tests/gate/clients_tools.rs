@@ -55,10 +55,7 @@ async fn the_agent_sdk_uses_tools_with_the_key_of_a_session_and_no_longer() {
     assert!(seen["tools"].to_string().contains("mcp__map__getCurrentUser"), "{seen}");
     assert!(seen["results"].to_string().contains(opened["user"].as_str().unwrap()), "{seen}");
     let seen = ask("[[scenario:adds]] Add a tile").await;
-    assert!(
-        seen["results"].to_string().contains("need your confirmation in the browser"),
-        "the reason reaches the model: {seen}"
-    );
+    assert!(seen["results"].to_string().contains("confirmation in the browser"), "the reason reaches the model: {seen}");
     let calls = gate.database.tool_calls().await;
     assert_eq!(calls, [("getCurrentUser".to_owned(), "done".to_owned())], "what was refused is no call");
 

@@ -187,7 +187,12 @@ async fn a_client_of_one_s_own_changes_nothing_by_itself() {
     let coords = json!({"userId": ada.user, "groupId": 0, "path": [2]});
     let tile = json!({"coords": coords, "title": "Aurora"});
     assert_eq!(reason(&house.call(&reads, "addItem", tile.clone()).await), "key.read_only");
-    assert_eq!(reason(&house.call(&writes, "addItem", tile.clone()).await), "confirmation.pending");
+    let waits = house.call(&writes, "addItem", tile.clone()).await;
+    assert_eq!(
+        (&waits["isError"], &waits["_meta"]["hexward/reason"]),
+        (&json!(false), &json!("confirmation.pending")),
+        "{waits}"
+    );
     assert_eq!(reason(&house.call(&narrow, "mapItemsList", json!({})).await), "key.tool");
     assert_eq!(reason(&house.call(&writes, "dropTables", json!({})).await), "tool.unknown");
     assert_eq!(house.whose(&narrow).await, json!(ada.user));
@@ -199,7 +204,7 @@ async fn a_client_of_one_s_own_changes_nothing_by_itself() {
     assert!(all.to_string().contains("addItem"), "{all}");
     let claimed = json!({"name": "addItem", "arguments": tile, "_meta": {"claudecode/toolUseId": "toolu_1"}});
     assert_eq!(
-        reason(&house.ask(&writes, "tools/call", claimed).await.json()["result"]),
+        house.ask(&writes, "tools/call", claimed).await.json()["result"]["_meta"]["hexward/reason"],
         "confirmation.pending",
         "a claim is no proof"
     );
@@ -219,7 +224,7 @@ async fn what_a_client_of_one_s_own_changes_waits_for_a_yes_in_the_browser() {
     setup.runs.confirmation_wait = Duration::from_secs(20);
     let mut house = House::new(setup).await;
     let (ada, eve) = (house.gate.person().await, house.gate.person().await);
-    let (writes, _) = house.key(&ada, json!({"name": "my editor", "app": "hexmap", "writes": true})).await;
+    let (writes, _) = house.key(&ada, json!({"name": "my-editor", "app": "hexmap", "writes": true})).await;
     let coords = json!({"userId": ada.user, "groupId": 0, "path": [2]});
     let tile = json!({"coords": coords, "title": "Aurora"});
     for (yes, reads) in [(false, "confirmation.denied"), (true, "")] {
@@ -231,7 +236,7 @@ async fn what_a_client_of_one_s_own_changes_waits_for_a_yes_in_the_browser() {
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             };
-            assert_eq!((&question["asked_by"], &question["tool"]), (&json!("my editor"), &json!("addItem")), "{question}");
+            assert_eq!((&question["asked_by"], &question["tool"]), (&json!("my-editor"), &json!("addItem")), "{question}");
             assert!(question["summary"].as_str().unwrap().contains("Aurora"), "{question}");
             assert!(ada.tiles().await.is_empty(), "nothing is done before");
             let path = format!("/api/confirmations/{}", question["id"].as_str().unwrap());
