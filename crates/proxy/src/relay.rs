@@ -49,7 +49,8 @@ async fn pass(connections: &Arc<Connections>, upstream: &Uri, request: Request<I
         Ok((response, lease)) => {
             let (head, body) = response.into_parts();
             let mut pieces = Pieces::new(body.into_data_stream());
-            if head.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
+            if head.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+            {
                 pieces.lead().await;
             }
             let mut passed = Response::new(piecewise(pieces, lease));
