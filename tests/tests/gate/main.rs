@@ -16,6 +16,7 @@ mod confirmations;
 mod conformance;
 mod doors;
 mod egress;
+mod example;
 mod failures;
 mod fairness;
 mod faults;
