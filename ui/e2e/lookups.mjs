@@ -5,4 +5,5 @@ import { lookupStories } from "./stories/magic.mjs";
 import { tellAll } from "./tell.mjs";
 
 if (!process.env.HEXWARD_URL) throw new Error("HEXWARD_URL must name a gateway; without one, e2e/suite.mjs tells these stories too");
-process.exit(await tellAll(lookupStories, process.argv[2] ?? "", process.env.HEXWARD_URL));
+// A gateway tells its address with a slash at its end, and the stories begin theirs with one.
+process.exit(await tellAll(lookupStories, process.argv[2] ?? "", process.env.HEXWARD_URL.replace(/\/$/, "")));
