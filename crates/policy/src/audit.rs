@@ -4,7 +4,6 @@ use crate::{
     CallId, ConfirmationId, ConversationId, Denial, DenialCode, KeyFault, KeyId, Microusd, RunId, SandboxId, SliceId, Timestamp,
     UserId,
 };
-use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Something that happened and must be provable. No prompt text, no tool content, no secret.
@@ -37,15 +36,15 @@ pub enum AuditEvent {
         /// The run.
         run: RunId,
     },
-    /// Money was reserved for a model call that is about to leave.
-    ModelCallOpened {
-        /// The call.
-        call: CallId,
+    /// Money was reserved for model calls that were about to leave: what one run or window opened since the last entry.
+    ModelCallsOpened {
+        /// The calls, in order.
+        calls: Vec<CallId>,
         /// The run or the remote caller's window.
         run: RunId,
         /// The model asked for.
         model: String,
-        /// The reservation.
+        /// The reservations together.
         reserved: Microusd,
     },
     /// A slice was taken out of every budget above a run, or made larger.
@@ -260,7 +259,7 @@ impl AuditEvent {
             Self::RunBegan { .. } => "run.began",
             Self::RunEnded { .. } => "run.ended",
             Self::SandboxClaimed { .. } => "sandbox.claimed",
-            Self::ModelCallOpened { .. } => "model_call.opened",
+            Self::ModelCallsOpened { .. } => "model_call.opened",
             Self::SliceTaken { .. } => "slice.taken",
             Self::AboveCeiling { .. } => "model_call.above_ceiling",
             Self::ToolCallOpened { .. } => "tool_call.opened",
@@ -291,7 +290,7 @@ impl AuditEvent {
             Self::RunBegan { run, .. }
             | Self::RunEnded { run, .. }
             | Self::SandboxClaimed { run, .. }
-            | Self::ModelCallOpened { run, .. }
+            | Self::ModelCallsOpened { run, .. }
             | Self::SliceTaken { run, .. }
             | Self::AboveCeiling { run, .. }
             | Self::ToolCallOpened { run, .. }
@@ -324,7 +323,9 @@ impl AuditEvent {
             }
             Self::RunEnded { outcome, code, .. } => json!({"outcome": outcome, "code": code}),
             Self::SandboxClaimed { sandbox, .. } => json!({"sandbox": sandbox}),
-            Self::ModelCallOpened { call, model, reserved, .. } => json!(CallOpened::of(*call, model, *reserved)),
+            Self::ModelCallsOpened { calls, model, reserved, .. } => {
+                json!({"calls": calls, "model": model, "reserved_microusd": reserved})
+            }
             Self::SliceTaken { slice, granted, .. } => json!({"slice": slice, "granted_microusd": granted}),
             Self::AboveCeiling { call, reserved, cost, .. } => {
                 json!({"call": call, "reserved_microusd": reserved, "cost_microusd": cost})
@@ -365,43 +366,5 @@ impl AuditEvent {
                 json!({"scope": scope, "period": period, "percent": percent, "limit_microusd": limit, "spent_microusd": spent})
             }
         }
-    }
-
-    /// The same as text. Of the event that comes with every call it is made without a tree.
-    #[must_use]
-    pub fn detail_text(&self) -> String {
-        if let Self::ModelCallOpened { call, model, reserved, .. } = self
-            && let Ok(text) = serde_json::to_string(&CallOpened::of(*call, model, *reserved))
-        {
-            return text;
-        }
-        self.detail().to_string()
-    }
-}
-
-/// In the order of a tree's keys, so that both texts are the same.
-#[derive(Serialize)]
-struct CallOpened<'a> {
-    call: CallId,
-    model: &'a str,
-    reserved_microusd: Microusd,
-}
-
-impl<'a> CallOpened<'a> {
-    const fn of(call: CallId, model: &'a str, reserved_microusd: Microusd) -> Self {
-        Self { call, model, reserved_microusd }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_text_of_an_opened_call_is_that_of_its_detail() {
-        let model = "a \"name\"\n".to_owned();
-        let event =
-            AuditEvent::ModelCallOpened { call: CallId::random(), run: RunId::random(), model, reserved: Microusd(4_000) };
-        assert_eq!(event.detail_text(), event.detail().to_string());
     }
 }

@@ -70,15 +70,18 @@ pub enum Passage {
 pub struct Breaker {
     rules: BreakerRules,
     state: State,
-    /// What happened lately: when, and what it weighs as a failure (0 for a success).
+    /// What happened lately, in order: when, and what it weighs as a failure (0 for a success).
     recent: VecDeque<(Timestamp, u32)>,
+    /// What the failures among it weigh, and how many successes there are.
+    failures: u32,
+    successes: u32,
 }
 
 impl Breaker {
     /// A closed one.
     #[must_use]
     pub const fn new(rules: BreakerRules) -> Self {
-        Self { rules, state: State::Closed, recent: VecDeque::new() }
+        Self { rules, state: State::Closed, recent: VecDeque::new(), failures: 0, successes: 0 }
     }
 
     /// Lets a call pass, or says when it may be worth asking again.
@@ -111,8 +114,8 @@ impl Breaker {
         self.clone_state().enter(now).map(|_| ())
     }
 
-    const fn clone_state(&self) -> Self {
-        Self { rules: self.rules, state: self.state, recent: VecDeque::new() }
+    fn clone_state(&self) -> Self {
+        Self { state: self.state, ..Self::new(self.rules) }
     }
 
     /// Takes in how a call went that was let through.
@@ -141,7 +144,7 @@ impl Breaker {
         match outcome {
             CallOutcome::Served => {
                 self.state = State::Closed;
-                self.recent.clear();
+                self.forget_all();
             }
             CallOutcome::Failed | CallOutcome::FailedLate => self.open(trips.saturating_add(1), now),
             // Nothing was learnt: the next call is a probe in its place.
@@ -156,23 +159,37 @@ impl Breaker {
             CallOutcome::FailedLate => self.rules.late_weight,
             CallOutcome::Neither => return,
         };
-        if self.recent.len() >= REMEMBERED_MAX {
-            self.recent.pop_front();
+        let begin = now.plus_secs(-self.rules.window_secs);
+        while self.recent.front().is_some_and(|(at, _)| *at <= begin) || self.recent.len() >= REMEMBERED_MAX {
+            self.forget_first();
         }
         self.recent.push_back((now, weight));
-        let begin = now.plus_secs(-self.rules.window_secs);
-        self.recent.retain(|(at, _)| *at > begin);
-        let failures: u32 = self.recent.iter().fold(0, |sum, (_, weight)| sum.saturating_add(*weight));
-        let successes = self.recent.iter().filter(|(_, weight)| *weight == 0).count();
-        if failures >= self.rules.failures_max && u32::try_from(successes).is_ok_and(|successes| failures >= successes) {
+        match weight {
+            0 => self.successes += 1,
+            _ => self.failures = self.failures.saturating_add(weight),
+        }
+        if self.failures >= self.rules.failures_max && self.failures >= self.successes {
             self.open(0, now);
         }
+    }
+
+    fn forget_first(&mut self) {
+        match self.recent.pop_front() {
+            Some((_, 0)) => self.successes = self.successes.saturating_sub(1),
+            Some((_, weight)) => self.failures = self.failures.saturating_sub(weight),
+            None => {}
+        }
+    }
+
+    fn forget_all(&mut self) {
+        self.recent.clear();
+        (self.failures, self.successes) = (0, 0);
     }
 
     fn open(&mut self, trips: u32, now: Timestamp) {
         let secs = self.rules.open_secs.saturating_mul(1 << trips.min(16)).min(self.rules.open_secs_max);
         self.state = State::Open { until: now.plus_secs(secs), trips };
-        self.recent.clear();
+        self.forget_all();
     }
 }
 

@@ -22,11 +22,16 @@ macro_rules! id {
             pub fn random() -> Self {
                 Self(Uuid::now_v7())
             }
+
+            /// Its text, in a buffer of the caller's.
+            pub fn encode(self, buffer: &mut [u8; 36]) -> &str {
+                self.0.as_hyphenated().encode_lower(buffer)
+            }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.as_hyphenated().fmt(f)
+                f.pad(self.encode(&mut [0; 36]))
             }
         }
 

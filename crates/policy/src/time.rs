@@ -33,8 +33,13 @@ impl Timestamp {
     pub fn to_rfc3339(self) -> String {
         let seconds = self.0.div_euclid(1_000_000) + i64::from(self.0.rem_euclid(1_000_000) > 0);
         let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        format!("{}T{hour:02}:{minute:02}:{second:02}Z", date_of_day(day))
+        let mut text = date_of_day(day);
+        for (before, value) in [('T', second / 3600), (':', second / 60 % 60), (':', second % 60)] {
+            text.push(before);
+            push_digits(&mut text, value, 2);
+        }
+        text.push('Z');
+        text
     }
 
     /// Seconds until the next UTC day, at least one.
@@ -82,7 +87,25 @@ pub fn date_of_day(day: i64) -> String {
     let day = of_year - (153 * shifted_month + 2) / 5 + 1;
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    let mut text = String::with_capacity("YYYY-MM-DDThh:mm:ssZ".len());
+    push_digits(&mut text, year, 4);
+    for value in [month, day] {
+        text.push('-');
+        push_digits(&mut text, value, 2);
+    }
+    text
+}
+
+/// At least so many digits. It stands in every answer to callers, so it is made without the machinery of formats.
+fn push_digits(text: &mut String, value: i64, digits: u32) {
+    if !(0..10_i64.pow(digits)).contains(&value) {
+        text.push_str(&value.to_string());
+        return;
+    }
+    for place in (0..digits).rev() {
+        let digit = value / 10_i64.pow(place) % 10;
+        text.extend(u32::try_from(digit).ok().and_then(|digit| char::from_digit(digit, 10)));
+    }
 }
 
 /// The UTC day of a date written as `YYYY-MM-DD`, if there is one.

@@ -10,6 +10,7 @@ use crate::client::{Client, ClientTools};
 use crate::context::App;
 use crate::mcp::front::{LogLevel, refusal};
 use crate::mcp::stream;
+use crate::places::Places;
 use crate::serve::serve_http;
 use crate::tools;
 use http::{Request, Response, StatusCode, header};
@@ -19,7 +20,6 @@ use policy::{KeyId, KeyScope, UserId};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 const CONNECTIONS_MAX: usize = 64;
@@ -60,7 +60,7 @@ impl Fixture {
     /// Serves it until `stop`.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let host = Arc::new(self.host);
-        serve_http(listener, Arc::new(Semaphore::new(CONNECTIONS_MAX)), stop, move |request| answer(Arc::clone(&host), request))
+        serve_http(listener, Places::new(CONNECTIONS_MAX), stop, move |request| answer(Arc::clone(&host), request))
             .await;
     }
 }

@@ -22,6 +22,7 @@ pub mod mcp;
 pub mod messages;
 mod people;
 mod pieces;
+mod places;
 mod prompts;
 mod reading;
 mod relay;

@@ -6,6 +6,7 @@ use crate::lanes;
 use crate::messages::connections::{Connections, Lease};
 use crate::messages::headers;
 use crate::pieces::Pieces;
+use crate::places::Places;
 use crate::serve::serve_http;
 use bytes::Bytes;
 use futures_util::stream;
@@ -16,7 +17,6 @@ use hyper::body::Incoming;
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 const CONNECTIONS_MAX: usize = 4_096;
@@ -27,10 +27,10 @@ const CONNECTIONS_MAX: usize = 4_096;
 /// TLS or the listener could not be set up.
 pub async fn relay(listener: TcpListener, upstream: Uri, stop: CancellationToken) -> io::Result<()> {
     let connections = Arc::new(Connections::new(upstream.clone()).map_err(io::Error::other)?);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new(CONNECTIONS_MAX);
     let serve = move |listener| {
         let (connections, upstream) = (Arc::clone(&connections), upstream.clone());
-        serve_http(listener, Arc::clone(&places), stop.clone(), move |request| {
+        serve_http(listener, places.clone(), stop.clone(), move |request| {
             let (connections, upstream) = (Arc::clone(&connections), upstream.clone());
             async move { pass(&connections, &upstream, request).await }
         })

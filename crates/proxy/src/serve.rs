@@ -1,17 +1,16 @@
 //! HTTP/1.1 on a listener, with every wait and number bounded.
 
 use crate::answer::Body;
+use crate::places::Places;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const HEADERS_WAIT: Duration = Duration::from_secs(15);
@@ -23,14 +22,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
-/// Serves a listener until `stop`, at most so many connections at a time.
-pub(crate) async fn serve_http<F, R>(listener: TcpListener, places: Arc<Semaphore>, stop: CancellationToken, answer: F)
+/// Serves a listener until `stop`, connections for which there is a place.
+pub(crate) async fn serve_http<F, R>(listener: TcpListener, places: Places, stop: CancellationToken, answer: F)
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Response<Body>> + Send + 'static,
 {
     let until = stop.clone();
-    let place = move || Arc::clone(&places).try_acquire_owned().ok();
+    let place = move |peer: SocketAddr| places.take(peer.ip());
     accept(listener, place, stop, move |stream| {
         let (peer, answer) = (stream.peer_addr().ok(), answer.clone());
         serve_connection(stream, until.clone(), move |mut request: Request<Incoming>| {
@@ -45,7 +44,7 @@ where
 
 /// Accepts until `stop`. A connection for which there is no place is closed at once: denied fast, never accepted and left
 /// hanging.
-pub(crate) async fn accept<F, R, P>(listener: TcpListener, place: impl Fn() -> Option<P>, stop: CancellationToken, serve: F)
+pub(crate) async fn accept<F, R, P>(listener: TcpListener, place: impl Fn(SocketAddr) -> Option<P>, stop: CancellationToken, serve: F)
 where
     F: Fn(TcpStream) -> R,
     R: Future<Output = ()> + Send + 'static,
@@ -56,11 +55,11 @@ where
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let Some(place) = place() else { continue };
+        let Some(place) = place(peer) else { continue };
         let _ = stream.set_nodelay(true);
         let serving = serve(stream);
         tokio::spawn(async move {

@@ -12,7 +12,7 @@ statements! { ALL:
 /// Appends inside the caller's transaction, so that state and audit entry stand or fall together.
 pub(crate) fn append(tx: &mut dyn Tx, event: &AuditEvent, now: Timestamp) -> Result<(), StoreError> {
     let run = event.run().map(|run| run.to_string());
-    let params = [Uuid::now_v7().to_string().into(), now.0.into(), event.kind().into(), run.into(), event.detail_text().into()];
+    let params = [Uuid::now_v7().to_string().into(), now.0.into(), event.kind().into(), run.into(), event.detail().to_string().into()];
     tx.execute(INSERT, &params).map(|_| ())
 }
 

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::{Store, StoreError, Tx, statements};
 use parking_lot::{Mutex, MutexGuard};
 use policy::{RateCheck, RateRefusal, RateStanding, Timestamp, decide_rates};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -203,17 +203,20 @@ impl Memory {
     fn admit(&self, checks: &[RateCheck], now: Timestamp) -> Result<Option<RateStanding>, RateRefusal> {
         let places: Vec<usize> = checks.iter().map(|check| self.place_of(&check.name)).collect();
         // In ascending order, so that nobody waits in a circle; all at once, so that nobody sees half of it.
-        let ordered: BTreeSet<usize> = places.iter().copied().collect();
-        let mut held: BTreeMap<usize, MutexGuard<'_, Shard>> =
-            ordered.into_iter().filter_map(|place| Some((place, self.shards.get(place)?.lock()))).collect();
+        let mut ordered = places.clone();
+        ordered.sort_unstable();
+        ordered.dedup();
+        let lock = |place: usize| Some((place, self.shards.get(place)?.lock()));
+        let mut held: Vec<(usize, MutexGuard<'_, Shard>)> = ordered.into_iter().filter_map(lock).collect();
         let state_of = |(check, place): (&'_ RateCheck, &usize)| {
-            held.get(place).and_then(|shard| shard.0.get(&check.name)).map_or(0, |state| state.paid_off_at)
+            let shard = held.iter().find(|(held, _)| held == place);
+            shard.and_then(|(_, shard)| shard.0.get(&check.name)).map_or(0, |state| state.paid_off_at)
         };
         let states: Vec<i64> = checks.iter().zip(&places).map(state_of).collect();
         let with_states: Vec<(&RateCheck, i64)> = checks.iter().zip(states).collect();
         let (states, standing) = decide_rates(&with_states, now)?;
         for ((check, place), paid_off_at) in checks.iter().zip(&places).zip(states) {
-            if let Some(shard) = held.get_mut(place) {
+            if let Some((_, shard)) = held.iter_mut().find(|(held, _)| held == place) {
                 shard.keep(&check.name, State { paid_off_at, is_new: true }, now);
             }
         }

@@ -19,6 +19,7 @@ use crate::context::App;
 use crate::lanes;
 use crate::messages::pace::TooMany;
 use crate::messages::{Caller, Service, handle, headers, pace, refuse};
+use crate::places::Places;
 use crate::serve::{Peer, serve_http};
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -30,13 +31,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use store::{KeySource, NewKey, StoreError};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tools::Tools;
 
 const PREFIX: &str = "/api/anthropic-proxy";
-/// Connections of all remote callers together.
-const CONNECTIONS_MAX: usize = 2_048;
+/// Connections of all remote callers together: the event streams of browsers are among them.
+const CONNECTIONS_MAX: usize = 8_192;
 /// What today's models can answer at most, and what the agent asks of them where nothing is said.
 const OUTPUT_TOKENS_MAX: u64 = 128_000;
 const CALL_SECS_MAX: i64 = 600;
@@ -117,10 +117,10 @@ impl Callers {
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let callers = Arc::new(self);
         let (answering, until) = (Arc::clone(&callers), stop.clone());
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places = Places::new(CONNECTIONS_MAX);
         let serve = move |listener| {
             let answering = Arc::clone(&answering);
-            serve_http(listener, Arc::clone(&places), until.clone(), move |request| {
+            serve_http(listener, places.clone(), until.clone(), move |request| {
                 let callers = Arc::clone(&answering);
                 // On the heap: a connection moves what it is handed more than once, keeps room for it as long as it lives, and
                 // what a call needs until its answer begins is some kilobytes.
@@ -141,10 +141,10 @@ impl Callers {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         if let Some(app) = tools::route(&path) {
-            return self.answer_client(app, request).await;
+            return Box::pin(self.answer_client(app, request)).await;
         }
         if let Some(session) = sessions::route(&path) {
-            return self.answer_session(session, request).await;
+            return Box::pin(self.answer_session(session, request)).await;
         }
         let Some(path) = path.strip_prefix(PREFIX).filter(|rest| rest.starts_with('/')) else {
             return answer::error(
@@ -184,7 +184,7 @@ impl Callers {
         let (prefixes, share) = (Arc::clone(&known.principal.prefixes), known.principal.share(&self.proxy.rooms));
         let caller = Caller::Service(Arc::new(Service { view, purse, notes, prefixes, share }));
         let mut response =
-            if allowed { handle(&self.proxy, caller, path, request).await } else { self.overreached(&caller, path).await };
+            if allowed { handle(&self.proxy, caller, path, request).await } else { Box::pin(self.overreached(&caller, path)).await };
         pace.mark(&mut response);
         response
     }

@@ -71,7 +71,7 @@ pub async fn serve_sandbox(
         let (door, at) = (door.clone(), door.clone());
         tasks.spawn(accept(
             tokio_listener(listener)?,
-            move || at.admit(),
+            move |_| at.admit(),
             stop.clone(),
             move |stream| {
                 let door = door.clone();

@@ -101,7 +101,8 @@ impl Connections {
             }
         }
         let Some(request) = request else { return Err(SendError::Broken("it was lost".to_owned())) };
-        let mut sender = self.connect().await?;
+        // Rare, and large.
+        let mut sender = Box::pin(self.connect()).await?;
         match sender.try_send_request(request).await {
             Ok(response) => Ok((response, Lease { sender, home: Arc::clone(self) })),
             Err(mut failed) => Err(match failed.take_message() {

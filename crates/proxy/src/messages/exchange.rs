@@ -57,7 +57,8 @@ enum Next {
 }
 
 impl Exchange {
-    pub(super) fn new(call: Ongoing, head: &Parts, body: Incoming, lease: Lease) -> Self {
+    /// On the heap: whoever waits for it would move it again and again.
+    pub(super) fn new(call: Ongoing, head: &Parts, body: Incoming, lease: Lease) -> Box<Self> {
         if let (Some(heard), Some(id)) = (&call.heard, head.headers.get("request-id").and_then(|id| id.to_str().ok())) {
             heard.named(id);
         }
@@ -73,7 +74,7 @@ impl Exchange {
             meter.distrust();
             COMPRESSED.to_owned()
         });
-        Self {
+        Box::new(Self {
             call: Some(call),
             body: Some(Pieces::new(body.into_data_stream())),
             lease: Some(lease),
@@ -82,11 +83,11 @@ impl Exchange {
             retry_after_secs,
             error,
             began: false,
-        }
+        })
     }
 
     /// A stream: every chunk is metered, then released.
-    pub(super) async fn streamed(mut self) -> Body {
+    pub(super) async fn streamed(mut self: Box<Self>) -> Body {
         if let Some(body) = &mut self.body {
             body.lead().await;
         }
@@ -132,7 +133,7 @@ impl Exchange {
 
     /// An answer in one piece, or an error: read to its end, then released unchanged. What came before a break is passed on, and
     /// breaks too, as a client without a proxy would see it.
-    pub(super) async fn whole(mut self) -> Body {
+    pub(super) async fn whole(mut self: Box<Self>) -> Body {
         let mut bytes = BytesMut::new();
         let broken = loop {
             match self.next().await {
@@ -195,10 +196,11 @@ impl Exchange {
     async fn finish(&mut self, error: Option<String>) {
         let (usage, status) = (self.meter.final_usage(), self.status.as_u16());
         self.body = None;
-        if let Some(mut call) = self.call.take() {
+        if let Some(call) = &mut self.call {
             call.report(Outcome::Answered { status, retry_after_secs: self.retry_after_secs });
             call.finish(End { status, usage, error }).await;
         }
+        self.call = None;
     }
 
     /// Remembers and tells what the model said.
@@ -245,7 +247,7 @@ impl Exchange {
     }
 
     /// Reads on although nobody waits, to learn what it cost. What the model says now reaches nobody and is not remembered.
-    async fn drain(mut self) {
+    async fn drain(mut self: Box<Self>) {
         let of_run = self.call.as_ref().is_some_and(|call| call.caller.run().is_some());
         let wait = if of_run { RUN_DRAIN_WAIT } else { DRAIN_WAIT };
         let reading = async {
@@ -281,6 +283,7 @@ impl Drop for Exchange {
         let (lease, status) = (self.lease.take(), self.status);
         let rest =
             Self { call: Some(call), body: Some(body), lease, meter, status, retry_after_secs: None, error: None, began: true };
+        let rest = Box::new(rest);
         runtime.spawn(async move {
             rest.drain().await;
             drop(place);

@@ -38,6 +38,7 @@ use policy::{AuditEvent, Denial, DenialCode, Labels, ModelPath, ModelRequest, Ru
 use prefixes::Prefixes;
 use rooms::Share;
 use shape::Detail;
+use std::pin::Pin;
 use std::sync::Arc;
 use store::{CallNotes, OpenError, OpenModelCall, Purse};
 
@@ -118,9 +119,10 @@ impl Caller {
         }
     }
 
+    /// Tells a run's conductor; a remote caller has nobody to tell, and keeps no room for it.
     async fn tell(&self, event: RunEvent) {
         if let Self::Run(run) = self {
-            run.tell(event).await;
+            Box::pin(run.tell(event)).await;
         }
     }
 }
@@ -229,8 +231,16 @@ async fn open(proxy: &Proxy, caller: &Caller, request: ModelRequest, said: &Note
     purse.open(permit, notes, deadline).await
 }
 
-/// Records a refusal and answers it.
-pub(crate) async fn refuse(proxy: &Proxy, caller: &Caller, denial: Denial) -> Response<Body> {
+/// Records a refusal and answers it. On the heap: every call would keep room for it.
+pub(crate) fn refuse<'a>(
+    proxy: &'a Proxy,
+    caller: &'a Caller,
+    denial: Denial,
+) -> Pin<Box<dyn Future<Output = Response<Body>> + Send + 'a>> {
+    Box::pin(refused(proxy, caller, denial))
+}
+
+async fn refused(proxy: &Proxy, caller: &Caller, denial: Denial) -> Response<Body> {
     let run = match caller {
         Caller::Run(run) => run.record_denial().then_some(run.run),
         Caller::Service(service) => Some(service.view.run),

@@ -2,12 +2,15 @@
 
 use crate::Proxy;
 use crate::answer::{self, Body};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use policy::{Denial, DenialCode, ModelPath, RateRefusal, RateRules, RateStanding, Throttle, call_weight_millis};
 use store::{RateError, Rates};
 
 /// A client that is told to may wait this long by itself; one that would have to wait longer is told to give up.
 const RETRY_SECS_MAX: i64 = 60;
+const LIMIT: HeaderName = HeaderName::from_static("anthropic-ratelimit-requests-limit");
+const REMAINING: HeaderName = HeaderName::from_static("anthropic-ratelimit-requests-remaining");
+const RESET: HeaderName = HeaderName::from_static("anthropic-ratelimit-requests-reset");
 
 /// What callers may do, and what they owe.
 pub(crate) struct Pacing {
@@ -75,10 +78,10 @@ fn refused(refusal: &RateRefusal) -> Response<Body> {
 
 fn mark(response: &mut Response<Body>, standing: &RateStanding) {
     let headers: &mut HeaderMap = response.headers_mut();
-    headers.insert("anthropic-ratelimit-requests-limit", HeaderValue::from(standing.limit));
-    headers.insert("anthropic-ratelimit-requests-remaining", HeaderValue::from(standing.remaining));
-    if let Ok(reset) = HeaderValue::from_str(&standing.reset_at.to_rfc3339()) {
-        headers.insert("anthropic-ratelimit-requests-reset", reset);
+    headers.insert(LIMIT, HeaderValue::from(standing.limit));
+    headers.insert(REMAINING, HeaderValue::from(standing.remaining));
+    if let Ok(reset) = HeaderValue::try_from(standing.reset_at.to_rfc3339()) {
+        headers.insert(RESET, reset);
     }
 }
 

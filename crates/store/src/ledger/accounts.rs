@@ -3,6 +3,7 @@
 use super::record::{Ended, Opened};
 use crate::{StoreError, Tx, Value, audit, statements};
 use policy::{AuditEvent, BudgetLine, Denial, Microusd, RunId, SliceId, Timestamp, UserId};
+use std::collections::BTreeMap;
 
 statements! { ALL:
     ENSURE = "INSERT INTO ledger_accounts (scope, period, settled_microusd, reserved_microusd) VALUES (?1, ?2, 0, 0) \
@@ -41,6 +42,9 @@ statements! { ALL:
     COUNT_OPEN = "SELECT CAST(COUNT(*) AS BIGINT) FROM model_calls WHERE state = 'open'";
     COST_OF_RUN = "SELECT CAST(COALESCE(SUM(COALESCE(cost_microusd, reserved_microusd)), 0) AS BIGINT) FROM model_calls WHERE run_id = ?1";
 }
+
+/// Calls in one audit entry.
+const NOTED_MAX: usize = 256;
 
 /// Whose slice it is.
 #[derive(Clone, Debug)]
@@ -237,15 +241,13 @@ fn slice_id(text: &str) -> Result<SliceId, StoreError> {
     text.parse().map_err(|_| StoreError::Statement(format!("{text:?} is not a slice")))
 }
 
-/// Writes a call's opening down, with its audit entry; false when it was there.
+/// Writes a call's opening down; false when it was there. [`note_opened`] belongs into the same commit.
 pub(super) fn opened(tx: &mut dyn Tx, gateway: &str, call: &Opened) -> Result<bool, StoreError> {
-    if tx.execute(INSERT_CALL, &opening(gateway, call))? != 1 {
-        return Ok(false);
-    }
-    note_opened(tx, call).map(|()| true)
+    Ok(tx.execute(INSERT_CALL, &opening(gateway, call))? == 1)
 }
 
 /// Writes a call down that has ended already, in one row from the beginning; false when it was there, opened or settled.
+/// [`note_opened`] belongs into the same commit.
 pub(super) fn whole(tx: &mut dyn Tx, gateway: &str, call: &Opened, end: &Ended) -> Result<bool, StoreError> {
     let mut params = Vec::with_capacity(26);
     params.extend(opening(gateway, call));
@@ -253,7 +255,6 @@ pub(super) fn whole(tx: &mut dyn Tx, gateway: &str, call: &Opened, end: &Ended) 
     if tx.execute(INSERT_WHOLE, &params)? != 1 {
         return Ok(false);
     }
-    note_opened(tx, call)?;
     note_above(tx, end).map(|()| true)
 }
 
@@ -268,10 +269,21 @@ pub(super) fn ended(tx: &mut dyn Tx, call: &Ended) -> Result<bool, StoreError> {
     note_above(tx, call).map(|()| true)
 }
 
-fn note_opened(tx: &mut dyn Tx, call: &Opened) -> Result<(), StoreError> {
-    let model = call.model.to_string();
-    let event = AuditEvent::ModelCallOpened { call: call.id, run: call.run, model, reserved: call.reserved };
-    audit::append(tx, &event, Timestamp(call.at))
+/// The audit entries of calls that were opened, one for all of a run and model that come in one commit.
+pub(super) fn note_opened(tx: &mut dyn Tx, calls: &[&Opened]) -> Result<(), StoreError> {
+    let mut entries: BTreeMap<(RunId, &str), Vec<&Opened>> = BTreeMap::new();
+    for call in calls {
+        entries.entry((call.run, &*call.model)).or_default().push(call);
+    }
+    for ((run, model), calls) in entries {
+        for calls in calls.chunks(NOTED_MAX) {
+            let at = calls.first().map_or(0, |call| call.at);
+            let reserved = calls.iter().fold(Microusd::ZERO, |sum, call| sum.plus(call.reserved));
+            let (calls, model) = (calls.iter().map(|call| call.id).collect(), model.to_owned());
+            audit::append(tx, &AuditEvent::ModelCallsOpened { calls, run, model, reserved }, Timestamp(at))?;
+        }
+    }
+    Ok(())
 }
 
 fn note_above(tx: &mut dyn Tx, call: &Ended) -> Result<(), StoreError> {

@@ -7,13 +7,15 @@ use super::record::{Ended, Opened, Record};
 use super::{Inner, RENEW_SECS, SLICE_SECS};
 use crate::alerts::{self, BudgetAlert};
 use crate::{StoreError, Tx};
-use policy::{CallId, SliceId, Throttle, Timestamp, throttle};
+use policy::{CallId, Microusd, SliceId, Throttle, Timestamp, throttle};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a settlement may wait for its row.
 const PAUSE: Duration = Duration::from_millis(200);
+/// The same while calls come all the time: what is moved at once takes a processor from calls, so it is moved little by little.
+const BUSY_PAUSE: Duration = Duration::from_millis(25);
 /// A slice is renewed after so long at the latest.
 const RENEW_AFTER: Duration = Duration::from_secs(600);
 /// After so many records the drain does not wait any longer.
@@ -60,21 +62,30 @@ impl Pending {
 
 pub(super) async fn keep(ledger: &Arc<Inner>, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
+    let (mut pause, mut looked) = (PAUSE, Instant::now());
     loop {
         let ended = tokio::select! {
             () = &mut stop => true,
             () = ledger.full.notified() => false,
-            () = tokio::time::sleep(PAUSE) => false,
+            () = tokio::time::sleep(pause) => false,
         };
+        pause = if ledger.pending.lock().is_empty() { PAUSE } else { BUSY_PAUSE };
         // Each by itself: what stops one must not stop the others.
-        for done in [flush(ledger).await, renew(ledger).await, reclaim(ledger, Whom::Resting).await] {
-            if let Err(error) = done {
-                tracing::error!(%error, "the ledger could not be brought up to date; it is tried again");
-            }
+        tried(flush(ledger).await);
+        if ended || looked.elapsed() >= PAUSE {
+            looked = Instant::now();
+            tried(renew(ledger).await);
+            tried(reclaim(ledger, Whom::Resting).await);
         }
         if ended {
             return;
         }
+    }
+}
+
+fn tried(done: Result<(), StoreError>) {
+    if let Err(error) = done {
+        tracing::error!(%error, "the ledger could not be brought up to date; it is tried again");
     }
 }
 
@@ -86,6 +97,10 @@ pub(super) async fn flush(ledger: &Arc<Inner>) -> Result<(), StoreError> {
     let batch = {
         let mut pending = ledger.pending.lock();
         pending.closes.extend(finished);
+        // Where that fails the batch has what could not be written, and the lines wait on.
+        if let Err(error) = ledger.journal.catch_up() {
+            tracing::error!(%error, "the ledger's journal could not be brought up to date");
+        }
         ledger.journal.turn();
         std::mem::take(&mut *pending)
     };
@@ -131,16 +146,22 @@ pub(super) fn apply(tx: &mut dyn Tx, gateway: &str, batch: &Pending, now: Timest
     };
     // Most calls have ended by now: one row for each, instead of one that is changed a moment later.
     let mut ends: HashMap<CallId, &Ended> = batch.ended.iter().map(|call| (call.id, call)).collect();
+    let mut opened = Vec::with_capacity(batch.opened.len());
     for call in &batch.opened {
-        match ends.get(&call.id) {
-            Some(end) if accounts::whole(tx, gateway, call, end)? => {
-                charge(end);
-                ends.remove(&call.id);
+        let is_new = match ends.get(&call.id) {
+            Some(end) => {
+                let is_new = accounts::whole(tx, gateway, call, end)?;
+                if is_new {
+                    charge(end);
+                    ends.remove(&call.id);
+                }
+                is_new
             }
-            Some(_) => {}
-            None => drop(accounts::opened(tx, gateway, call)?),
-        }
+            None => accounts::opened(tx, gateway, call)?,
+        };
+        opened.extend(is_new.then_some(call));
     }
+    accounts::note_opened(tx, &opened)?;
     for call in batch.ended.iter().filter(|call| ends.contains_key(&call.id)) {
         if accounts::ended(tx, call)? {
             charge(call);
@@ -252,6 +273,11 @@ pub(super) async fn reclaim(ledger: &Arc<Inner>, whom: Whom<'_>) -> Result<(), S
     if spare.is_empty() {
         return Ok(());
     }
+    // What the ends of calls have made free leaves this gateway: another life of it must know of those ends.
+    if let Err(error) = ledger.journal.catch_up() {
+        put_back(&spare);
+        return Err(error);
+    }
     let amounts: Vec<_> = spare.iter().map(|(_, id, amount)| (*id, *amount)).collect();
     let store = ledger.store.clone();
     // In a task of its own: who asks may go away, and what was taken off must be given back or put back.
@@ -261,13 +287,17 @@ pub(super) async fn reclaim(ledger: &Arc<Inner>, whom: Whom<'_>) -> Result<(), S
     let given: Result<(), StoreError> = giving.await.unwrap_or(Err(StoreError::Closed));
     // Only where nothing can have been committed; otherwise the slice's end gives it back.
     if matches!(given, Err(StoreError::Conflict(_) | StoreError::Busy(_) | StoreError::Statement(_))) {
-        for (purse, id, amount) in &spare {
-            if let Some(slice) = purse.slices.lock().of(*id) {
-                slice.granted = slice.granted.plus(*amount);
-            }
-        }
+        put_back(&spare);
     }
     given
+}
+
+fn put_back(spare: &[(Arc<PurseInner>, SliceId, Microusd)]) {
+    for (purse, id, amount) in spare {
+        if let Some(slice) = purse.slices.lock().of(*id) {
+            slice.granted = slice.granted.plus(*amount);
+        }
+    }
 }
 
 impl Inner {

@@ -1,8 +1,10 @@
 //! The journal: an append-only file that remembers what was reserved and settled inside slices until the database has it.
 //!
-//! Invariant: a line is in the kernel's hands before [`Journal::append`] returns, so it survives the death of this process. It
-//! may not survive a power loss; therefore slices name the journal and the life of the machine they were taken in, and one
-//! whose journal may have lost its end is charged in full.
+//! Invariants: a line of a call that is opened is in the kernel's hands before [`Journal::append`] returns, so it survives the death
+//! of this process. A line of a call that has ended is there before any line that was appended later, so before anybody uses the room
+//! that its call has left; where many calls are open it waits for the next such line, for [`Journal::catch_up`] at the latest. What
+//! waits is lost with this process, and its call is charged at its ceiling. No line may survive a power loss; therefore slices name
+//! the journal and the life of the machine they were taken in, and one whose journal may have lost its end is charged in full.
 
 use super::record::Record;
 use crate::StoreError;
@@ -17,6 +19,12 @@ use uuid::Uuid;
 /// After so many bytes the other file is written, and this one emptied once the database has what it says.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 const FILES: [&str; 2] = ["calls-a.journal", "calls-b.journal"];
+/// Where so many calls are open, the next line comes soon: the ends of others wait for it, and share its system call.
+const CROWD: usize = 8;
+/// Room for a line, as most are.
+const LINE_BYTES: usize = 512;
+/// What waits at most.
+const WAITING_BYTES_MAX: usize = 64 << 10;
 
 /// The first line of a file.
 #[derive(Serialize, Deserialize)]
@@ -60,7 +68,30 @@ struct Pages {
     spare: bool,
     /// The last line may have been cut by a full disk: the next one must not continue it.
     cut: bool,
-    line: Vec<u8>,
+    /// Lines that are not in the file yet, in order.
+    waiting: Vec<u8>,
+    /// Calls that were opened and have not ended.
+    open: usize,
+}
+
+impl Pages {
+    /// Puts what waits into the file. On an error it goes on waiting: whoever comes next tries again.
+    fn write(&mut self) -> std::io::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let file = self.files.get_mut(self.active).ok_or(std::io::ErrorKind::NotFound)?;
+        if self.cut {
+            file.write_all(b"\n")?;
+        }
+        let written = file.write_all(&self.waiting);
+        self.cut = written.is_err();
+        if written.is_ok() {
+            self.bytes += u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
+            self.waiting.clear();
+        }
+        written
+    }
 }
 
 /// What a former life left: its journal, and whether that is whole.
@@ -83,26 +114,41 @@ impl Journal {
         };
         let [a, b] = FILES;
         let files = [create(a)?, create(b)?];
-        let state = Pages { files, active: 0, bytes: 0, spare: true, cut: false, line: Vec::with_capacity(1024) };
+        let waiting = Vec::with_capacity(WAITING_BYTES_MAX);
+        let state = Pages { files, active: 0, bytes: 0, spare: true, cut: false, waiting, open: 0 };
         Ok(Self { id, boot: boot.to_owned(), state: Mutex::new(state) })
     }
 
     /// Appends one line. On an error nothing may depend on it.
     pub(super) fn append(&self, record: &Record) -> Result<(), StoreError> {
-        let mut state = self.state.lock();
-        let Pages { files, active, bytes, cut, line, .. } = &mut *state;
-        line.clear();
-        if *cut {
-            line.push(b'\n');
-        }
-        super::line::write(record, line);
+        // Outside of the lock: others append too.
+        let mut line = Vec::with_capacity(LINE_BYTES);
+        super::line::write(record, &mut line);
         line.push(b'\n');
-        let file = files.get_mut(*active).ok_or(StoreError::Closed)?;
-        let written = file.write_all(line);
-        *cut = written.is_err();
-        written.map_err(|error| StoreError::Unavailable(format!("the ledger's journal: {error}")))?;
-        *bytes += u64::try_from(line.len()).unwrap_or(u64::MAX);
-        Ok(())
+        let mut state = self.state.lock();
+        let before = state.waiting.len();
+        state.waiting.extend_from_slice(&line);
+        let ended = matches!(record, Record::Ended(_));
+        if ended {
+            state.open = state.open.saturating_sub(1);
+            if state.open >= CROWD && state.waiting.len() < WAITING_BYTES_MAX {
+                return Ok(());
+            }
+        }
+        let written = state.write();
+        match written {
+            Ok(()) if !ended => state.open += 1,
+            Ok(()) => {}
+            // What did not happen must not be written later. An end did happen: it waits, unless there is no room for more of them.
+            Err(_) if !ended || before >= WAITING_BYTES_MAX => state.waiting.truncate(before),
+            Err(_) => {}
+        }
+        written.map_err(unwritten)
+    }
+
+    /// Puts every line into the kernel's hands.
+    pub(super) fn catch_up(&self) -> Result<(), StoreError> {
+        self.state.lock().write().map_err(unwritten)
     }
 
     /// Turns to the other file when this one is long. Call it with everything appended so far in hand; what [`Journal::drained`]
@@ -125,7 +171,7 @@ impl Journal {
         let other = 1 - state.active;
         let file = state.files.get_mut(other).ok_or(StoreError::Closed)?;
         let emptied = Head::of(file, &self.id, &self.boot).and_then(|head| empty(file, &head));
-        emptied.map_err(|error| StoreError::Unavailable(format!("the ledger's journal: {error}")))?;
+        emptied.map_err(unwritten)?;
         state.spare = true;
         Ok(())
     }
@@ -168,6 +214,10 @@ fn read(file: File, records: &mut Vec<Record>) -> std::io::Result<Option<Head>> 
         records.extend(super::line::read(&line?));
     }
     Ok(head)
+}
+
+fn unwritten(error: std::io::Error) -> StoreError {
+    StoreError::Unavailable(format!("the ledger's journal: {error}"))
 }
 
 fn io(path: &Path, error: &std::io::Error) -> StoreError {

@@ -5,8 +5,6 @@
 
 use super::record::{CallEnd, CallNotes, Ended, Opened, Record};
 use policy::{Extras, Microusd, Usage};
-use std::fmt::Display;
-use std::io::Write;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -24,7 +22,7 @@ pub(super) fn write(record: &Record, line: &mut Vec<u8>) {
         Record::Ended(call) => write_ended(call, line),
     }
     let sum = line.get(start..).map_or(0, sum);
-    field(line, format_args!("{sum:016x}"));
+    field(line, &hexadecimal(sum));
 }
 
 /// Reads a line, without its end. None where it was cut or says anything else.
@@ -35,7 +33,7 @@ pub(super) fn read(line: &[u8]) -> Option<Record> {
     }
     let at = line.iter().rposition(|byte| *byte == b'\t')?;
     let (said, end) = line.split_at_checked(at)?;
-    if end.strip_prefix(b"\t")? != format!("{:016x}", sum(said)).as_bytes() {
+    if end.strip_prefix(b"\t")? != hexadecimal(sum(said)).as_bytes() {
         return None;
     }
     let mut fields = Fields(said.split(|byte| *byte == b'\t'));
@@ -49,12 +47,13 @@ pub(super) fn read(line: &[u8]) -> Option<Record> {
 
 fn write_opened(call: &Opened, line: &mut Vec<u8>) {
     line.extend_from_slice(OPENED);
-    field(line, call.id);
-    field(line, call.slice);
-    field(line, call.run);
-    field(line, call.user);
-    for number in [call.reserved.0, call.at, call.until] {
-        field(line, number);
+    let mut buffer = [0; 36];
+    field(line, call.id.encode(&mut buffer));
+    field(line, call.slice.encode(&mut buffer));
+    field(line, call.run.encode(&mut buffer));
+    field(line, call.user.encode(&mut buffer));
+    for value in [call.reserved.0, call.at, call.until] {
+        number(line, value);
     }
     let notes = &call.notes;
     for said in [&call.path, &call.model, &notes.app, &notes.caller_key, &notes.labels, &notes.provider] {
@@ -80,24 +79,25 @@ fn read_opened<'a>(fields: &mut Fields<impl Iterator<Item = &'a [u8]>>) -> Optio
 
 fn write_ended(call: &Ended, line: &mut Vec<u8>) {
     line.extend_from_slice(ENDED);
-    field(line, call.id);
-    field(line, call.slice);
-    field(line, call.run);
-    for number in [call.reserved.0, call.cost.0, call.at, call.end.total_us] {
-        field(line, number);
+    let mut buffer = [0; 36];
+    field(line, call.id.encode(&mut buffer));
+    field(line, call.slice.encode(&mut buffer));
+    field(line, call.run.encode(&mut buffer));
+    for value in [call.reserved.0, call.cost.0, call.at, call.end.total_us] {
+        number(line, value);
     }
     let Usage { input, output, cache_read, cache_write_5m, cache_write_1h, extras } = call.usage;
     for tokens in [input, output, cache_read, cache_write_5m, cache_write_1h, u64::from(call.end.status)] {
-        field(line, tokens);
+        number(line, tokens);
     }
     match call.end.first_byte_us {
-        Some(time) => field(line, time),
-        None => field(line, '-'),
+        Some(time) => number(line, time),
+        None => field(line, "-"),
     }
     // Rare, so it is written as it is elsewhere.
-    match (extras.is_none(), serde_json::to_string(&extras)) {
-        (false, Ok(json)) => field(line, json),
-        (true, _) | (false, Err(_)) => field(line, '-'),
+    match Some(extras).filter(|extras| !extras.is_none()).and_then(|extras| serde_json::to_string(&extras).ok()) {
+        Some(json) => field(line, &json),
+        None => field(line, "-"),
     }
     line.push(b'\t');
     text(line, &call.outcome);
@@ -106,7 +106,7 @@ fn write_ended(call: &Ended, line: &mut Vec<u8>) {
             line.extend_from_slice(&[b'\t', SOMETHING]);
             text(line, error);
         }
-        None => field(line, '-'),
+        None => field(line, "-"),
     }
 }
 
@@ -139,10 +139,13 @@ fn read_ended<'a>(fields: &mut Fields<impl Iterator<Item = &'a [u8]>>) -> Option
     Some(Ended { id, slice, run, reserved: Microusd(reserved), cost: Microusd(cost), outcome, usage, at, end })
 }
 
-fn field(line: &mut Vec<u8>, value: impl Display) {
+fn field(line: &mut Vec<u8>, text: &str) {
     line.push(b'\t');
-    // Memory takes everything.
-    let _ = write!(line, "{value}");
+    line.extend_from_slice(text.as_bytes());
+}
+
+fn number(line: &mut Vec<u8>, value: impl itoa::Integer) {
+    field(line, itoa::Buffer::new().format(value));
 }
 
 /// A text between tabs and line ends must have none.
@@ -181,6 +184,10 @@ fn unescaped(bytes: &[u8]) -> Option<String> {
 
 fn parsed<T: FromStr>(bytes: &[u8]) -> Option<T> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+fn hexadecimal(sum: u64) -> String {
+    data_encoding::HEXLOWER.encode(&sum.to_be_bytes())
 }
 
 /// Eight bytes at a time; a byte more or less, or another one, gives another sum.
