@@ -19,6 +19,8 @@ const QUEUE_MAX: usize = 4096;
 const READERS: usize = 4;
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 const STATEMENTS_CACHED: usize = 256;
+/// 16 MiB: what a group of commits changes is not read again in the middle of it.
+const WRITER_CACHE: &str = "PRAGMA cache_size = -16384";
 
 /// Runs inside the group's transaction (or not at all, when none could begin); returns how to answer once the commit is known.
 type Job = Box<dyn FnOnce(Option<&Connection>) -> Answer + Send>;
@@ -36,6 +38,7 @@ impl Sqlite {
             return Err(StoreError::Address("sqlite: needs the path of a file".to_owned()));
         }
         let mut connection = connect(path)?;
+        connection.execute_batch(WRITER_CACHE).map_err(|error| map(&error))?;
         migrate_all(&mut connection, schemas)?;
         for statement in statements_of(schemas) {
             connection.prepare_cached(statement.0).map_err(|error| describe(statement, &error))?;
@@ -112,7 +115,7 @@ fn connect(path: &str) -> Result<Connection, StoreError> {
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; \
-             PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4096;",
+             PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4096;",
         )
         .map_err(|error| map(&error))?;
     Ok(connection)

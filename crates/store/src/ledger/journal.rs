@@ -223,3 +223,80 @@ fn unwritten(error: std::io::Error) -> StoreError {
 fn io(path: &Path, error: &std::io::Error) -> StoreError {
     StoreError::Unavailable(format!("{}: {error}", PathBuf::from(path).display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::{CallEnd, CallNotes, Ended, Opened};
+    use super::*;
+    use policy::{CallId, Microusd, RunId, SliceId, Usage, UserId};
+
+    fn opened(slice: SliceId) -> Opened {
+        Opened {
+            id: CallId::random(),
+            slice,
+            run: RunId::random(),
+            user: UserId::random(),
+            path: "/v1/messages".into(),
+            model: "m".into(),
+            reserved: Microusd(5),
+            at: 1,
+            until: 2,
+            notes: CallNotes::default(),
+        }
+    }
+
+    fn end_of(call: &Opened) -> Record {
+        Record::Ended(Ended {
+            id: call.id,
+            slice: call.slice,
+            run: call.run,
+            reserved: call.reserved,
+            cost: Microusd(1),
+            outcome: "measured".into(),
+            usage: Usage::default(),
+            at: 2,
+            end: CallEnd::default(),
+        })
+    }
+
+    /// What another life would find.
+    fn found(folder: &Path) -> Vec<Record> {
+        left(folder, "boot").expect("it can be read").records
+    }
+
+    #[test]
+    fn an_end_is_there_before_anybody_uses_the_room_that_it_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let journal = Journal::begin(folder.path(), "boot").expect("a journal");
+        let slice = SliceId::random();
+        let calls: Vec<Opened> = (0..=CROWD).map(|_| opened(slice)).collect();
+        for call in &calls {
+            journal.append(&Record::Opened(call.clone())).expect("room");
+        }
+        let mut expected: Vec<Record> = calls.iter().cloned().map(Record::Opened).collect();
+        assert_eq!(found(folder.path()), expected, "each before it leaves");
+
+        let [first, second, ..] = calls.as_slice() else { panic!("there are calls") };
+        journal.append(&end_of(first)).expect("room");
+        assert_eq!(found(folder.path()), expected, "in a crowd an end waits");
+        let next = opened(slice);
+        journal.append(&Record::Opened(next.clone())).expect("room");
+        expected.extend([end_of(first), Record::Opened(next)]);
+        assert_eq!(found(folder.path()), expected, "but no longer than until the next call");
+
+        journal.append(&end_of(second)).expect("room");
+        journal.catch_up().expect("room");
+        expected.push(end_of(second));
+        assert_eq!(found(folder.path()), expected);
+    }
+
+    #[test]
+    fn where_few_are_open_an_end_does_not_wait() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let journal = Journal::begin(folder.path(), "boot").expect("a journal");
+        let call = opened(SliceId::random());
+        journal.append(&Record::Opened(call.clone())).expect("room");
+        journal.append(&end_of(&call)).expect("room");
+        assert_eq!(found(folder.path()), [Record::Opened(call.clone()), end_of(&call)]);
+    }
+}
