@@ -8,7 +8,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +27,8 @@ struct State {
     tools: Mutex<Value>,
     calls: Mutex<Vec<Value>>,
     delay: Mutex<Duration>,
+    /// Calls that it answers; those after them break its connection.
+    answers: Mutex<usize>,
 }
 
 impl ToolServer {
@@ -35,7 +36,12 @@ impl ToolServer {
     pub async fn start(tools: Value) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(State { tools: Mutex::new(tools), calls: Mutex::default(), delay: Mutex::default() });
+        let state = Arc::new(State {
+            tools: Mutex::new(tools),
+            calls: Mutex::default(),
+            delay: Mutex::default(),
+            answers: Mutex::new(usize::MAX),
+        });
         let task = tokio::spawn(serve(listener, Arc::clone(&state)));
         Self { address, state, task }
     }
@@ -48,6 +54,11 @@ impl ToolServer {
     /// From now on each call takes so long.
     pub fn delay(&self, delay: Duration) {
         *self.state.delay.lock() = delay;
+    }
+
+    /// It answers so many calls, and breaks the connection in the middle of every one after them.
+    pub fn fail_after(&self, calls: usize) {
+        *self.state.answers.lock() = calls;
     }
 
     /// The parameters of every call of a tool.
@@ -85,7 +96,7 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
     }
 }
 
-async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, std::io::Error> {
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
     let result = match asked["method"].as_str().unwrap_or("") {
@@ -95,6 +106,9 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
             state.calls.lock().push(asked["params"].clone());
             let delay = *state.delay.lock();
             tokio::time::sleep(delay).await;
+            if state.calls.lock().len() > *state.answers.lock() {
+                return Err(std::io::Error::other("it breaks"));
+            }
             json!({"content": [{"type": "text", "text": "It is sent."}]})
         }
         _ => json!({}),

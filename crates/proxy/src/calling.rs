@@ -4,7 +4,7 @@
 use crate::Proxy;
 use crate::context::App;
 use crate::mcp::upstream::UpstreamError;
-use crate::tools::user_ref;
+use crate::offer::user_ref;
 use crate::way_back;
 use policy::{CallId, Timestamp, ToolEffect};
 use serde_json::{Map, Value};

@@ -7,9 +7,9 @@ use crate::confirm::{self, AskError, Asked};
 use crate::context::App;
 use crate::mcp::front::{Extras, HostError, LogLevel, PromptCall, ServerInfo, ToolCall, ToolHost};
 use crate::mcp::{Notices, bounded};
+use crate::offer::{offered, read_resource, resource_templates, resources, server_info, user_ref};
 use crate::prompts::{complete, prompt, prompts};
 use crate::reading::carry_out_read;
-use crate::tools::{offered, read_resource, resource_templates, resources, server_info, user_ref};
 use futures_util::future::BoxFuture;
 use policy::{
     AuditEvent, ClientView, Denial, DenialCode, KeyId, KeyScope, Known, RunId, ToolListed, ToolQuestion, ToolRequest,

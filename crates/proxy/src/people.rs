@@ -5,7 +5,7 @@ use crate::Proxy;
 use crate::calling::{is_error, shown};
 use crate::context::App;
 use crate::mcp::upstream::UpstreamError;
-use crate::tools::{unreachable_app, user_ref};
+use crate::offer::{unreachable_app, user_ref};
 use crate::way_back;
 use policy::{ToolEffect, UserId, admit_person, digest_bytes};
 use serde_json::{Map, Value, json};

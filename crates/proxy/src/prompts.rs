@@ -2,7 +2,7 @@
 
 use crate::context::App;
 use crate::mcp::front::{HostError, PromptCall};
-use crate::tools::{unreachable_app, user_ref};
+use crate::offer::{unreachable_app, user_ref};
 use policy::UserId;
 use serde_json::{Map, Value};
 

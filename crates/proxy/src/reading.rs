@@ -5,7 +5,7 @@ use crate::context::App;
 use crate::mcp::Notices;
 use crate::mcp::front::HostError;
 use crate::mcp::upstream::UpstreamError;
-use crate::tools::{unreachable_app, user_ref};
+use crate::offer::{unreachable_app, user_ref};
 use crate::{Proxy, way_back};
 use serde_json::{Map, Value};
 use store::{OpenError, ReadCall};

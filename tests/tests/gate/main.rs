@@ -42,6 +42,7 @@ mod providers;
 mod queue;
 mod rates;
 mod redteam;
+mod repeats;
 mod runtime;
 mod smuggling;
 mod stopping;

@@ -5,7 +5,7 @@ use crate::Proxy;
 use crate::calling::{Outcome, UNREACHABLE, carry_out};
 use crate::context::App;
 use crate::mcp::capped;
-use crate::tools::user_ref;
+use crate::offer::user_ref;
 use policy::{ConfirmationFault, ConfirmationId, ConfirmationState, Denial, DenialCode, ToolListed, UserId, admit_confirmed};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;

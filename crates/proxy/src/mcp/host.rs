@@ -72,7 +72,7 @@ pub struct Extras {
 }
 
 /// Why the host didn't do what was asked for.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum HostError {
     /// There is no such tool or resource, or not for this caller.
     #[error("there is no such tool or resource")]
