@@ -1,6 +1,7 @@
 //! A tool server of somebody else's: it says of its tool whatever it likes, and remembers what it was asked to do.
 
 use bytes::Bytes;
+use hexward::config::AppFolder;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -65,6 +66,24 @@ impl ToolServer {
     #[must_use]
     pub fn calls(&self) -> Vec<Value> {
         self.state.calls.lock().clone()
+    }
+
+    /// An app whose tools are this server's; `tools` is that part of its manifest.
+    ///
+    /// # Panics
+    /// When that is no manifest.
+    #[must_use]
+    pub fn app(&self, tools: &str) -> AppFolder {
+        let head =
+            "id = 'notes'\ntitle = 'Notes'\ngreeting = 'Hello'\n[agent]\nmodel = 'claude-sonnet-5-5'\n[mcp]\nname = 'notes'\n";
+        let text = format!("{head}server = 'http://{}/mcp'\n{tools}", self.address);
+        AppFolder {
+            manifest: policy::Manifest::parse(&text).unwrap(),
+            prompt: "You keep notes.".to_owned(),
+            files: None,
+            credential: Some("0123456789abcdef0123456789abcdef".to_owned().into()),
+            extras: hexward::config::ToolExtras::default(),
+        }
     }
 
     /// Writes an app into a folder whose tools are this server's; `tools` is that part of its manifest.

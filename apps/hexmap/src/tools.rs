@@ -105,9 +105,11 @@ fn reads() -> [Definition; 5] {
 fn writes() -> [Definition; 4] {
     let mut new_tile = written();
     new_tile.insert("coords".to_owned(), coords("Where the tile shall lie"));
+    let mut replaced = Value::Object(written());
+    nullable(&mut replaced, &[]);
     let updates = json!({
-        "type": "object", "description": "The fields to replace", "properties": written(), "additionalProperties": false,
-        "minProperties": 1,
+        "type": ["object", "string"], "description": "The fields to replace", "properties": replaced,
+        "additionalProperties": false, "minProperties": 1,
     });
     [
         Definition {
@@ -151,29 +153,43 @@ pub(crate) fn id(what: &str) -> Value {
 }
 
 fn user() -> Value {
-    json!({"type": "string", "description": "The user's id, as getCurrentUser tells it"})
+    json!({"type": ["string", "integer"], "description": "The user's id, as getCurrentUser tells it"})
+}
+
+/// A whole number; models send it as text too, and clients compare what they send with the schema before they send it.
+fn whole() -> Map<String, Value> {
+    let fields = [("type", json!(["integer", "string"])), ("pattern", json!("^\\s*[+-]?[0-9]+\\s*$"))];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn with(mut schema: Map<String, Value>, more: Value) -> Value {
+    schema.extend(more.as_object().cloned().unwrap_or_default());
+    Value::Object(schema)
 }
 
 pub(crate) fn group() -> Value {
-    json!({"type": "integer", "minimum": 0, "description": "Which of the user's maps; 0 is the only one"})
+    with(whole(), json!({"minimum": 0, "description": "Which of the user's maps; 0 is the first"}))
 }
 
 fn depth() -> Value {
-    json!({"type": "integer", "minimum": 1, "maximum": LISTING_DEPTH_MAX, "default": LISTING_DEPTH,
-           "description": "How many steps down to show"})
+    let what = "How many steps down to show";
+    with(whole(), json!({"minimum": 1, "maximum": LISTING_DEPTH_MAX, "default": LISTING_DEPTH, "description": what}))
 }
 
 fn fields() -> Value {
-    json!({"type": "array", "items": {"type": "string", "enum": FIELDS}, "description": "Which fields to show; all by default"})
+    json!({"type": ["array", "string"], "items": {"type": "string", "enum": FIELDS},
+           "description": "Which fields to show; all by default"})
 }
 
 pub(crate) fn coords(what: &str) -> Value {
+    let step = with(whole(), json!({"minimum": -6, "maximum": 6}));
     json!({
-        "type": "object", "description": what, "required": ["userId", "groupId", "path"], "additionalProperties": false,
+        "type": ["object", "string"], "description": format!("{what}: an object, or a tile's coordinates as text"),
+        "required": ["userId", "groupId", "path"],
         "properties": {
             "userId": user(), "groupId": group(),
             "path": {
-                "type": "array", "items": {"type": "integer", "minimum": -6, "maximum": 6}, "maxItems": crate::coord::DEPTH_MAX,
+                "type": ["array", "string"], "items": step, "maxItems": crate::coord::DEPTH_MAX,
                 "description": "Directions from the root: 1 north-west, 2 north-east, 3 east, 4 south-east, 5 south-west, \
                                 6 west, 0 centre, -1 to -6 context inside the tile. [] is the root",
             },
@@ -202,8 +218,24 @@ fn written() -> JsonObject {
     fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
 
+/// What may be left out may be null as well: models write it so.
+fn nullable(properties: &mut Value, required: &[&str]) {
+    for (_, schema) in properties.as_object_mut().into_iter().flatten().filter(|(name, _)| !required.contains(&name.as_str())) {
+        let Some(fields) = schema.as_object_mut() else { continue };
+        if let Some(kinds) = fields.get_mut("type") {
+            let mut all = kinds.as_array().cloned().unwrap_or_else(|| vec![kinds.clone()]);
+            all.push(json!("null"));
+            *kinds = Value::Array(all);
+        }
+        if let Some(Value::Array(allowed)) = fields.get_mut("enum") {
+            allowed.push(Value::Null);
+        }
+    }
+}
+
 impl Definition {
-    fn into_tool(self) -> Tool {
+    fn into_tool(mut self) -> Tool {
+        nullable(&mut self.properties, self.required);
         let mut schema = JsonObject::new();
         schema.insert("type".to_owned(), json!("object"));
         schema.insert("properties".to_owned(), self.properties);

@@ -110,10 +110,17 @@ impl Server {
         answer["result"].clone()
     }
 
-    /// Calls a tool; its result.
+    /// Calls a tool; its result. What the tool accepts has to fit the schema by which the gateway judges.
     async fn call(&self, era: &str, user: &str, name: &str, arguments: Value) -> Value {
         let (status, answer) = self.ask(era, user, "tools/call", json!({"name": name, "arguments": arguments})).await;
         assert_eq!(status, 200, "{answer}");
+        if answer["result"]["isError"] == false {
+            let tools = self.ask(era, user, "tools/list", json!({})).await.1["result"]["tools"].clone();
+            let tool = tools.as_array().unwrap().iter().find(|tool| tool["name"] == name).map(|tool| &tool["inputSchema"]);
+            // The way back is in no listing.
+            let fits = tool.map(|schema| policy::ArgumentSchema::read(schema).unwrap().check(&arguments));
+            assert!(fits.as_ref().is_none_or(Result::is_ok), "{name} {arguments}: {fits:?}");
+        }
         answer["result"].clone()
     }
 }
@@ -253,10 +260,17 @@ async fn arguments_are_read_as_models_write_them() {
         let made = add(coords, "x").await;
         assert_eq!(made["structuredContent"]["coordinates"], place, "{made}");
     }
+    let loose =
+        json!({"coords": {"userId": "ada", "groupId": " 0 ", "path": ["4"], "note": "more than is asked for"}, "fields": null});
+    assert_eq!(server.call(LEGACY, "ada", "getItemByCoords", loose).await["structuredContent"]["title"], "x");
+    let nothing = json!({"userId": null, "groupId": "0", "depth": "2", "fields": "[\"title\"]"});
+    assert_eq!(server.call(LEGACY, "ada", "getItemsForRootItem", nothing).await["structuredContent"]["title"], "My map");
+    let emptied = json!({"coords": at("ada", &[1]), "updates": {"title": "x", "preview": null, "itemType": null}});
+    assert_eq!(server.call(MODERN, "ada", "updateItem", emptied).await["isError"], false);
     let updates =
         json!({"coords": at("ada", &[1]), "updates": r#"{"title":"new","url":"https://example.com","itemType":"system"}"#});
     let updated = server.call(MODERN, "ada", "updateItem", updates).await["structuredContent"].clone();
-    let expected = (&json!("new"), &json!("https://example.com"), &json!("system"), &json!(2));
+    let expected = (&json!("new"), &json!("https://example.com"), &json!("system"), &json!(3));
     assert_eq!((&updated["title"], &updated["link"], &updated["itemType"], &updated["version"]), expected);
 
     for (tool, arguments, says) in [

@@ -15,6 +15,7 @@ mod discovery;
 pub mod egress;
 mod emissions;
 mod events;
+mod fitting;
 mod fixture;
 mod gate;
 mod lanes;
@@ -87,6 +88,8 @@ pub struct Proxy {
     /// None where nothing is counted.
     rates: Option<Pacing>,
     behaviours: behaviour::Behaviours,
+    /// The same of people's own clients.
+    client_behaviours: behaviour::Behaviours,
     /// What tools' servers say of their tools.
     definitions: Definitions,
     /// This gateway's name in the database.
@@ -135,6 +138,7 @@ impl Proxy {
             rooms: Rooms::new(CALLS_MAX, BODY_UNITS_MAX),
             rates: None,
             behaviours: behaviour::Behaviours::default(),
+            client_behaviours: behaviour::Behaviours::default(),
             definitions,
             gateway: String::new(),
             confirmation_wait: CONFIRMATION_WAIT,

@@ -2,6 +2,7 @@
 
 use crate::Proxy;
 use crate::context::App;
+use crate::definitions::Definition;
 use crate::mcp::front::{HostError, ServerInfo};
 use crate::mcp::plain;
 use crate::mcp::upstream::{UpstreamError, UserRef};
@@ -15,7 +16,7 @@ pub(crate) fn server_info(app: &App) -> ServerInfo {
     ServerInfo { name: name.clone(), title: manifest.title.clone(), version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
-/// The app's tools that its manifest offers, without those that are held and, where changes are off, without what changes anything
+/// The app's tools that its manifest offers, without those that are held or whose arguments can't be checked and, where changes are off, without what changes anything
 /// by anybody's word.
 pub(crate) async fn offered(proxy: &Proxy, app: &App, user: &UserRef, writes: bool) -> Result<Vec<Value>, HostError> {
     let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
@@ -24,9 +25,11 @@ pub(crate) async fn offered(proxy: &Proxy, app: &App, user: &UserRef, writes: bo
     let mut may = |tool: &Value| {
         // Taken out, so that of two by one name only the first is offered.
         let named = tool.get("name").and_then(Value::as_str).and_then(|name| Some((name, seen.remove(name)?)));
-        named
-            .and_then(|(name, listed)| Some((app.manifest.tools.get(name)?, listed)))
-            .is_some_and(|(rule, listed)| !listed.held && (writes || rule.class(listed.hints).effect == ToolEffect::Read))
+        named.and_then(|(name, known)| Some((app.manifest.tools.get(name)?, known))).is_some_and(
+            |(rule, Definition { listed, schema })| {
+                !listed.held && schema.is_ok() && (writes || rule.class(listed.hints).effect == ToolEffect::Read)
+            },
+        )
     };
     Ok(all.into_iter().filter(|tool| may(tool)).map(plain).collect())
 }

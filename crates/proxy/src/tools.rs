@@ -5,7 +5,9 @@ use crate::behaviour::act_of;
 use crate::calling::{Outcome, UNREACHABLE, carry_out};
 use crate::confirm::{self, Answer, AskError, Asked};
 use crate::context::RunContext;
+use crate::definitions::Definition;
 use crate::emissions::{Claim, Said};
+use crate::fitting::{self, Misfit, Unfit};
 use crate::mcp::front::{self, HostError, ServerInfo, ToolCall, ToolHost};
 use crate::mcp::{capped, marked};
 use crate::offer::{offered, read_resource, resource_templates, resources, server_info, unreachable_app, user_ref};
@@ -16,9 +18,7 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use policy::{
-    Act, AuditEvent, CallId, Denial, DenialCode, ToolListed, ToolQuestion, ToolRequest, ToolVerdict, admit_tool, canonical_digest,
-};
+use policy::{Act, AuditEvent, CallId, Denial, DenialCode, ToolQuestion, ToolRequest, ToolVerdict, admit_tool, canonical_digest};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -91,6 +91,17 @@ enum Stop {
     Denied(Denial),
     /// Everybody was told.
     Told(HostError),
+    /// Its arguments do not fit.
+    Unfit(Misfit),
+}
+
+impl From<Unfit> for Stop {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Unusable(denial) => Self::Denied(denial),
+            Unfit::Misfit(misfit) => Self::Unfit(misfit),
+        }
+    }
 }
 
 impl From<OpenError> for Stop {
@@ -137,6 +148,7 @@ impl RunTools {
             Ok(result) => Ok(capped(result)),
             Err(Stop::Told(error)) => Err(error),
             Err(Stop::Denied(denial)) => Err(self.refuse(denial, id, &call.name).await),
+            Err(Stop::Unfit(misfit)) => Ok(self.correct(misfit, id, &call.name).await),
         };
         if let Some(dialogue) = self.run.dialogue() {
             match &result {
@@ -187,13 +199,14 @@ impl RunTools {
             Some((Value::Object(arguments), _)) => arguments,
             Some(_) | None => Map::new(),
         };
-        let known = run.dialogue().map(|dialogue| dialogue.known()).unwrap_or_default();
+        let said = run.dialogue().map(|dialogue| dialogue.known()).unwrap_or_default();
         let danger = run.app.manifest.agent.danger_induced_writes;
         // Nobody but the model can have a server asked what its tools are.
-        let listed = match was_emitted && run.app.manifest.tools.contains_key(&call.name) {
-            true => self.listed(call, tool_use_id).await?,
-            false => ToolListed::default(),
+        let known = match was_emitted && run.app.manifest.tools.contains_key(&call.name) {
+            true => Some(self.listed(call, tool_use_id).await?),
+            false => None,
         };
+        let listed = known.as_ref().map(|known| known.listed).unwrap_or_default();
         let request = ToolRequest {
             tool: call.name.clone(),
             arguments_digest: digest,
@@ -201,7 +214,7 @@ impl RunTools {
             honest: honest || danger,
             listed,
             ask_for_writes: false,
-            strange_argument: run.app.manifest.strange_argument(&call.name, &arguments, &known).map(str::to_owned),
+            strange_argument: run.app.manifest.strange_argument(&call.name, &arguments, &said).map(str::to_owned),
         };
         let verdict = admit_tool(request, &run.app.manifest, &run.view(), self.proxy.clock.now()).map_err(Stop::Denied)?;
         let class = match &verdict {
@@ -213,11 +226,14 @@ impl RunTools {
         if honest && !run.dialogue().is_some_and(|dialogue| dialogue.act(tool_use_id)) {
             return Err(denied(DenialCode::ToolNotEmitted));
         }
+        if let Some(known) = &known {
+            fitting::check(&known.schema, &call.name, &arguments)?;
+        }
         Ok((verdict, arguments))
     }
 
     /// What the tool's server says of it.
-    async fn listed(&self, call: &ToolCall, id: &str) -> Result<ToolListed, Stop> {
+    async fn listed(&self, call: &ToolCall, id: &str) -> Result<Definition, Stop> {
         match self.proxy.definitions.of(&self.run.app, &user_ref(self.run.user), &call.name, false).await {
             Ok(Some(listed)) => Ok(listed),
             Ok(None) => Err(Stop::Denied(Denial::new(DenialCode::ToolUnknown, &call.name))),
@@ -290,23 +306,26 @@ impl RunTools {
         self.run.tell(RunEvent::ToolResult { call_id, tool, ok, result, denial: None, waits: false, undo }).await;
     }
 
+    /// The model is told what to correct; the user and the record are told that it was.
+    async fn correct(&self, misfit: Misfit, tool_use_id: &str, tool: &str) -> Value {
+        let Misfit { denial, text, result } = misfit;
+        self.told_refused(denial, text, tool_use_id, tool).await;
+        capped(result)
+    }
+
+    async fn told_refused(&self, denial: Denial, result: String, tool_use_id: &str, tool: &str) {
+        if self.run.record_denial() {
+            self.proxy.record(AuditEvent::Denied { run: Some(self.run.run), denial: denial.clone() }).await;
+            let (call_id, tool, denial) = (tool_use_id.to_owned(), tool.to_owned(), Some(denial));
+            self.run.tell(RunEvent::ToolResult { call_id, tool, ok: false, result, denial, waits: false, undo: None }).await;
+        }
+    }
+
     /// A refusal reaches the model as a failed tool, the user as an event, and the record.
     async fn refuse(&self, denial: Denial, tool_use_id: &str, tool: &str) -> HostError {
         let code = denial.code;
         self.proxy.judge(&self.run, Act::Denied).await;
-        if self.run.record_denial() {
-            self.proxy.record(AuditEvent::Denied { run: Some(self.run.run), denial: denial.clone() }).await;
-            let told = RunEvent::ToolResult {
-                call_id: tool_use_id.to_owned(),
-                tool: tool.to_owned(),
-                ok: false,
-                result: denial.message().to_owned(),
-                denial: Some(denial),
-                waits: false,
-                undo: None,
-            };
-            self.run.tell(told).await;
-        }
+        self.told_refused(denial, code.sentence().to_owned(), tool_use_id, tool).await;
         HostError::Denied { code: code.as_str(), message: code.sentence() }
     }
 }

@@ -44,6 +44,7 @@ mod rates;
 mod redteam;
 mod repeats;
 mod runtime;
+mod schemas;
 mod smuggling;
 mod stopping;
 mod undo;

@@ -2,8 +2,6 @@
 //! came of it, and nobody else does.
 
 use gate_tests::{Probe, Setup, TestGate, ToolServer, probe};
-use hexward::config::AppFolder;
-use policy::Manifest;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -88,18 +86,7 @@ async fn fifty_of_one_call_at_once_are_carried_out_once() {
 async fn a_repeated_call_waits_for_the_first_and_shares_its_failure() {
     let look = json!([{"name": "look", "description": "Looks.", "inputSchema": {"type": "object"}}]);
     let server = ToolServer::start(look).await;
-    let text = format!(
-        "id = 'notes'\ntitle = 'Notes'\ngreeting = 'Hello'\n[agent]\nmodel = 'claude-sonnet-5-5'\n[mcp]\nname = 'notes'\n\
-         server = 'http://{}/mcp'\n[tools.look]\neffect = 'read'\nopen_world = false\n",
-        server.address
-    );
-    let app = AppFolder {
-        manifest: Manifest::parse(&text).unwrap(),
-        prompt: "You keep notes.".to_owned(),
-        files: None,
-        credential: Some("0123456789abcdef0123456789abcdef".to_owned().into()),
-        extras: hexward::config::ToolExtras::default(),
-    };
+    let app = server.app("[tools.look]\neffect = 'read'\nopen_world = false\n");
     let scenarios = vec![("looks", LOOKS.to_owned())];
     let gate = TestGate::start(Setup { agent: Some(probe()), apps: vec![app], scenarios, ..Setup::default() }).await;
     let agent = Probe::of(gate.person().await, "notes").await;
