@@ -9,7 +9,7 @@ use crate::context::App;
 use crate::definitions::Definition;
 use crate::fitting::{self, Unfit};
 use crate::mcp::front::{Extras, HostError, LogLevel, PromptCall, ServerInfo, ToolCall, ToolHost};
-use crate::mcp::{Notices, bounded};
+use crate::mcp::{Back, Kept, Notices, asks, bounded, passed_on};
 use crate::offer::{offered, read_resource, resource_templates, resources, server_info, user_ref};
 use crate::prompts::{complete, prompt, prompts};
 use crate::reading::carry_out_read;
@@ -68,8 +68,17 @@ impl ClientTools {
     /// Gives its answer as soon as there is one; what has to be written down after that is.
     async fn carry(self, call: ToolCall, notices: Option<Notices>, answer: oneshot::Sender<Result<Value, HostError>>) {
         let mut answer = Some(answer);
+        let mut call = call;
+        let kept = match self.reopen(("tools/call", &call.name), &call.arguments, &mut call.back) {
+            Ok(kept) => kept,
+            Err(error) => return drop(answer.take().map(|answer| answer.send(Err(error)))),
+        };
+        let back = std::mem::take(&mut call.back);
         // Whoever asked may have left.
-        let mut give = |result: Result<Value, HostError>| drop(answer.take().map(|answer| answer.send(result.map(bounded))));
+        let mut give = |result: Result<Value, HostError>| {
+            let result = result.and_then(|result| self.asked_back(result, &back, kept.as_ref())).map(bounded);
+            drop(answer.take().map(|answer| answer.send(result)));
+        };
         let known = match self.listed(&call.name).await {
             Ok(known) => known,
             Err(error) => return give(Err(error)),
@@ -77,7 +86,7 @@ impl ClientTools {
         let done = match self.open(&call, known).await {
             Ok(Opened::Unfit(result)) => return give(Ok(result)),
             Ok(Opened::Read(reading)) => {
-                carry_out_read(&self.proxy, &self.app, reading, call.arguments, notices.as_ref(), &mut give).await
+                carry_out_read(&self.proxy, &self.app, reading, call.arguments, (notices.as_ref(), &back), &mut give).await
             }
             Ok(Opened::Question(question, id)) => match self.confirm(*question, &id, call.arguments).await {
                 Ok(result) => return give(Ok(result)),
@@ -173,6 +182,36 @@ impl ClientTools {
         Ok(Opened::Read(reading.ok_or_else(unconfirmed)?))
     }
 
+    /// What a call brings along of an earlier round, as the server said it; and what such a thing is sealed for.
+    fn reopen(
+        &self,
+        (method, name): (&'static str, &str),
+        arguments: &Map<String, Value>,
+        back: &mut Back,
+    ) -> Result<Option<Kept>, HostError> {
+        let whose = (self.client.key, self.client.user);
+        let kept = Kept::new(whose, &self.app.manifest.id, (method, name), arguments);
+        if let Some(sealed) = &back.state {
+            let state = kept.as_ref().and_then(|kept| self.proxy.states.open(kept, sealed, self.proxy.clock.now()));
+            back.state = Some(state.ok_or(HostError::State)?);
+        }
+        Ok(kept)
+    }
+
+    /// A server's question, as its caller gets it; anything else stays as it is.
+    fn asked_back(&self, result: Value, back: &Back, kept: Option<&Kept>) -> Result<Value, HostError> {
+        let Some(questions) = result.as_object().filter(|result| asks(result)) else { return Ok(result) };
+        let refused = || HostError::Needs(Value::Object(Map::new()));
+        let mut passed = passed_on(questions, back, &self.app.manifest.title).ok_or_else(refused)?;
+        if let Some(state) = passed.get_mut("requestState")
+            && let Some(text) = state.as_str()
+        {
+            let kept = kept.ok_or_else(refused)?;
+            *state = Value::String(self.proxy.states.seal(kept, text, self.proxy.clock.now()));
+        }
+        Ok(passed)
+    }
+
     /// A refusal reaches the client as a failed tool, and the record; a flood of them does not.
     async fn refuse(&self, denial: Denial) -> HostError {
         let code = denial.code;
@@ -242,8 +281,13 @@ impl ToolHost for ClientTools {
         Box::pin(prompts(&self.app, self.client.user))
     }
 
-    fn prompt(&self, call: PromptCall) -> BoxFuture<'_, Result<Value, HostError>> {
-        Box::pin(prompt(&self.app, self.client.user, call))
+    fn prompt(&self, mut call: PromptCall) -> BoxFuture<'_, Result<Value, HostError>> {
+        Box::pin(async move {
+            let kept = self.reopen(("prompts/get", &call.name), &call.arguments, &mut call.back)?;
+            let back = call.back.clone();
+            let filled = prompt(&self.app, self.client.user, call).await?;
+            self.asked_back(filled, &back, kept.as_ref())
+        })
     }
 
     fn complete(&self, params: Map<String, Value>) -> BoxFuture<'_, Result<Value, HostError>> {

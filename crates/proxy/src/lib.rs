@@ -92,6 +92,8 @@ pub struct Proxy {
     client_behaviours: behaviour::Behaviours,
     /// What tools' servers say of their tools.
     definitions: Definitions,
+    /// What tools' servers keep in clients goes through it.
+    states: mcp::StateSeal,
     /// This gateway's name in the database.
     gateway: String,
     /// How long a call waits for a person's yes.
@@ -140,6 +142,7 @@ impl Proxy {
             behaviours: behaviour::Behaviours::default(),
             client_behaviours: behaviour::Behaviours::default(),
             definitions,
+            states: mcp::StateSeal::of(RunId::random().to_string().as_bytes()),
             gateway: String::new(),
             confirmation_wait: CONFIRMATION_WAIT,
             work: TaskTracker::new(),
@@ -157,6 +160,12 @@ impl Proxy {
     #[must_use]
     pub fn named(self, gateway: String, confirmation_wait: Duration) -> Self {
         Self { gateway, confirmation_wait, ..self }
+    }
+
+    /// With a secret that all gateways of the deployment share: what one of them gave a client to keep, each takes back.
+    #[must_use]
+    pub fn sealing_with(self, secret: &[u8]) -> Self {
+        Self { states: mcp::StateSeal::of(secret), ..self }
     }
 
     /// Who may answer model calls.

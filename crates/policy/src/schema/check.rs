@@ -1,20 +1,18 @@
 //! Compares arguments with a schema, part by part, and counts the steps of that.
 
+use super::faults::{FAULTS_MAX, Faults, Marks};
 use super::place::{Place, shown};
 use super::read::count;
+use super::values::{bounds, compare, is_of, named, numbers};
 use super::{ArgumentSchema, Misfit};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 /// Steps of one check.
 const STEPS_MAX: usize = 200_000;
 /// Schemas within schemas at once, references included.
 const DEPTH_MAX: usize = 128;
-/// Faults that are told.
-const FAULTS_MAX: usize = 6;
-/// Characters of one fault.
-const FAULT_CHARS_MAX: usize = 600;
 /// Forms of which it is told why none fits.
 const FORMS_TOLD_MAX: usize = 3;
 
@@ -33,37 +31,6 @@ pub(super) fn check(schema: &ArgumentSchema, arguments: &Value) -> Result<(), Mi
 struct TooMuch;
 
 type Checked<T = ()> = Result<T, TooMuch>;
-
-#[derive(Default)]
-struct Faults {
-    texts: Vec<String>,
-    count: usize,
-}
-
-impl Faults {
-    fn add(&mut self, place: Place<'_>, what: &str) {
-        self.count += 1;
-        if self.texts.len() < FAULTS_MAX {
-            self.texts.push(format!("{place}: {what}").chars().take(FAULT_CHARS_MAX).collect());
-        }
-    }
-}
-
-/// What of an object or a list was looked at: `unevaluated…` is about the rest.
-#[derive(Default)]
-struct Marks {
-    names: BTreeSet<String>,
-    items: BTreeSet<usize>,
-    all: bool,
-}
-
-impl Marks {
-    fn merge(&mut self, other: Self) {
-        self.names.extend(other.names);
-        self.items.extend(other.items);
-        self.all |= other.all;
-    }
-}
 
 struct Check<'s> {
     schema: &'s ArgumentSchema,
@@ -397,14 +364,13 @@ impl<'s> Check<'s> {
         for key in ["dependentRequired", "dependentSchemas", "dependencies"] {
             let given = object_in(fields, key).into_iter().flatten().filter(|(name, _)| object.contains_key(*name));
             for (name, needs) in given {
-                match needs {
-                    Value::Array(names) => {
-                        let names = names.iter().filter_map(Value::as_str);
-                        for missing in names.filter(|needed| !object.contains_key(*needed)) {
-                            faults.add(place.name(missing), &format!("is missing; it goes with {}", shown(name)));
-                        }
+                if let Value::Array(names) = needs {
+                    let names = names.iter().filter_map(Value::as_str);
+                    for missing in names.filter(|needed| !object.contains_key(*needed)) {
+                        faults.add(place.name(missing), &format!("is missing; it goes with {}", shown(name)));
                     }
-                    schema => marks.merge(self.at(schema, value, place, faults)?),
+                } else {
+                    marks.merge(self.at(needs, value, place, faults)?);
                 }
             }
         }
@@ -418,81 +384,4 @@ fn list_in<'s>(fields: &'s Fields, key: &str) -> &'s [Value] {
 
 fn object_in<'s>(fields: &'s Fields, key: &str) -> Option<&'s Fields> {
     fields.get(key).and_then(Value::as_object)
-}
-
-fn is_of(value: &Value, kind: &str) -> bool {
-    match (kind, value) {
-        ("null", Value::Null)
-        | ("boolean", Value::Bool(_))
-        | ("object", Value::Object(_))
-        | ("array", Value::Array(_))
-        | ("string", Value::String(_))
-        | ("number", Value::Number(_)) => true,
-        ("integer", Value::Number(number)) => {
-            number.is_i64() || number.is_u64() || number.as_f64().is_some_and(|number| number.fract() == 0.0)
-        }
-        _ => false,
-    }
-}
-
-fn named(kind: &str) -> &str {
-    match kind {
-        "boolean" => "true or false",
-        "object" => "an object",
-        "array" => "a list",
-        "number" => "a number",
-        "string" => "text",
-        "integer" => "a whole number",
-        other => other,
-    }
-}
-
-fn bounds(fields: &Fields, keys: (&str, &str), is: usize, what: &str, place: Place<'_>, faults: &mut Faults) {
-    let is = u64::try_from(is).unwrap_or(u64::MAX);
-    if let Some(least) = fields.get(keys.0).and_then(count).filter(|least| is < *least) {
-        faults.add(place, &format!("must have at least {least} {what}; it has {is}"));
-    }
-    if let Some(most) = fields.get(keys.1).and_then(count).filter(|most| is > *most) {
-        faults.add(place, &format!("may have at most {most} {what}; it has {is}"));
-    }
-}
-
-fn numbers(fields: &Fields, number: &Number, place: Place<'_>, faults: &mut Faults) {
-    for (key, allowed, word) in [
-        ("minimum", [Ordering::Greater, Ordering::Equal], "must be at least"),
-        ("maximum", [Ordering::Less, Ordering::Equal], "may be at most"),
-        ("exclusiveMinimum", [Ordering::Greater; 2], "must be more than"),
-        ("exclusiveMaximum", [Ordering::Less; 2], "must be less than"),
-    ] {
-        if let Some(Value::Number(bound)) = fields.get(key)
-            && !compare(number, bound).is_some_and(|ordering| allowed.contains(&ordering))
-        {
-            faults.add(place, &format!("{word} {bound}"));
-        }
-    }
-    if let Some(Value::Number(unit)) = fields.get("multipleOf")
-        && !is_multiple(number, unit)
-    {
-        faults.add(place, &format!("must be a multiple of {unit}"));
-    }
-}
-
-fn whole(number: &Number) -> Option<i128> {
-    number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
-}
-
-fn compare(one: &Number, other: &Number) -> Option<Ordering> {
-    match (whole(one), whole(other)) {
-        (Some(one), Some(other)) => Some(one.cmp(&other)),
-        _ => one.as_f64()?.partial_cmp(&other.as_f64()?),
-    }
-}
-
-fn is_multiple(number: &Number, unit: &Number) -> bool {
-    if let (Some(number), Some(unit)) = (whole(number), whole(unit)) {
-        return unit != 0 && number % unit == 0;
-    }
-    let (Some(number), Some(unit)) = (number.as_f64(), unit.as_f64()) else { return false };
-    let times = number / unit;
-    times.is_finite() && (times - times.round()).abs() <= 1e-9 * times.abs().max(1.0)
 }

@@ -8,11 +8,13 @@
 //! steps for sixty definitions of which each names the next one twice, and has no bound on that.
 
 mod check;
+mod faults;
 mod pattern;
 mod place;
 mod read;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use pattern::Pattern;
 use serde_json::Value;

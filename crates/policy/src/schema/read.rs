@@ -110,9 +110,10 @@ impl Reader {
             }
             "dependencies" => {
                 for (name, schema) in object(value, at)? {
-                    match schema {
-                        Value::Array(_) => texts(schema, &step(at, name))?,
-                        _ => self.schema(schema, &step(at, name), depth)?,
+                    if schema.is_array() {
+                        texts(schema, &step(at, name))?;
+                    } else {
+                        self.schema(schema, &step(at, name), depth)?;
                     }
                 }
             }

@@ -22,6 +22,10 @@ pub(crate) fn bounded(result: Value) -> Value {
 }
 
 fn cut_down(mut result: Value, each: fn(&mut Value)) -> Value {
+    // A question of the server's has bounds of its own, and no content.
+    if result.as_object().is_some_and(super::asks) {
+        return result;
+    }
     let Some(fields) = result.as_object_mut() else { return result };
     if fields.get("structuredContent").is_some_and(|structured| units(&structured.to_string()) > CHARS_MAX) {
         fields.remove("structuredContent");
