@@ -2,6 +2,7 @@
 
 use crate::arguments::{Arguments, FIELDS, Fields, LISTING_DEPTH_MAX};
 use crate::coord::Coord;
+use crate::listing;
 use crate::map::{MapError, Maps, own_root};
 use crate::people;
 use crate::server::Caller;
@@ -273,7 +274,7 @@ pub async fn call(maps: &Maps, caller: &Caller, name: &str, arguments: JsonObjec
 /// How the change that a call of this tool made can be undone; none for what changes nothing.
 #[must_use]
 pub fn way_back(tool: &str, call: &str) -> Option<Value> {
-    let changes = tool == UNDO || writes().iter().any(|definition| definition.name == tool);
+    let changes = tool == UNDO || tool == people::IMPORT || writes().iter().any(|definition| definition.name == tool);
     changes.then(|| json!({"tool": UNDO, "arguments": {CHANGE: call}}))
 }
 
@@ -287,14 +288,14 @@ async fn undo(maps: &Maps, caller: &Caller, arguments: JsonObject) -> Result<Val
 async fn run(maps: &Maps, caller: &Caller, name: &str, given: &Arguments<'_>) -> Result<Value, MapError> {
     match name {
         "getCurrentUser" => current_user(maps, caller).await,
-        "getItemsForRootItem" => subtree(maps, &given.root()?, given.depth(LISTING_DEPTH)?, &given.fields()?).await,
+        "getItemsForRootItem" => listing::tree(maps, &given.root()?, given.depth(LISTING_DEPTH)?, &given.fields()?).await,
         "getItemByCoords" => Ok(item(&maps.tile(&given.coord("coords")?).await?, &given.fields()?)),
         "mapItemsList" => {
             let top = match given.id("rootId")? {
                 Some(id) => maps.tile_by_id(&caller.user, &id).await?.coord,
                 None => own_root(&caller.user)?,
             };
-            subtree(maps, &top, given.depth(LISTING_DEPTH)?, &given.fields()?).await
+            listing::tree(maps, &top, given.depth(LISTING_DEPTH)?, &given.fields()?).await
         }
         "mapItemHandler" => {
             let missing = || MapError::Invalid("itemId is missing. Give a tile's id".to_owned());
@@ -313,8 +314,8 @@ async fn run(maps: &Maps, caller: &Caller, name: &str, given: &Arguments<'_>) ->
             let (from, to) = (given.coord("oldCoords")?, given.coord("newCoords")?);
             let moved = maps.move_tile(&from, &to).await?;
             let without_content = Fields::Some(MOVED_FIELDS.iter().map(|field| (*field).to_owned()).collect());
-            let items: Vec<Value> = moved.tiles.iter().map(|tile| item(tile, &without_content)).collect();
-            Ok(json!({"modifiedItems": items, "movedItemId": moved.tile_id, "affectedCount": moved.count}))
+            let items = moved.tiles.iter().map(|tile| item(tile, &without_content)).collect();
+            Ok(listing::moved(items, &moved.tile_id, moved.count))
         }
         "deleteItem" => {
             maps.delete_tile(&given.coord("coords")?).await?;

@@ -42,7 +42,7 @@ pub(crate) async fn call(
     Path((app, tool)): Path<(String, String)>,
     request: Request,
 ) -> Result<Json<Value>, Refusal> {
-    let rule = web.runs.app(&app).and_then(|known| known.app.manifest.people.get(&tool)).copied();
+    let rule = web.runs.app(&app).and_then(|known| known.app.manifest.people.get(&tool)).cloned();
     // Before a byte of the body is read: what is not for people does not exist.
     let rule = rule.ok_or(Refusal::not_found())?;
     let (bytes_max, too_large, place) = if rule.large {

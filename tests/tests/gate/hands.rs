@@ -53,17 +53,21 @@ async fn edits(gate: TestGate) {
     assert!(taken["message"].as_str().unwrap().contains("already a tile"), "{taken}");
     let exported = call(&ada, "exportMap", json!({})).await["result"].clone();
     let document = json!({"format": exported["format"], "version": exported["version"], "tiles": exported["tiles"]}).to_string();
-    assert_eq!(call(&eve, "importMap", json!({"document": document})).await["result"]["tiles"], 2);
+    let brought = call(&eve, "importMap", json!({"document": document})).await;
+    assert_eq!((&brought["result"]["tiles"], &brought["undo"]["tool"]), (&json!(2), &json!("undoChange")), "{brought}");
     assert_eq!(eve.tiles().await, ["Aurora"]);
+    assert_eq!(call(&eve, "undoChange", brought["undo"]["arguments"].clone()).await["ok"], true);
+    assert!(eve.tiles().await.is_empty(), "her map is as it was");
+    call(&eve, "importMap", json!({"document": document})).await;
     // Each is in the journal, under its own id and no run's, and in the audit log.
     let journal = gate.database.person_calls().await;
-    assert_eq!(journal.len(), 9, "{journal:?}");
+    assert_eq!(journal.len(), 11, "{journal:?}");
     assert_eq!(journal[0], (ada.user.clone(), "addItem".to_owned(), "write".to_owned(), "done".to_owned()));
     assert_eq!(journal[6], (ada.user.clone(), "addItem".to_owned(), "write".to_owned(), "failed".to_owned()));
     assert!(journal[1..6].iter().all(|(user, ..)| *user == eve.user), "{journal:?}");
     assert!(journal.iter().all(|(_, _, _, state)| state != "open"));
     let audited = gate.database.audited_person_calls().await;
-    assert_eq!(audited.len(), 9);
+    assert_eq!(audited.len(), 11);
     assert_eq!((&audited[0]["user"], &audited[0]["tool"]), (&json!(ada.user), &json!("addItem")));
     assert!(audited.iter().all(|entry| !entry.to_string().contains("Aurora")), "no contents in the audit log");
     gate.finish().await;
