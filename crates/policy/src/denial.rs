@@ -154,7 +154,9 @@ codes! {
     /// A person sent as many messages as they may.
     RateUser = "rate.user", Limit, "You have sent as many messages as you may for now. Wait a while and send it again.";
     /// A person did as much in an app's page as they may in this time.
-    RateEdits = "rate.edits", Limit, "You have changed and opened as much as you may for now. Wait a moment and do it again.";
+    RateEdits = "rate.edits", Limit, "You have changed as much as you may for now. Wait a moment and do it again.";
+    /// As much was looked up from one address as may be.
+    RateLookups = "rate.lookups", Limit, "As much was looked up from your network as may be for now. Wait a moment and do it again.";
     /// A person's agents used tools as often as they may.
     RateTools = "rate.tools", Limit, "The application's tools were used for you as often as they may be in an hour. Wait a while and ask again.";
     /// What the agent does is unusual, and the person did not say that it shall go on.
@@ -230,7 +232,7 @@ mod tests {
                         tool.input tool.schema tool.write_off undo.inverse undo.active undo.busy undo.rate tool.held confirmation.full confirmation.denied \
                         confirmation.expired confirmation.stale confirmation.unknown tool.unconfirmed egress.host egress.tls \
                         egress.rule egress.address egress.protocol egress.busy run.idle agent.output agent.memory agent.cpu \
-                        agent.processes agent.disk agent.connections agent.requests rate.address rate.user rate.edits rate.tools \
+                        agent.processes agent.disk agent.connections agent.requests rate.address rate.user rate.edits rate.lookups rate.tools \
                         behaviour.unconfirmed behaviour.hostile behaviour.client rate.global rate.key run.queue_expired";
         assert_eq!(listed.join(" "), expected, "a code was renamed or removed: clients match on them");
     }

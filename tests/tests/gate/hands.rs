@@ -194,15 +194,40 @@ async fn hands_have_a_rate_of_their_own() {
     setup.runs.rates = RateRules { edits_per_minute: 3, ..RateRules::unreachable() };
     let gate = TestGate::start(setup).await;
     let (ada, eve) = (gate.person().await, gate.person().await);
-    let see = json!({"arguments": {}});
+    let seen = json!({"arguments": {}});
     for _ in 0..3 {
-        assert_eq!(ada.post(&format!("{TOOLS}/listMaps"), &see).await.status, 200);
+        assert_eq!(ada.post(&format!("{TOOLS}/markSeen"), &seen).await.status, 200);
     }
-    let refused = ada.post(&format!("{TOOLS}/listMaps"), &see).await;
+    let refused = ada.post(&format!("{TOOLS}/markSeen"), &seen).await;
     assert_eq!(code(&refused), (429, "rate.edits".to_owned()));
     assert!((1..=60).contains(&refused.header("retry-after").parse::<u64>().unwrap()));
-    assert_eq!(eve.post(&format!("{TOOLS}/listMaps"), &see).await.status, 200, "another's is her own");
-    assert_eq!(gate.database.person_calls().await.len(), 4, "what came too often never left");
+    assert_eq!(ada.post(&format!("{TOOLS}/listMaps"), &seen).await.status, 200, "who looks changes nothing");
+    assert_eq!(eve.post(&format!("{TOOLS}/markSeen"), &seen).await.status, 200, "another's is her own");
+    assert_eq!(gate.database.person_calls().await.len(), 5, "what came too often never left");
+    gate.finish().await;
+}
+
+/// Whoever wants to be another person only has to forget a cookie.
+#[tokio::test(flavor = "multi_thread")]
+async fn look_ups_are_counted_for_the_address_they_come_from() {
+    let mut setup = Setup { agent: Some(probe()), magic: true, ..Setup::default() };
+    setup.runs.rates = RateRules { lookups_per_minute: 6, ..RateRules::unreachable() };
+    let gate = TestGate::start(setup).await;
+    let look = json!({"arguments": {}});
+    for turn in 0..6 {
+        let somebody = gate.person().await;
+        let path = if turn % 2 == 0 { format!("{TOOLS}/listMaps") } else { "/api/apps/magic/tools/mtg_data_status".to_owned() };
+        assert_eq!(somebody.post(&path, &look).await.status, 200, "{turn}");
+    }
+    let newest = gate.person().await;
+    let refused = newest.post("/api/apps/magic/tools/mtg_data_status", &look).await;
+    assert_eq!(code(&refused), (429, "rate.lookups".to_owned()));
+    assert!((1..=60).contains(&refused.header("retry-after").parse::<u64>().unwrap()));
+    assert_eq!(newest.post(&format!("{TOOLS}/markSeen"), &look).await.status, 200, "who changes something is counted apart");
+    let journal = gate.database.person_calls().await;
+    assert_eq!(journal.len(), 7, "{journal:?}");
+    assert!(journal.iter().all(|(_, _, _, state)| state == "done"), "{journal:?}");
+    assert_eq!(gate.database.audited_person_calls().await.len(), 7, "each has its audit entry");
     gate.finish().await;
 }
 
