@@ -28,6 +28,8 @@ struct State {
     tools: Mutex<Value>,
     calls: Mutex<Vec<Value>>,
     delay: Mutex<Duration>,
+    /// What it answers a call with.
+    result: Mutex<Value>,
     /// Calls that it answers; those after them break its connection.
     answers: Mutex<usize>,
 }
@@ -37,10 +39,12 @@ impl ToolServer {
     pub async fn start(tools: Value) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
+        let result = Mutex::new(json!({"content": [{"type": "text", "text": "It is sent."}]}));
         let state = Arc::new(State {
             tools: Mutex::new(tools),
             calls: Mutex::default(),
             delay: Mutex::default(),
+            result,
             answers: Mutex::new(usize::MAX),
         });
         let task = tokio::spawn(serve(listener, Arc::clone(&state)));
@@ -55,6 +59,11 @@ impl ToolServer {
     /// From now on each call takes so long.
     pub fn delay(&self, delay: Duration) {
         *self.state.delay.lock() = delay;
+    }
+
+    /// From now on it answers calls with this result.
+    pub fn answer_with(&self, result: Value) {
+        *self.state.result.lock() = result;
     }
 
     /// It answers so many calls, and breaks the connection in the middle of every one after them.
@@ -128,7 +137,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
             if state.calls.lock().len() > *state.answers.lock() {
                 return Err(std::io::Error::other("it breaks"));
             }
-            json!({"content": [{"type": "text", "text": "It is sent."}]})
+            state.result.lock().clone()
         }
         _ => json!({}),
     };

@@ -109,3 +109,57 @@ async fn a_repeated_call_waits_for_the_first_and_shares_its_failure() {
     assert_eq!(journal, [("look".to_owned(), "done".to_owned()), ("look".to_owned(), "uncertain".to_owned())]);
     gate.finish().await;
 }
+
+/// A picture without compression, black all over.
+fn picture(side: u32) -> String {
+    let row = usize::try_from(side.div_ceil(8) + 1).unwrap();
+    let raw = vec![0_u8; row * usize::try_from(side).unwrap()];
+    let mut pixels = vec![0x78, 0x01];
+    let blocks = raw.chunks(65_535).count();
+    for (number, block) in raw.chunks(65_535).enumerate() {
+        let length = u16::try_from(block.len()).unwrap();
+        pixels.push(u8::from(number + 1 == blocks));
+        pixels.extend(length.to_le_bytes().into_iter().chain((!length).to_le_bytes()));
+        pixels.extend(block);
+    }
+    // Adler-32 of zeros.
+    pixels.extend((u32::try_from(raw.len() % 65_521).unwrap() << 16 | 1).to_be_bytes());
+    let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+    let head = [&side.to_be_bytes()[..], &side.to_be_bytes(), &[1, 0, 0, 0, 0]].concat();
+    for (kind, data) in [(b"IHDR", head), (b"IDAT", pixels), (b"IEND", Vec::new())] {
+        png.extend(u32::try_from(data.len()).unwrap().to_be_bytes());
+        let body = [&kind[..], &data].concat();
+        let crc = body.iter().fold(u32::MAX, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
+        });
+        png.extend(body);
+        png.extend((!crc).to_be_bytes());
+    }
+    data_encoding::BASE64.encode(&png)
+}
+
+/// The agent makes a picture smaller that is larger than its model takes: then it would show another one than the tool returned.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_the_agent_would_shrink_is_named_and_any_other_goes_on() {
+    let look = json!([{"name": "look", "description": "Looks.", "inputSchema": {"type": "object"}}]);
+    let server = ToolServer::start(look).await;
+    let app = server.app("[tools.look]\neffect = 'read'\nopen_world = false\n");
+    let scenarios = vec![("looks", LOOKS.to_owned())];
+    let mut gate = TestGate::start(Setup { apps: vec![app], scenarios, ..Setup::default() }).await;
+    // The fake counts a picture's bytes as if they were words, which no provider does.
+    gate.expect_above_ceilings(2);
+    let ada = gate.person().await;
+    for (side, shown) in [(1_092, true), (2_200, false)] {
+        let data = picture(side);
+        server.answer_with(json!({"content": [{"type": "image", "data": data, "mimeType": "image/png"}]}));
+        let conversation = ada.conversation_with(&json!({"app": "notes"})).await;
+        let events = ada.run(&conversation, "[[scenario:looks]] Look.", false).await;
+        assert_eq!(events.last().unwrap()["outcome"], "finished", "{side}: {events:?}");
+        let last = gate.provider_saw().pop().unwrap();
+        let body = String::from_utf8_lossy(&last.body).into_owned();
+        assert_eq!(body.contains(&data), shown, "{side}");
+        assert_eq!(body.contains("A part of the result can't be shown here: image"), !shown, "{side}");
+    }
+    assert!(gate.database.denials().await.is_empty());
+    gate.finish().await;
+}

@@ -17,6 +17,7 @@ mod marked;
 mod mirror;
 mod notices;
 pub mod parse;
+mod picture;
 mod plain;
 mod prompts;
 mod sentinel;
