@@ -76,7 +76,7 @@ fn configuration(name: &str, callers: SocketAddr, serving: &Serving<'_>) -> Stri
          [model]\nupstream = \"{upstream}\"\n[budget]\nday_usd = {day_usd:.6}\n\
          [rates]\ndanger_any_user_rate = true\naddress_per_minute = 1000000\naddress_per_hour = 1000000\naddress_per_day = 1000000\n\
          messages_per_minute = 1000000\nkey_per_hour = 1000000000\ncalls_per_minute = 1000000\ntool_calls_per_hour = 1000000\n[rates.tiers.anonymous]\nuser_per_hour = 1000000\n\
-         together_per_minute = 1000000\n\
+         together_per_minute = 1000000\n[rates.behaviour]\nhasty = 999998\nsuspicious = 999999\nhostile = 1000000\n\
          [runs]\nidle_agents_max = 1\n\
          warm_agents_max = {warm_agents_max}\n{more}"
     )

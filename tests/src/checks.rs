@@ -28,6 +28,7 @@ const CLAIMED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 
 const PORTS: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'ports.refused' ORDER BY id");
 const RUN: Statement = Statement("SELECT state, code FROM runs WHERE id = ?1");
 const TOOLS: Statement = Statement("SELECT tool, state FROM tool_calls ORDER BY opened_at, id");
+const TOOL_USE_IDS: Statement = Statement("SELECT tool_use_id FROM tool_calls ORDER BY opened_at, id");
 const BY_PEOPLE: Statement = Statement(
     "SELECT user_id, tool, effect, state FROM tool_calls WHERE run_id = id AND tool_use_id = 'person' ORDER BY opened_at, id",
 );
@@ -122,6 +123,11 @@ impl Database {
     /// Every tool call: (tool, state).
     pub async fn tool_calls(&self) -> Vec<(String, String)> {
         self.rows(TOOLS, None).await.iter().map(|row| (row.text(0).unwrap(), row.text(1).unwrap())).collect()
+    }
+
+    /// The model's own ids of every tool call.
+    pub async fn tool_use_ids(&self) -> Vec<String> {
+        self.rows(TOOL_USE_IDS, None).await.iter().map(|row| row.text(0).unwrap()).collect()
     }
 
     /// Where every confirmation stands, the oldest first.

@@ -17,6 +17,7 @@ mod places;
 mod processes;
 mod program;
 mod script;
+mod suite_questions;
 mod suite_server;
 mod tool_server;
 mod watch;

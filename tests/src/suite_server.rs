@@ -1,6 +1,7 @@
 //! A tool server of a stranger's: it has what the official conformance suite asks for, in one era or the other. It is written down to the
 //! wire, so that nothing of the gateway's own stands on both sides.
 
+use crate::suite_questions;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -142,8 +143,10 @@ fn respond(method: &str, params: &Value) -> Result<Value, (i64, Value)> {
             {"name": "test_prompt_with_arguments", "description": "Two arguments", "arguments": [{"name": "arg1", "required": true}, {"name": "arg2", "required": true}]},
             {"name": "test_prompt_with_embedded_resource", "description": "A resource", "arguments": [{"name": "resourceUri", "required": true}]},
             {"name": "test_prompt_with_image", "description": "An image"},
+            {"name": "test_input_required_result_prompt", "description": "Asks back"},
             {"name": "not_in_the_manifest", "description": "Hidden"},
         ]}),
+        "prompts/get" if params["name"] == "test_input_required_result_prompt" => suite_questions::prompt(params),
         "prompts/get" => json!({"messages": prompt(params).ok_or_else(unknown)?}),
         "completion/complete" => json!({"completion": {"values": ["test-value"], "total": 1, "hasMore": false}}),
         _ => return Err((-32601, json!({}))),
@@ -217,7 +220,7 @@ fn tools() -> Vec<Value> {
         "then": {"required": ["phone"]}, "else": {"required": ["email"]},
         "additionalProperties": false,
     });
-    let mut all: Vec<Value> = NAMES.iter().map(plain).collect();
+    let mut all: Vec<Value> = NAMES.iter().chain(&suite_questions::NAMES).map(plain).collect();
     all.push(json!({"name": "json_schema_2020_12_tool", "description": "Tool with JSON Schema 2020-12 features", "inputSchema": schema}));
     all
 }
@@ -240,7 +243,8 @@ fn call(id: Value, params: Value) -> Response<Body> {
         _ => Vec::new(),
     };
     let mut answer = json!({"jsonrpc": "2.0", "id": id});
-    match result(&name) {
+    let questions = suite_questions::tool(&name, &params);
+    match questions.map_or_else(|| result(&name), Ok) {
         Ok(result) => answer["result"] = result,
         Err((code, data)) => answer["error"] = json!({"code": code, "message": "The server's own words", "data": data}),
     }

@@ -3,6 +3,7 @@
 //   node e2e/suite.mjs [part of a story's name]
 //
 // Pictures go to HEXWARD_SCREENSHOTS (default target/e2e).
+import { challengeStories } from "./stories/challenge.mjs";
 import { chatStories } from "./stories/chat.mjs";
 import { confirmationStories } from "./stories/confirmations.mjs";
 import { handStories } from "./stories/hands.mjs";
@@ -14,6 +15,7 @@ import { tellAll } from "./tell.mjs";
 
 const all = [
   ...chatStories,
+  ...challengeStories,
   ...confirmationStories,
   ...mapStories,
   ...handStories,

@@ -5,6 +5,7 @@
 
 mod arguments;
 pub mod coord;
+mod listing;
 pub mod map;
 mod people;
 mod resources;

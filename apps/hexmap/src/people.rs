@@ -10,6 +10,9 @@ use crate::tools::{Definition, Effect, coords, group, id, item};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
+/// The one of them that can be undone like an agent's changes.
+pub(crate) const IMPORT: &str = "importMap";
+
 fn tool(
     (name, title): (&'static str, &'static str),
     description: &'static str,
@@ -66,7 +69,7 @@ fn of_maps() -> [Definition; 5] {
             json!({"coords": coords(top), "after": text("What the page before called next")}),
         ),
         tool(
-            ("importMap", "Import"),
+            (IMPORT, "Import"),
             "Reads a document that was exported: in place of all tiles of a map, or as a new tile at a free place. All of it or \
              nothing.",
             Effect::Delete,
@@ -123,7 +126,7 @@ pub(crate) async fn run(maps: &Maps, caller: &Caller, name: &str, given: &Argume
             let page = maps.export_page(&top(given.optional_coord("coords")?)?, given.optional_text("after")?.as_deref()).await?;
             serde_json::to_value(page).map_err(|_| MapError::Invalid("The map can't be written out".to_owned()))
         }
-        "importMap" => {
+        IMPORT => {
             let target = top(given.optional_coord("coords")?)?;
             let document = Document::read(&given.text("document")?)?;
             Ok(json!({"tiles": maps.import(&target, document).await?}))

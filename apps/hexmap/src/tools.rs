@@ -2,6 +2,7 @@
 
 use crate::arguments::{Arguments, FIELDS, Fields, LISTING_DEPTH_MAX};
 use crate::coord::Coord;
+use crate::listing;
 use crate::map::{MapError, Maps, own_root};
 use crate::people;
 use crate::server::Caller;
@@ -105,9 +106,11 @@ fn reads() -> [Definition; 5] {
 fn writes() -> [Definition; 4] {
     let mut new_tile = written();
     new_tile.insert("coords".to_owned(), coords("Where the tile shall lie"));
+    let mut replaced = Value::Object(written());
+    nullable(&mut replaced, &[]);
     let updates = json!({
-        "type": "object", "description": "The fields to replace", "properties": written(), "additionalProperties": false,
-        "minProperties": 1,
+        "type": ["object", "string"], "description": "The fields to replace", "properties": replaced,
+        "additionalProperties": false, "minProperties": 1,
     });
     [
         Definition {
@@ -151,29 +154,43 @@ pub(crate) fn id(what: &str) -> Value {
 }
 
 fn user() -> Value {
-    json!({"type": "string", "description": "The user's id, as getCurrentUser tells it"})
+    json!({"type": ["string", "integer"], "description": "The user's id, as getCurrentUser tells it"})
+}
+
+/// A whole number; models send it as text too, and clients compare what they send with the schema before they send it.
+fn whole() -> Map<String, Value> {
+    let fields = [("type", json!(["integer", "string"])), ("pattern", json!("^\\s*[+-]?[0-9]+\\s*$"))];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn with(mut schema: Map<String, Value>, more: Value) -> Value {
+    schema.extend(more.as_object().cloned().unwrap_or_default());
+    Value::Object(schema)
 }
 
 pub(crate) fn group() -> Value {
-    json!({"type": "integer", "minimum": 0, "description": "Which of the user's maps; 0 is the only one"})
+    with(whole(), json!({"minimum": 0, "description": "Which of the user's maps; 0 is the first"}))
 }
 
 fn depth() -> Value {
-    json!({"type": "integer", "minimum": 1, "maximum": LISTING_DEPTH_MAX, "default": LISTING_DEPTH,
-           "description": "How many steps down to show"})
+    let what = "How many steps down to show";
+    with(whole(), json!({"minimum": 1, "maximum": LISTING_DEPTH_MAX, "default": LISTING_DEPTH, "description": what}))
 }
 
 fn fields() -> Value {
-    json!({"type": "array", "items": {"type": "string", "enum": FIELDS}, "description": "Which fields to show; all by default"})
+    json!({"type": ["array", "string"], "items": {"type": "string", "enum": FIELDS},
+           "description": "Which fields to show; all by default"})
 }
 
 pub(crate) fn coords(what: &str) -> Value {
+    let step = with(whole(), json!({"minimum": -6, "maximum": 6}));
     json!({
-        "type": "object", "description": what, "required": ["userId", "groupId", "path"], "additionalProperties": false,
+        "type": ["object", "string"], "description": format!("{what}: an object, or a tile's coordinates as text"),
+        "required": ["userId", "groupId", "path"],
         "properties": {
             "userId": user(), "groupId": group(),
             "path": {
-                "type": "array", "items": {"type": "integer", "minimum": -6, "maximum": 6}, "maxItems": crate::coord::DEPTH_MAX,
+                "type": ["array", "string"], "items": step, "maxItems": crate::coord::DEPTH_MAX,
                 "description": "Directions from the root: 1 north-west, 2 north-east, 3 east, 4 south-east, 5 south-west, \
                                 6 west, 0 centre, -1 to -6 context inside the tile. [] is the root",
             },
@@ -202,8 +219,24 @@ fn written() -> JsonObject {
     fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
 
+/// What may be left out may be null as well: models write it so.
+fn nullable(properties: &mut Value, required: &[&str]) {
+    for (_, schema) in properties.as_object_mut().into_iter().flatten().filter(|(name, _)| !required.contains(&name.as_str())) {
+        let Some(fields) = schema.as_object_mut() else { continue };
+        if let Some(kinds) = fields.get_mut("type") {
+            let mut all = kinds.as_array().cloned().unwrap_or_else(|| vec![kinds.clone()]);
+            all.push(json!("null"));
+            *kinds = Value::Array(all);
+        }
+        if let Some(Value::Array(allowed)) = fields.get_mut("enum") {
+            allowed.push(Value::Null);
+        }
+    }
+}
+
 impl Definition {
-    fn into_tool(self) -> Tool {
+    fn into_tool(mut self) -> Tool {
+        nullable(&mut self.properties, self.required);
         let mut schema = JsonObject::new();
         schema.insert("type".to_owned(), json!("object"));
         schema.insert("properties".to_owned(), self.properties);
@@ -241,7 +274,7 @@ pub async fn call(maps: &Maps, caller: &Caller, name: &str, arguments: JsonObjec
 /// How the change that a call of this tool made can be undone; none for what changes nothing.
 #[must_use]
 pub fn way_back(tool: &str, call: &str) -> Option<Value> {
-    let changes = tool == UNDO || writes().iter().any(|definition| definition.name == tool);
+    let changes = tool == UNDO || tool == people::IMPORT || writes().iter().any(|definition| definition.name == tool);
     changes.then(|| json!({"tool": UNDO, "arguments": {CHANGE: call}}))
 }
 
@@ -255,14 +288,14 @@ async fn undo(maps: &Maps, caller: &Caller, arguments: JsonObject) -> Result<Val
 async fn run(maps: &Maps, caller: &Caller, name: &str, given: &Arguments<'_>) -> Result<Value, MapError> {
     match name {
         "getCurrentUser" => current_user(maps, caller).await,
-        "getItemsForRootItem" => subtree(maps, &given.root()?, given.depth(LISTING_DEPTH)?, &given.fields()?).await,
+        "getItemsForRootItem" => listing::tree(maps, &given.root()?, given.depth(LISTING_DEPTH)?, &given.fields()?).await,
         "getItemByCoords" => Ok(item(&maps.tile(&given.coord("coords")?).await?, &given.fields()?)),
         "mapItemsList" => {
             let top = match given.id("rootId")? {
                 Some(id) => maps.tile_by_id(&caller.user, &id).await?.coord,
                 None => own_root(&caller.user)?,
             };
-            subtree(maps, &top, given.depth(LISTING_DEPTH)?, &given.fields()?).await
+            listing::tree(maps, &top, given.depth(LISTING_DEPTH)?, &given.fields()?).await
         }
         "mapItemHandler" => {
             let missing = || MapError::Invalid("itemId is missing. Give a tile's id".to_owned());
@@ -281,8 +314,8 @@ async fn run(maps: &Maps, caller: &Caller, name: &str, given: &Arguments<'_>) ->
             let (from, to) = (given.coord("oldCoords")?, given.coord("newCoords")?);
             let moved = maps.move_tile(&from, &to).await?;
             let without_content = Fields::Some(MOVED_FIELDS.iter().map(|field| (*field).to_owned()).collect());
-            let items: Vec<Value> = moved.tiles.iter().map(|tile| item(tile, &without_content)).collect();
-            Ok(json!({"modifiedItems": items, "movedItemId": moved.tile_id, "affectedCount": moved.count}))
+            let items = moved.tiles.iter().map(|tile| item(tile, &without_content)).collect();
+            Ok(listing::moved(items, &moved.tile_id, moved.count))
         }
         "deleteItem" => {
             maps.delete_tile(&given.coord("coords")?).await?;

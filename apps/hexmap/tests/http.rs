@@ -110,10 +110,17 @@ impl Server {
         answer["result"].clone()
     }
 
-    /// Calls a tool; its result.
+    /// Calls a tool; its result. What the tool accepts has to fit the schema by which the gateway judges.
     async fn call(&self, era: &str, user: &str, name: &str, arguments: Value) -> Value {
         let (status, answer) = self.ask(era, user, "tools/call", json!({"name": name, "arguments": arguments})).await;
         assert_eq!(status, 200, "{answer}");
+        if answer["result"]["isError"] == false {
+            let tools = self.ask(era, user, "tools/list", json!({})).await.1["result"]["tools"].clone();
+            let tool = tools.as_array().unwrap().iter().find(|tool| tool["name"] == name).map(|tool| &tool["inputSchema"]);
+            // The way back is in no listing.
+            let fits = tool.map(|schema| policy::ArgumentSchema::read(schema).unwrap().check(&arguments));
+            assert!(fits.as_ref().is_none_or(Result::is_ok), "{name} {arguments}: {fits:?}");
+        }
         answer["result"].clone()
     }
 }
@@ -253,10 +260,17 @@ async fn arguments_are_read_as_models_write_them() {
         let made = add(coords, "x").await;
         assert_eq!(made["structuredContent"]["coordinates"], place, "{made}");
     }
+    let loose =
+        json!({"coords": {"userId": "ada", "groupId": " 0 ", "path": ["4"], "note": "more than is asked for"}, "fields": null});
+    assert_eq!(server.call(LEGACY, "ada", "getItemByCoords", loose).await["structuredContent"]["title"], "x");
+    let nothing = json!({"userId": null, "groupId": "0", "depth": "2", "fields": "[\"title\"]"});
+    assert_eq!(server.call(LEGACY, "ada", "getItemsForRootItem", nothing).await["structuredContent"]["title"], "My map");
+    let emptied = json!({"coords": at("ada", &[1]), "updates": {"title": "x", "preview": null, "itemType": null}});
+    assert_eq!(server.call(MODERN, "ada", "updateItem", emptied).await["isError"], false);
     let updates =
         json!({"coords": at("ada", &[1]), "updates": r#"{"title":"new","url":"https://example.com","itemType":"system"}"#});
     let updated = server.call(MODERN, "ada", "updateItem", updates).await["structuredContent"].clone();
-    let expected = (&json!("new"), &json!("https://example.com"), &json!("system"), &json!(2));
+    let expected = (&json!("new"), &json!("https://example.com"), &json!("system"), &json!(3));
     assert_eq!((&updated["title"], &updated["link"], &updated["itemType"], &updated["version"]), expected);
 
     for (tool, arguments, says) in [
@@ -301,6 +315,51 @@ async fn arguments_are_read_as_models_write_them() {
     assert_eq!((&moved["affectedCount"], &moved["modifiedItems"][0]["id"]), (&json!(2), &moved["movedItemId"]));
     let deleted = server.call(MODERN, "ada", "deleteItem", json!({"coords": at("ada", &[2])})).await;
     assert_eq!(deleted["structuredContent"], json!({"success": true}));
+}
+
+/// The gateway cuts an answer of more than 44,000 characters in the middle, and half a JSON means nothing.
+#[tokio::test]
+async fn a_large_map_is_listed_as_far_as_an_answer_goes_and_says_what_is_missing() {
+    let server = server().await;
+    let user = "ada";
+    let add = async |path: &[i64], content: usize| {
+        let fields = json!({"coords": at(user, path), "title": format!("Tile {path:?}"), "content": "\"\u{1f600}".repeat(content), "preview": "p".repeat(300)});
+        let made = server.call(MODERN, user, "addItem", fields).await;
+        assert_eq!(made["isError"], false, "{made}");
+    };
+    let list = async |arguments: Value| {
+        let listed = server.call(LEGACY, user, "getItemsForRootItem", arguments).await;
+        assert_eq!(listed["isError"], false, "{listed}");
+        let text = listed["content"][0]["text"].as_str().unwrap().to_owned();
+        assert!(text.encode_utf16().count() <= 40_000, "{}", text.encode_utf16().count());
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    fn count(tile: &Value) -> usize {
+        1 + tile["children"].as_array().unwrap().iter().map(count).sum::<usize>()
+    }
+    for one in 1..=6 {
+        add(&[one], 3_000).await;
+    }
+    let map = list(json!({"depth": 3})).await;
+    assert_eq!(count(&map), 7, "every tile is there");
+    assert!(map["more"].as_str().unwrap().contains("contents were left out. For"), "{}", map["more"]);
+    assert!(map["children"][0]["content"].is_null() && map["children"][0]["preview"].is_string());
+    let content = server.call(MODERN, user, "getItemByCoords", json!({"coords": at(user, &[1])})).await;
+    assert_eq!(content["structuredContent"]["content"].as_str().unwrap().chars().count(), 6_000, "the rest is had as it says");
+    let titles = list(json!({"depth": 3, "fields": ["title"]})).await;
+    assert!(titles["more"].is_null() && count(&titles) == 7, "what fits is whole: {titles}");
+    for one in 1..=6 {
+        for two in 1..=6 {
+            add(&[one, two], 1).await;
+            add(&[one, two, 3], 1).await;
+        }
+    }
+    let deep = list(json!({"depth": 3})).await;
+    assert_eq!(count(&deep), 1 + 6 + 36, "two of three levels");
+    assert!(deep["more"].as_str().unwrap().contains("deeper than 2 of 3 steps"), "{}", deep["more"]);
+    let below = json!({"rootId": deep["children"][0]["id"], "depth": 2});
+    let below = server.call(MODERN, user, "mapItemsList", below).await["structuredContent"].clone();
+    assert_eq!(count(&below), 1 + 6 + 6, "{below}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use hexmap::coord::{Coord, Path};
-use hexmap::map::{CHANGES_MAX, MapError, Maps};
+use hexmap::map::{Actor, CHANGES_MAX, Document, Limits, MapError, Maps};
 use hexmap::tile::{NewTile, TileUpdate};
 use policy::{Clock, Timestamp};
 use proptest::prelude::*;
@@ -56,6 +56,7 @@ stories! {
     nobody_undoes_what_another_did
     a_change_that_failed_leaves_nothing_to_undo
     ten_thousand_tiles_come_back_as_they_were
+    an_import_is_undone_exactly_and_done_again
     what_is_kept_is_bounded
     what_was_undone_is_nothing_to_look_at
 }
@@ -310,6 +311,42 @@ mod story {
         maps.in_call("moved").move_tile(&ada("1"), &ada("2")).await.unwrap();
         undo(&maps, "unmoved", "moved").await.unwrap();
         assert!(rows(&store).await == before, "also after all of them changed places with one");
+    }
+
+    pub(super) async fn an_import_is_undone_exactly_and_done_again(store: Store) {
+        let maps = house(&store).await.serving(Actor::Person, Limits::default());
+        let document = || {
+            let tiles = [(vec![], "Another"), (vec![1], "one"), (vec![1, 2], "two"), (vec![4], "four")];
+            let tiles: Vec<_> = tiles.map(|(path, title)| serde_json::json!({"path": path, "title": title})).to_vec();
+            Document::read(&serde_json::json!({"format": "hexward.map", "version": 1, "tiles": tiles}).to_string()).unwrap()
+        };
+        for (place, name) in [("", "import-whole"), ("2", "import-part")] {
+            let before = rows(&store).await;
+            let count = maps.in_call(name).import(&ada(place), document()).await.unwrap();
+            assert_eq!(count, 4, "{name}");
+            let after = rows(&store).await;
+            assert_ne!(before, after, "{name}");
+            let twice = maps.in_call(name).import(&ada(if place.is_empty() { "" } else { "5" }), document()).await;
+            assert!(matches!(twice, Err(MapError::Repeated)), "{name}: one call, one import");
+            maps.in_call(&format!("{name}-undo")).undo("ada", name).await.unwrap();
+            assert_eq!(rows(&store).await, before, "{name}");
+            maps.in_call(&format!("{name}-redo")).undo("ada", &format!("{name}-undo")).await.unwrap();
+            assert_eq!(rows(&store).await, after, "{name}: done again");
+            maps.in_call(&format!("{name}-back")).undo("ada", &format!("{name}-redo")).await.unwrap();
+            assert_eq!(rows(&store).await, before, "{name}");
+        }
+        // What came later is never lost.
+        maps.in_call("third").import(&ada(""), document()).await.unwrap();
+        maps.in_call("later").update_tile(&ada("4"), title("changed later")).await.unwrap();
+        maps.in_call("more").create_tile(&ada("4,1"), tile("new")).await.unwrap();
+        let now = rows(&store).await;
+        let refused = maps.in_call("undo").undo("ada", "third").await;
+        let Err(MapError::Conflict(named)) = refused else { panic!("{refused:?}") };
+        assert!(
+            named.iter().any(|one| one.contains("changed later")) && named.iter().any(|one| one.contains("new")),
+            "{named:?}"
+        );
+        assert_eq!(rows(&store).await, now);
     }
 
     pub(super) async fn what_is_kept_is_bounded(store: Store) {

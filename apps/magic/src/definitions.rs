@@ -125,8 +125,10 @@ fn text(chars_max: usize, what: &str) -> Value {
     json!({"type": "string", "maxLength": chars_max, "description": what})
 }
 
+/// Models send numbers as text too, and clients compare what they send with the schema before they send it.
 fn whole(least: u32, most: u32, what: &str) -> Value {
-    json!({"type": "integer", "minimum": least, "maximum": most, "description": what})
+    let pattern = "^\\s*[+]?[0-9]+\\s*$";
+    json!({"type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": pattern, "description": what})
 }
 
 fn page() -> Value {
@@ -141,27 +143,47 @@ fn deck_text() -> Value {
 }
 
 fn format() -> Value {
-    json!({"type": "string", "enum": formats::names(), "description": "The format's name"})
+    json!({"type": "string", "maxLength": 30, "description": format!("The format's name: {}", formats::names().join(", "))})
 }
 
 fn filters() -> Value {
-    let letters = || json!({"type": "array", "items": {"type": "string", "enum": ["W", "U", "B", "R", "G", "C"]}, "maxItems": 6});
-    let mana = |what: &str| json!({"type": "number", "minimum": 0, "description": what});
-    json!({
-        "type": "object", "additionalProperties": false, "description": "All of them must hold",
-        "properties": {
+    let letters = || {
+        json!({"type": ["array", "string"], "items": {"type": "string"}, "maxItems": 6,
+               "description": "Some of W, U, B, R, G and C, which is colourless"})
+    };
+    let mana = |what: &str| json!({"type": ["number", "string"], "minimum": 0, "description": what});
+    let mut properties = json!({
             "colors": letters(),
             "colorMatch": {"type": "string", "enum": ["including", "exactly", "at_most"], "description": "How colors are compared; including by default"},
             "identity": letters(),
             "type": text(60, "Words of the type line, like Legendary Creature"),
             "manaValue": mana("The mana value"), "manaValueMin": mana("The least mana value"), "manaValueMax": mana("The greatest mana value"),
             "format": format(), "keyword": text(40, "A keyword of the card, like Flying"),
-        },
+    });
+    nullable(&mut properties, &[]);
+    json!({
+        "type": ["object", "string"], "additionalProperties": false, "description": "All of them must hold", "properties": properties,
     })
 }
 
+/// What may be left out may be null as well: models write it so.
+fn nullable(properties: &mut Value, required: &[&str]) {
+    for (_, schema) in properties.as_object_mut().into_iter().flatten().filter(|(name, _)| !required.contains(&name.as_str())) {
+        let Some(fields) = schema.as_object_mut() else { continue };
+        if let Some(kinds) = fields.get_mut("type") {
+            let mut all = kinds.as_array().cloned().unwrap_or_else(|| vec![kinds.clone()]);
+            all.push(json!("null"));
+            *kinds = Value::Array(all);
+        }
+        if let Some(Value::Array(allowed)) = fields.get_mut("enum") {
+            allowed.push(Value::Null);
+        }
+    }
+}
+
 impl Definition {
-    fn into_tool(self) -> Tool {
+    fn into_tool(mut self) -> Tool {
+        nullable(&mut self.properties, self.required);
         let mut schema = JsonObject::new();
         schema.insert("type".to_owned(), json!("object"));
         schema.insert("properties".to_owned(), self.properties);

@@ -77,8 +77,12 @@ impl Server {
         serde_json::from_str(&answer).unwrap()
     }
 
-    /// Calls a tool that must answer.
+    /// Calls a tool that must answer. What it accepts has to fit the schema by which the gateway judges.
     async fn call(&self, name: &str, arguments: Value) -> Value {
+        let tools = self.ask("tools/list", json!({})).await["result"]["tools"].clone();
+        let schema = &tools.as_array().unwrap().iter().find(|tool| tool["name"] == name).unwrap()["inputSchema"];
+        let fits = policy::ArgumentSchema::read(schema).unwrap().check(&arguments);
+        assert_eq!(fits, Ok(()), "{name} {arguments}");
         let result = self.ask("tools/call", json!({"name": name, "arguments": arguments})).await["result"].clone();
         assert_eq!(result["isError"], false, "{name} {arguments}: {result}");
         let text = result["content"][0]["text"].as_str().unwrap();

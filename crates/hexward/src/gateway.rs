@@ -86,6 +86,7 @@ impl Gateway {
         let proxy = Proxy::new(store.clone(), Arc::clone(&clock), upstream, ledger.clone(), config.day_limit, hosts);
         let proxy = proxy.with_prices(config.prices).with_budgets(config.budgets).with_calls_max(config.calls_max);
         let proxy = proxy.named(name.clone(), config.runs.confirmation_wait);
+        let proxy = proxy.sealing_with(config.auth_secret.expose_secret().as_bytes());
         let proxy = Arc::new(proxy.paced(rates.clone(), config.runs.rates.clone()));
         tasks.spawn(provider_keys::watch(keys, Arc::clone(&proxy), stop.clone()));
         let host = builtin::Host { store: &store, clock: &clock, tasks: &tasks, stop: &stop, map_limits: &config.map_limits };

@@ -524,6 +524,35 @@ mod tests {
     }
 
     #[test]
+    fn a_value_from_elsewhere_is_refused_to_a_client_of_its_own_too() {
+        let manifest = Manifest::parse(
+            "id='a'\ntitle='A'\ngreeting='g'\n[agent]\nmodel='m'\n[mcp]\nname='a'\nserver='builtin'\n[tools.look]\neffect='read'\n\
+             [tools.look.arguments]\nto = { from = ['user'] }\n[tools.change]\neffect='write'",
+        )
+        .expect("a manifest");
+        let scope = KeyScope { writes: true, ..KeyScope::default() };
+        let code = |tool: &str, strange: Option<&str>, held: bool| {
+            let listed = ToolListed { held, ..ToolListed::default() };
+            let request = ToolRequest { strange_argument: strange.map(str::to_owned), listed, ..ask(tool) };
+            let client = ClientView { window: RunId::random(), user: UserId::random(), scope: &scope };
+            admit_client_tool(request, &manifest, client).map(|_| ()).map_err(|denial| denial.code)
+        };
+        for tool in ["look", "change"] {
+            assert_eq!(code(tool, Some("to"), false), Err(DenialCode::ToolArgument), "{tool}: neither made nor asked about");
+            assert_eq!(code(tool, Some("to"), true), Err(DenialCode::ToolHeld), "{tool}");
+            assert_eq!(code(tool, None, false), Ok(()), "{tool}");
+        }
+        let narrow = KeyScope { tools: Some(vec!["change".to_owned()]), ..KeyScope::default() };
+        let request = ToolRequest { strange_argument: Some("to".to_owned()), ..ask("look") };
+        let client = ClientView { window: RunId::random(), user: UserId::random(), scope: &narrow };
+        assert_eq!(
+            admit_client_tool(request, &manifest, client).map(|_| ()).map_err(|denial| denial.code),
+            Err(DenialCode::KeyTool),
+            "whose key is not for the tool learns nothing of its rules"
+        );
+    }
+
+    #[test]
     fn a_client_of_its_own_reads_within_its_key_and_changes_nothing() {
         let manifest = Manifest::parse(
             "id='a'\ntitle='A'\ngreeting='g'\n[agent]\nmodel='m'\n[mcp]\nname='a'\nserver='builtin'\n[tools.look]\neffect='read'\n[tools.change]\neffect='write'",

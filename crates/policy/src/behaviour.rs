@@ -172,6 +172,19 @@ impl Behaviour {
         rules.conduct(self.score_millis)
     }
 
+    /// How long it takes until it is not suspicious any more; nothing if it is not.
+    #[must_use]
+    pub fn calms_in(mut self, rules: &BehaviourRules, now: Timestamp) -> Duration {
+        self.sink(rules, now);
+        let over = self.score_millis.saturating_sub(i64::from(rules.suspicious) * MILLIS);
+        if over < 0 {
+            return Duration::ZERO;
+        }
+        // One more, because exactly as much is still suspicious.
+        let millis = over / i64::from(rules.sinks_per_second.max(1)) + 1;
+        Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+
     /// The person said that it shall go on: it begins anew.
     pub const fn forgive(&mut self) {
         self.score_millis = 0;
@@ -256,6 +269,21 @@ mod tests {
         assert_eq!(judged.last().map(|one| one.wait), Some(rules.wait_max));
         behaviour.forgive();
         assert_eq!(behaviour.conduct(&rules, Timestamp(SECOND)), Conduct::Usual, "the person said so");
+    }
+
+    #[test]
+    fn the_wait_that_is_told_is_enough_and_no_longer() {
+        let (mut behaviour, rules) = (Behaviour::default(), BehaviourRules::default());
+        assert_eq!(behaviour.calms_in(&rules, Timestamp(0)), Duration::ZERO);
+        for acts in 1..300 {
+            let judged = behaviour.note(Act::Read, &rules, Timestamp(0));
+            let wait = behaviour.calms_in(&rules, Timestamp(0));
+            assert_eq!(wait.is_zero(), judged.conduct < Conduct::Suspicious, "{acts}");
+            let after = Timestamp(i64::try_from(wait.as_micros()).expect("it is short"));
+            assert!(behaviour.conduct(&rules, after) < Conduct::Suspicious, "{acts}");
+            let before = Timestamp(after.0 - 2_000);
+            assert!(wait.is_zero() || behaviour.conduct(&rules, before) >= Conduct::Suspicious, "{acts}");
+        }
     }
 
     #[test]

@@ -93,6 +93,10 @@ codes! {
     ToolInduced = "tool.induced", Caller, "The model asked for this change outside of the conversation with the person, so it was not made.";
     /// A value that comes from where the app's rules don't say.
     ToolArgument = "tool.argument", Caller, "A value in this tool call is neither the person's nor on the application's list, so the call was not made. Ask the person to write it in a message.";
+    /// Arguments that do not fit the tool's schema.
+    ToolInput = "tool.input", Caller, "The arguments of this tool call do not fit the tool's schema, so it was not called. The model is told what to correct.";
+    /// A schema of a tool that can't be used.
+    ToolSchema = "tool.schema", Caller, "The application describes this tool's arguments in a way that can't be checked, so the tool is not used. The operator finds the reason in the log.";
     /// Writes are switched off.
     ToolWriteOff = "tool.write_off", Caller, "Changes are switched off for this message. Switch on \"Allow changes\" and send it again.";
     /// A change whose way back the app does not offer any more.
@@ -150,13 +154,17 @@ codes! {
     /// A person sent as many messages as they may.
     RateUser = "rate.user", Limit, "You have sent as many messages as you may for now. Wait a while and send it again.";
     /// A person did as much in an app's page as they may in this time.
-    RateEdits = "rate.edits", Limit, "You have changed and opened as much as you may for now. Wait a moment and do it again.";
+    RateEdits = "rate.edits", Limit, "You have changed as much as you may for now. Wait a moment and do it again.";
+    /// As much was looked up from one address as may be.
+    RateLookups = "rate.lookups", Limit, "As much was looked up from your network as may be for now. Wait a moment and do it again.";
     /// A person's agents used tools as often as they may.
     RateTools = "rate.tools", Limit, "The application's tools were used for you as often as they may be in an hour. Wait a while and ask again.";
     /// What the agent does is unusual, and the person did not say that it shall go on.
     BehaviourUnconfirmed = "behaviour.unconfirmed", Limit, "The assistant did unusually much at once, and nobody said in time that it shall go on. Answer the question in the page, and ask again.";
     /// What the agent does is so unusual that its run was stopped.
     BehaviourHostile = "behaviour.hostile", Limit, "The assistant did far more at once than anybody asks for and was stopped. Look at what it changed, and ask for less at a time.";
+    /// A person's own client does unusually much at once.
+    BehaviourClient = "behaviour.client", Limit, "This client does unusually much at once, so it is not answered for a while. Wait as long as the answer says, then go on more slowly.";
     /// Everybody together sent as much as the gateway takes.
     RateGlobal = "rate.global", Limit, "Too many people are using this right now. Wait a moment and send it again.";
     /// A key was used as often as it may be.
@@ -221,11 +229,11 @@ mod tests {
         let expected = "run.none run.deadline run.turns budget.run budget.day budget.user budget.tier budget.app model.context \
                         model.name model.path model.feature model.conversation model.output key.scope key.tool key.read_only \
                         key.requests model.busy upstream.unavailable tool.unknown tool.not_emitted tool.induced tool.argument \
-                        tool.write_off undo.inverse undo.active undo.busy undo.rate tool.held confirmation.full confirmation.denied \
+                        tool.input tool.schema tool.write_off undo.inverse undo.active undo.busy undo.rate tool.held confirmation.full confirmation.denied \
                         confirmation.expired confirmation.stale confirmation.unknown tool.unconfirmed egress.host egress.tls \
                         egress.rule egress.address egress.protocol egress.busy run.idle agent.output agent.memory agent.cpu \
-                        agent.processes agent.disk agent.connections agent.requests rate.address rate.user rate.edits rate.tools \
-                        behaviour.unconfirmed behaviour.hostile rate.global rate.key run.queue_expired";
+                        agent.processes agent.disk agent.connections agent.requests rate.address rate.user rate.edits rate.lookups rate.tools \
+                        behaviour.unconfirmed behaviour.hostile behaviour.client rate.global rate.key run.queue_expired";
         assert_eq!(listed.join(" "), expected, "a code was renamed or removed: clients match on them");
     }
 

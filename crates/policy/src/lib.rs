@@ -28,6 +28,7 @@ mod rate;
 mod rate_rules;
 mod rest;
 mod route;
+mod schema;
 mod skills;
 mod time;
 mod tool;
@@ -78,6 +79,7 @@ pub use rate::{
 pub use rate_rules::{RateRules, TierRules, call_weight_millis};
 pub use rest::{Standing, first_to_go};
 pub use route::{Candidate, choose, free_again};
+pub use schema::{ArgumentSchema, Misfit, SCHEMA_BYTES_MAX, SchemaFault};
 pub use skills::Skill;
 pub use time::{Clock, Timestamp, date_of_day, day_of_date};
 pub use tool::{ToolClass, ToolHints, ToolListed};

@@ -126,7 +126,7 @@ pub struct ToolRule {
 }
 
 /// The operator's word about a tool that people call themselves.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PersonRule {
     /// Read or write.
@@ -134,6 +134,9 @@ pub struct PersonRule {
     /// Whether it takes documents: up to 32 MiB instead of 256 KiB, few at a time.
     #[serde(default)]
     pub large: bool,
+    /// The tool that undoes what this one did, where it is no tool of agents that has one already.
+    #[serde(default)]
+    pub inverse: Option<String>,
 }
 
 /// Why a manifest was not taken.
@@ -201,12 +204,15 @@ impl Manifest {
 
     /// What of the ways back can't be. Invariant: an inverse is none of the tools that an agent may call.
     fn fault_of_inverses(&self, is_name: impl Fn(&String) -> bool) -> Option<&'static str> {
-        let inverses = || self.tools.values().filter_map(|rule| rule.inverse.as_ref());
+        let of_people = || self.people.values().filter_map(|rule| rule.inverse.as_ref());
+        let inverses = || self.tools.values().filter_map(|rule| rule.inverse.as_ref()).chain(of_people());
         if !inverses().all(is_name) {
             Some("the names of inverses must be letters, digits, _ and -")
         } else if inverses().any(|inverse| self.tools.contains_key(inverse)) {
             Some("an inverse must not be listed under [tools]: it is for the gateway alone, and no agent may call it")
-        } else if self.tools.values().any(|rule| rule.inverse.is_some() && rule.effect == ToolEffect::Read) {
+        } else if self.tools.values().any(|rule| rule.inverse.is_some() && rule.effect == ToolEffect::Read)
+            || self.people.values().any(|rule| rule.inverse.is_some() && rule.effect == ToolEffect::Read)
+        {
             Some("a tool with effect = \"read\" changes nothing, so it has no inverse")
         } else {
             None
@@ -216,7 +222,8 @@ impl Manifest {
     /// The tool that undoes what another one did, as the operator paired them.
     #[must_use]
     pub fn inverse_of(&self, tool: &str) -> Option<&str> {
-        self.tools.get(tool)?.inverse.as_deref()
+        let of_agents = self.tools.get(tool).and_then(|rule| rule.inverse.as_deref());
+        of_agents.or_else(|| self.people.get(tool)?.inverse.as_deref())
     }
 
     /// The runtime its agents are started in, as drivers know it: each app that brings a command has one of its own.
@@ -372,6 +379,10 @@ mod tests {
         assert!(fault("inverse = \"change\"\n").contains("no agent may call it"), "nor its own");
         assert!(fault("inverse = \"un do\"\n").contains("names of inverses"));
         assert!(fault("[tools.peek]\neffect = \"read\"\ninverse = \"undo\"\n").contains("changes nothing"));
+        let people = with("[people.bring]\neffect = \"write\"\ninverse = \"undo\"\n").expect("a good manifest");
+        assert_eq!((people.inverse_of("bring"), people.inverse_of("change")), (Some("undo"), None));
+        assert!(fault("[people.bring]\neffect = \"write\"\ninverse = \"look\"\n").contains("no agent may call it"));
+        assert!(fault("[people.see]\neffect = \"read\"\ninverse = \"undo\"\n").contains("changes nothing"));
     }
 
     #[test]

@@ -32,8 +32,8 @@ impl PersonPermit {
     }
     /// What the manifest says the tool does for people.
     #[must_use]
-    pub const fn rule(&self) -> PersonRule {
-        self.rule
+    pub const fn rule(&self) -> &PersonRule {
+        &self.rule
     }
 }
 
@@ -42,7 +42,7 @@ impl PersonPermit {
 /// # Errors
 /// The [`Denial`] to answer with: for people it is the same as if there were no such tool.
 pub fn admit_person(user: UserId, tool: &str, arguments_digest: [u8; 32], manifest: &Manifest) -> Result<PersonPermit, Denial> {
-    let rule = manifest.people.get(tool).copied().ok_or_else(|| Denial::new(DenialCode::ToolUnknown, tool))?;
+    let rule = manifest.people.get(tool).cloned().ok_or_else(|| Denial::new(DenialCode::ToolUnknown, tool))?;
     Ok(PersonPermit { user, tool: tool.to_owned(), arguments_digest, rule })
 }
 

@@ -50,8 +50,10 @@ pub struct RateRules {
     pub key_per_hour: u64,
     /// Model calls of all callers elsewhere in a minute.
     pub calls_per_minute: u64,
-    /// What one person does in an app's page by themselves in a minute: reads and changes.
+    /// What one person changes in an app's page by themselves in a minute.
     pub edits_per_minute: u64,
+    /// What is looked up from one address in apps' pages in a minute, without a message to an agent.
+    pub lookups_per_minute: u64,
     /// What agents may do at once, beside how often.
     pub behaviour: BehaviourRules,
 }
@@ -71,6 +73,7 @@ impl Default for RateRules {
             key_per_hour: 10_000,
             calls_per_minute: 3_000,
             edits_per_minute: 240,
+            lookups_per_minute: 300,
             behaviour: BehaviourRules::default(),
         }
     }
@@ -95,6 +98,7 @@ impl RateRules {
             key_per_hour: MANY * 1000,
             calls_per_minute: MANY,
             edits_per_minute: MANY,
+            lookups_per_minute: MANY,
             behaviour: BehaviourRules::indifferent(),
         }
     }
@@ -142,6 +146,21 @@ impl RateRules {
     pub fn of_edit(&self, user: UserId) -> Vec<RateCheck> {
         let limit = RateLimit::per_minute(self.edits_per_minute);
         vec![RateCheck { name: format!("edits:{user}"), limit, weight_millis: UNIT_MILLIS, code: DenialCode::RateEdits }]
+    }
+
+    /// What a person's own look-up in an app's page is checked against: where it comes from, because whoever wants to be another person
+    /// only has to forget a cookie. Without an address it was not sent over a network, and counts like a change.
+    #[must_use]
+    pub fn of_lookup(&self, user: UserId, address: Option<IpAddr>) -> Vec<RateCheck> {
+        let Some(address) = address else { return self.of_edit(user) };
+        let limit = RateLimit::per_minute(self.lookups_per_minute);
+        let of = |(network, times)| RateCheck {
+            name: format!("lookups:{network}"),
+            limit: limit.times(times),
+            weight_millis: UNIT_MILLIS,
+            code: DenialCode::RateLookups,
+        };
+        self.networks(address).into_iter().map(of).collect()
     }
 
     /// What a tool call of one user's agents is checked against, wherever they run.
@@ -230,6 +249,20 @@ mod tests {
         let checks = RateRules::default().of_message(UserId::random(), Standing::Anonymous, Some(address.parse().expect("one")));
         let of_addresses = checks.into_iter().filter(|check| check.code == DenialCode::RateAddress);
         of_addresses.map(|check| check.name).collect()
+    }
+
+    #[test]
+    fn look_ups_count_for_their_network_and_changes_for_their_person() {
+        let (rules, user) = (RateRules::default(), UserId::random());
+        let names = |address: Option<&str>| {
+            let address = address.map(|address| address.parse().expect("an address"));
+            rules.of_lookup(user, address).into_iter().map(|check| check.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(Some("192.0.2.7")), ["lookups:192.0.2.7"]);
+        assert_eq!(names(Some("::ffff:192.0.2.7")), ["lookups:192.0.2.7"], "the same written otherwise");
+        let networks = ["lookups:2001:db8:1:2::/64", "lookups:2001:db8:1::/56", "lookups:2001:db8:1::/48"];
+        assert_eq!(names(Some("2001:db8:1:2:3::4")), networks);
+        assert_eq!(names(None), [format!("edits:{user}")], "what has no address counts for its person");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What people's agents do with their tools, judged as it happens (`policy::Behaviour`): whoever does unusually much is slowed down,
-//! then the person is asked whether it shall go on, then the run is stopped.
+//! then the person is asked whether it shall go on, then the run is stopped. A person's own client is not asked anything: it is slowed
+//! down, then refused until it has been quiet for long enough.
 //!
 //! The question is put to the person's own page. An answer is worth something because of three things that an agent does not have:
 //! the session, a moment in which somebody could have read the question, and some work of the browser's.
@@ -66,6 +67,11 @@ impl Behaviours {
             forget_some(&mut people, rules, now);
         }
         people.entry(user).or_default().behaviour.note(act, rules, now)
+    }
+
+    /// How long somebody has to do nothing until they are not suspicious any more.
+    fn calms_in(&self, user: UserId, rules: &BehaviourRules, now: Timestamp) -> Duration {
+        self.people.lock().get(&user).map_or(Duration::ZERO, |person| person.behaviour.calms_in(rules, now))
     }
 
     /// The question that is open, or a new one. True if it is new.
@@ -155,19 +161,51 @@ impl Proxy {
 
     /// A refusal counts too, but waits for nothing.
     pub(crate) async fn judge(&self, run: &RunContext, act: Act) -> Judged {
-        let now = self.clock.now();
-        // A gateway that counts nothing judges nothing.
-        let rules = self.rates.as_ref().map_or_else(BehaviourRules::indifferent, |pacing| pacing.rules.behaviour);
-        let judged = self.behaviours.note(run.user, act, &rules, now);
-        if judged.rose {
-            let conduct = judged.conduct.as_str();
-            tracing::warn!(run = %run.run, user = %run.user, conduct, "an agent does unusually much");
-            self.record(AuditEvent::ConductRose { run: run.run, user: run.user, conduct }).await;
-        }
+        let judged = self.judge_in(&self.behaviours, run.run, run.user, act).await;
         if judged.conduct == Conduct::Hostile {
             run.stop_for(DenialCode::BehaviourHostile);
         }
         judged
+    }
+
+    /// The same for a call of a person's own client, which stands in a window in the place of a run. It has a score of its own: a key
+    /// that somebody stole stops nobody's agent.
+    pub(crate) async fn judge_client(&self, window: RunId, user: UserId, act: Act) -> Judged {
+        self.judge_in(&self.client_behaviours, window, user, act).await
+    }
+
+    async fn judge_in(&self, behaviours: &Behaviours, run: RunId, user: UserId, act: Act) -> Judged {
+        let judged = behaviours.note(user, act, &self.behaviour_rules(), self.clock.now());
+        if judged.rose {
+            let conduct = judged.conduct.as_str();
+            tracing::warn!(%run, %user, conduct, "somebody's agent or client does unusually much");
+            self.record(AuditEvent::ConductRose { run, user, conduct }).await;
+        }
+        judged
+    }
+
+    /// Waits with a client's call as long as what it does makes advisable. Nobody is asked: whoever holds the key need not be the
+    /// person.
+    pub(crate) async fn pace_client(&self, window: RunId, user: UserId, act: Act) -> Result<(), Denial> {
+        let judged = self.judge_client(window, user, act).await;
+        match judged.conduct {
+            Conduct::Usual => Ok(()),
+            Conduct::Hasty => {
+                tokio::time::sleep(judged.wait).await;
+                Ok(())
+            }
+            Conduct::Suspicious | Conduct::Hostile => Err(Denial::new(DenialCode::BehaviourClient, judged.conduct.as_str())),
+        }
+    }
+
+    /// How long a person's clients have to be quiet before they are answered again.
+    pub(crate) fn client_calms_in(&self, user: UserId) -> Duration {
+        self.client_behaviours.calms_in(user, &self.behaviour_rules(), self.clock.now())
+    }
+
+    /// A gateway that counts nothing judges nothing.
+    fn behaviour_rules(&self) -> BehaviourRules {
+        self.rates.as_ref().map_or_else(BehaviourRules::indifferent, |pacing| pacing.rules.behaviour)
     }
 
     async fn count_tool(&self, user: UserId) -> Result<(), Denial> {

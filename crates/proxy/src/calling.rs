@@ -3,8 +3,9 @@
 
 use crate::Proxy;
 use crate::context::App;
+use crate::mcp::asks;
 use crate::mcp::upstream::UpstreamError;
-use crate::tools::user_ref;
+use crate::offer::user_ref;
 use crate::way_back;
 use policy::{CallId, Timestamp, ToolEffect};
 use serde_json::{Map, Value};
@@ -16,6 +17,9 @@ pub(crate) const UNCERTAIN: &str =
     "The tool's answer was lost, so nobody knows whether it took effect. Look before you ask for it again.";
 pub(crate) const UNREACHABLE: &str =
     "The application's tools can't be reached right now, and nothing was done. Try again in a moment.";
+
+/// Of a round that ended with a question: the answer is another call.
+const ASKED: &str = "It asked its caller for more before it goes on.";
 
 /// How a call that was journaled came out.
 pub(crate) struct Outcome {
@@ -62,6 +66,7 @@ pub(crate) async fn carry_out(
 /// How a call came out, and what people and history get of it.
 pub(crate) fn outcome(result: &Result<Value, UpstreamError>) -> (ToolState, String) {
     match result {
+        Ok(result) if result.as_object().is_some_and(asks) => (ToolState::Done, ASKED.to_owned()),
         Ok(result) if is_error(result) => (ToolState::Failed, shown(result)),
         Ok(result) => (ToolState::Done, shown(result)),
         // What the server or the system said is for the log; people and history get a fixed sentence.

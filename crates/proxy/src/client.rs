@@ -2,18 +2,21 @@
 //! word could be asked for.
 
 use crate::Proxy;
+use crate::behaviour::act_of;
 use crate::callers::Windows;
 use crate::confirm::{self, AskError, Asked};
 use crate::context::App;
+use crate::definitions::Definition;
+use crate::fitting::{self, Unfit};
 use crate::mcp::front::{Extras, HostError, LogLevel, PromptCall, ServerInfo, ToolCall, ToolHost};
-use crate::mcp::{Notices, bounded};
+use crate::mcp::{Back, Kept, Notices, asks, bounded, passed_on};
+use crate::offer::{offered, read_resource, resource_templates, resources, server_info, user_ref};
 use crate::prompts::{complete, prompt, prompts};
 use crate::reading::carry_out_read;
-use crate::tools::{offered, read_resource, resource_templates, resources, server_info, user_ref};
 use futures_util::future::BoxFuture;
 use policy::{
-    AuditEvent, ClientView, Denial, DenialCode, KeyId, KeyScope, Known, RunId, ToolListed, ToolQuestion, ToolRequest,
-    ToolVerdict, UserId, admit_client_tool, canonical_digest,
+    Act, AuditEvent, ClientView, Denial, DenialCode, KeyId, KeyScope, Known, RunId, ToolQuestion, ToolRequest, ToolVerdict,
+    UserId, admit_client_tool, canonical_digest,
 };
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -44,6 +47,8 @@ enum Opened {
     Read(ReadCall),
     /// It needs its owner's yes, under this id.
     Question(Box<ToolQuestion>, String),
+    /// Its arguments do not fit; this is what its caller is told.
+    Unfit(Value),
 }
 
 /// The tools of one app, as this client may see them.
@@ -63,15 +68,25 @@ impl ClientTools {
     /// Gives its answer as soon as there is one; what has to be written down after that is.
     async fn carry(self, call: ToolCall, notices: Option<Notices>, answer: oneshot::Sender<Result<Value, HostError>>) {
         let mut answer = Some(answer);
+        let mut call = call;
+        let kept = match self.reopen(("tools/call", &call.name), &call.arguments, &mut call.back) {
+            Ok(kept) => kept,
+            Err(error) => return drop(answer.take().map(|answer| answer.send(Err(error)))),
+        };
+        let back = std::mem::take(&mut call.back);
         // Whoever asked may have left.
-        let mut give = |result: Result<Value, HostError>| drop(answer.take().map(|answer| answer.send(result.map(bounded))));
-        let listed = match self.listed(&call.name).await {
-            Ok(listed) => listed,
+        let mut give = |result: Result<Value, HostError>| {
+            let result = result.and_then(|result| self.asked_back(result, &back, kept.as_ref())).map(bounded);
+            drop(answer.take().map(|answer| answer.send(result)));
+        };
+        let known = match self.listed(&call.name).await {
+            Ok(known) => known,
             Err(error) => return give(Err(error)),
         };
-        let done = match self.open(&call, listed).await {
+        let done = match self.open(&call, known).await {
+            Ok(Opened::Unfit(result)) => return give(Ok(result)),
             Ok(Opened::Read(reading)) => {
-                carry_out_read(&self.proxy, &self.app, reading, call.arguments, notices.as_ref(), &mut give).await
+                carry_out_read(&self.proxy, &self.app, reading, call.arguments, (notices.as_ref(), &back), &mut give).await
             }
             Ok(Opened::Question(question, id)) => match self.confirm(*question, &id, call.arguments).await {
                 Ok(result) => return give(Ok(result)),
@@ -110,18 +125,18 @@ impl ClientTools {
     }
 
     /// What the tool's server says of it.
-    async fn listed(&self, tool: &str) -> Result<ToolListed, HostError> {
+    async fn listed(&self, tool: &str) -> Result<Option<Definition>, HostError> {
         if !self.app.manifest.tools.contains_key(tool) {
-            return Ok(ToolListed::default());
+            return Ok(None);
         }
         match self.proxy.definitions.of(&self.app, &user_ref(self.client.user), tool, false).await? {
-            Some(listed) => Ok(listed),
+            Some(known) => Ok(Some(known)),
             None => Err(self.refuse(Denial::new(DenialCode::ToolUnknown, tool)).await),
         }
     }
 
     /// May they? And then: on its way into the journal, or to its owner.
-    async fn open(&self, call: &ToolCall, listed: ToolListed) -> Result<Opened, OpenError> {
+    async fn open(&self, call: &ToolCall, known: Option<Definition>) -> Result<Opened, OpenError> {
         let Self { proxy, app, client, .. } = self;
         let arguments = Value::Object(call.arguments.clone());
         let Some(arguments_digest) = canonical_digest(&arguments) else {
@@ -134,7 +149,7 @@ impl ClientTools {
             arguments_digest,
             emitted: false,
             honest: false,
-            listed,
+            listed: known.as_ref().map(|known| known.listed).unwrap_or_default(),
             ask_for_writes: true,
             // What its person wrote is not known here, so only lists can allow a value that a rule asks about.
             strange_argument: app.manifest.strange_argument(&call.name, &call.arguments, &Known::default()).map(str::to_owned),
@@ -142,7 +157,21 @@ impl ClientTools {
         let view = ClientView { window, user: client.user, scope: &client.scope };
         // Nobody else's word stands behind it, so each call is one of its own.
         let own_id = format!("client_{}", RunId::random());
-        let permit = match admit_client_tool(request, &app.manifest, view).map_err(OpenError::Denied)? {
+        let verdict = admit_client_tool(request, &app.manifest, view).map_err(OpenError::Denied)?;
+        match known.map(|known| fitting::check(&known.schema, &call.name, &call.arguments)) {
+            Some(Err(Unfit::Unusable(denial))) => return Err(OpenError::Denied(denial)),
+            Some(Err(Unfit::Misfit(misfit))) => {
+                self.record(misfit.denial).await;
+                return Ok(Opened::Unfit(misfit.result));
+            }
+            Some(Ok(())) | None => {}
+        }
+        let class = match &verdict {
+            ToolVerdict::Permit(permit) => permit.class(),
+            ToolVerdict::Confirm(question) => question.class(),
+        };
+        proxy.pace_client(window, client.user, act_of(class)).await.map_err(OpenError::Denied)?;
+        let permit = match verdict {
             ToolVerdict::Permit(permit) => permit,
             ToolVerdict::Confirm(question) if client.can_ask => return Ok(Opened::Question(Box::new(question), own_id)),
             ToolVerdict::Confirm(_) => return Err(OpenError::Denied(Denial::new(DenialCode::ToolUnconfirmed, &call.name))),
@@ -153,13 +182,51 @@ impl ClientTools {
         Ok(Opened::Read(reading.ok_or_else(unconfirmed)?))
     }
 
+    /// What a call brings along of an earlier round, as the server said it; and what such a thing is sealed for.
+    fn reopen(
+        &self,
+        (method, name): (&'static str, &str),
+        arguments: &Map<String, Value>,
+        back: &mut Back,
+    ) -> Result<Option<Kept>, HostError> {
+        let whose = (self.client.key, self.client.user);
+        let kept = Kept::new(whose, &self.app.manifest.id, (method, name), arguments);
+        if let Some(sealed) = &back.state {
+            let state = kept.as_ref().and_then(|kept| self.proxy.states.open(kept, sealed, self.proxy.clock.now()));
+            back.state = Some(state.ok_or(HostError::State)?);
+        }
+        Ok(kept)
+    }
+
+    /// A server's question, as its caller gets it; anything else stays as it is.
+    fn asked_back(&self, result: Value, back: &Back, kept: Option<&Kept>) -> Result<Value, HostError> {
+        let Some(questions) = result.as_object().filter(|result| asks(result)) else { return Ok(result) };
+        let refused = || HostError::Needs(Value::Object(Map::new()));
+        let mut passed = passed_on(questions, back, &self.app.manifest.title).ok_or_else(refused)?;
+        if let Some(state) = passed.get_mut("requestState")
+            && let Some(text) = state.as_str()
+        {
+            let kept = kept.ok_or_else(refused)?;
+            *state = Value::String(self.proxy.states.seal(kept, text, self.proxy.clock.now()));
+        }
+        Ok(passed)
+    }
+
     /// A refusal reaches the client as a failed tool, and the record; a flood of them does not.
     async fn refuse(&self, denial: Denial) -> HostError {
         let code = denial.code;
+        // Its window is there as soon as anything was asked for with the key; a refusal for too much is no further act.
+        if let Some(window) = self.client.windows.now().filter(|_| code != DenialCode::BehaviourClient) {
+            self.proxy.judge_client(window, self.client.user, Act::Denied).await;
+        }
+        self.record(denial).await;
+        HostError::Denied { code: code.as_str(), message: code.sentence() }
+    }
+
+    async fn record(&self, denial: Denial) {
         if self.client.windows.note_refusal(self.proxy.clock.now()) {
             self.proxy.record(AuditEvent::Denied { run: self.client.windows.now(), denial }).await;
         }
-        HostError::Denied { code: code.as_str(), message: code.sentence() }
     }
 
     /// Resources are read by a key that is for the whole app.
@@ -214,8 +281,13 @@ impl ToolHost for ClientTools {
         Box::pin(prompts(&self.app, self.client.user))
     }
 
-    fn prompt(&self, call: PromptCall) -> BoxFuture<'_, Result<Value, HostError>> {
-        Box::pin(prompt(&self.app, self.client.user, call))
+    fn prompt(&self, mut call: PromptCall) -> BoxFuture<'_, Result<Value, HostError>> {
+        Box::pin(async move {
+            let kept = self.reopen(("prompts/get", &call.name), &call.arguments, &mut call.back)?;
+            let back = call.back.clone();
+            let filled = prompt(&self.app, self.client.user, call).await?;
+            self.asked_back(filled, &back, kept.as_ref())
+        })
     }
 
     fn complete(&self, params: Map<String, Value>) -> BoxFuture<'_, Result<Value, HostError>> {

@@ -10,7 +10,7 @@ use crate::context::App;
 use crate::mcp::front::{HostError, ServerInfo, ToolCall, ToolHost};
 use crate::mcp::upstream::UserRef;
 use crate::messages::integrity::Dialogue;
-use crate::tools;
+use crate::{offer, tools};
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
@@ -83,13 +83,13 @@ fn not_yet<T: Send + 'static>() -> BoxFuture<'static, Result<T, HostError>> {
 
 impl ToolHost for Asking<'_> {
     fn server(&self) -> ServerInfo {
-        tools::server_info(&self.discovery.app)
+        offer::server_info(&self.discovery.app)
     }
 
     fn tools(&self) -> BoxFuture<'_, Result<Vec<Value>, HostError>> {
         Box::pin(async move {
             let Discovery { app, writes, dialogue, listed, .. } = self.discovery;
-            let tools = tools::offered(self.proxy, app, &UserRef::new(NOBODY.to_owned()), *writes).await?;
+            let tools = offer::offered(self.proxy, app, &UserRef::new(NOBODY.to_owned()), *writes).await?;
             if let Some(dialogue) = dialogue.load_full() {
                 dialogue.listed(&tools);
             }

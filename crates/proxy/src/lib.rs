@@ -15,11 +15,13 @@ mod discovery;
 pub mod egress;
 mod emissions;
 mod events;
+mod fitting;
 mod fixture;
 mod gate;
 mod lanes;
 pub mod mcp;
 pub mod messages;
+mod offer;
 mod people;
 mod pieces;
 mod places;
@@ -41,10 +43,10 @@ pub use events::RunEvent;
 pub use fixture::{Fixture, FixtureError};
 pub use gate::Gate;
 pub use messages::integrity::{AGENT_RELEASE, Dialogue, Expected};
+pub use offer::read_resource;
 pub use people::{PersonAnswer, PersonCallError};
 pub use relay::relay;
 pub use selfcheck::{SelfCheck, Trial};
-pub use tools::read_resource;
 pub use traffic::TrafficLimits;
 pub use undo::{UndoLine, UndoOutcome, UndoReport, Undoing};
 
@@ -87,8 +89,12 @@ pub struct Proxy {
     /// None where nothing is counted.
     rates: Option<Pacing>,
     behaviours: behaviour::Behaviours,
+    /// The same of people's own clients.
+    client_behaviours: behaviour::Behaviours,
     /// What tools' servers say of their tools.
     definitions: Definitions,
+    /// What tools' servers keep in clients goes through it.
+    states: mcp::StateSeal,
     /// This gateway's name in the database.
     gateway: String,
     /// How long a call waits for a person's yes.
@@ -135,7 +141,9 @@ impl Proxy {
             rooms: Rooms::new(CALLS_MAX, BODY_UNITS_MAX),
             rates: None,
             behaviours: behaviour::Behaviours::default(),
+            client_behaviours: behaviour::Behaviours::default(),
             definitions,
+            states: mcp::StateSeal::of(RunId::random().to_string().as_bytes()),
             gateway: String::new(),
             confirmation_wait: CONFIRMATION_WAIT,
             work: TaskTracker::new(),
@@ -153,6 +161,12 @@ impl Proxy {
     #[must_use]
     pub fn named(self, gateway: String, confirmation_wait: Duration) -> Self {
         Self { gateway, confirmation_wait, ..self }
+    }
+
+    /// With a secret that all gateways of the deployment share: what one of them gave a client to keep, each takes back.
+    #[must_use]
+    pub fn sealing_with(self, secret: &[u8]) -> Self {
+        Self { states: mcp::StateSeal::of(secret), ..self }
     }
 
     /// Who may answer model calls.

@@ -5,11 +5,11 @@ use crate::Proxy;
 use crate::calling::{is_error, shown};
 use crate::context::App;
 use crate::mcp::upstream::UpstreamError;
-use crate::tools::{unreachable_app, user_ref};
+use crate::offer::{unreachable_app, user_ref};
 use crate::way_back;
-use policy::{ToolEffect, UserId, admit_person, digest_bytes};
+use policy::{UserId, admit_person, digest_bytes};
 use serde_json::{Map, Value, json};
-use store::{Change, StoreError, ToolState};
+use store::{Change, PersonRead, StoreError, ToolState};
 
 /// What a tool answered a person.
 #[derive(Debug)]
@@ -59,23 +59,22 @@ impl Proxy {
         let digest = digest_bytes(text.as_bytes());
         let permit = admit_person(user, tool, digest, &app.manifest).map_err(|_| PersonCallError::Unknown)?;
         let upstream = app.upstream.as_ref().ok_or(PersonCallError::Unknown)?;
-        let open = self.store.open_person_call(permit, &app.manifest.id, &text, self.clock.now()).await?;
+        let now = self.clock.now();
+        let permit = match self.store.begin_person_read(permit, now) {
+            Ok(read) => return self.read_for_person(app, read, (text, arguments)).await,
+            Err(permit) => permit,
+        };
+        let open = self.store.open_person_call(permit, &app.manifest.id, &text, now).await?;
         drop(text);
         let (asker, meta) = (user_ref(user).in_person(), way_back::naming(open.id()));
         let mut result = upstream.call_with(&asker, open.permit().tool(), arguments, meta).await;
         let said = result.as_mut().map(way_back::take).unwrap_or_default();
         let inverse = said.inverse(&app.manifest, open.permit().tool());
-        // What a tool did for a person is on their page; the journal keeps the reason where it did nothing.
-        let (state, kept) = match &result {
-            Ok(result) if is_error(result) => (ToolState::Failed, shown(result)),
-            Ok(_) => (ToolState::Done, String::new()),
-            Err(error) if error.outcome_unknown() => (ToolState::Uncertain, String::new()),
-            Err(_) => (ToolState::Failed, String::new()),
-        };
+        let (state, kept) = came(&result);
         if let Err(error) = self.store.settle_tool_call(open.id(), state, kept, self.clock.now()).await {
             tracing::error!(%error, call = %open.id(), "a person's call could not be settled; it will be uncertain");
         }
-        if open.permit().rule().effect == ToolEffect::Write && state != ToolState::Failed {
+        if state != ToolState::Failed {
             self.store.announce(Change::App { user: user.to_string(), app: app.manifest.id.clone() });
         }
         let undo = inverse.filter(|inverse| app.manifest.people.contains_key(&inverse.tool)).and_then(|inverse| {
@@ -83,6 +82,31 @@ impl Proxy {
             Some(json!({"tool": inverse.tool, "arguments": arguments}))
         });
         result.map(|result| answer(result, undo)).map_err(|error| failure(app, error))
+    }
+
+    /// A read changes nothing, so it is written down once, when it came back; what could not be written down is not answered.
+    async fn read_for_person(
+        &self,
+        app: &App,
+        read: PersonRead,
+        (text, arguments): (String, Map<String, Value>),
+    ) -> Result<PersonAnswer, PersonCallError> {
+        let upstream = app.upstream.as_ref().ok_or(PersonCallError::Unknown)?;
+        let (asker, meta) = (user_ref(read.permit().user()).in_person(), way_back::naming(read.id()));
+        let mut result = upstream.call_with(&asker, read.permit().tool(), arguments, meta).await;
+        drop(result.as_mut().map(way_back::take));
+        self.store.end_person_read(read, &app.manifest.id, &text, came(&result), self.clock.now()).await?;
+        result.map(|result| answer(result, None)).map_err(|error| failure(app, error))
+    }
+}
+
+/// How a call came out. What a tool did for a person is on their page; the journal keeps the reason where it did nothing.
+fn came(result: &Result<Value, UpstreamError>) -> (ToolState, String) {
+    match result {
+        Ok(result) if is_error(result) => (ToolState::Failed, shown(result)),
+        Ok(_) => (ToolState::Done, String::new()),
+        Err(error) if error.outcome_unknown() => (ToolState::Uncertain, String::new()),
+        Err(_) => (ToolState::Failed, String::new()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::context::App;
 use crate::mcp::front::{HostError, PromptCall};
-use crate::tools::{unreachable_app, user_ref};
+use crate::offer::{unreachable_app, user_ref};
 use policy::UserId;
 use serde_json::{Map, Value};
 
@@ -17,7 +17,7 @@ pub(crate) async fn prompts(app: &App, user: UserId) -> Result<Vec<Value>, HostE
 /// One of them, filled in.
 pub(crate) async fn prompt(app: &App, user: UserId, call: PromptCall) -> Result<Value, HostError> {
     let upstream = app.upstream.as_ref().filter(|_| is_listed(app, &call.name)).ok_or(HostError::Unknown)?;
-    upstream.prompt(&user_ref(user), &call.name, call.arguments).await.map_err(|error| unreachable_app(app, error))
+    upstream.prompt(&user_ref(user), &call.name, call.arguments, &call.back).await.map_err(|error| unreachable_app(app, error))
 }
 
 /// What an argument of a listed prompt, or of a listed resource's address, may be.

@@ -2,10 +2,10 @@
 
 use crate::calling::outcome;
 use crate::context::App;
-use crate::mcp::Notices;
 use crate::mcp::front::HostError;
 use crate::mcp::upstream::UpstreamError;
-use crate::tools::{unreachable_app, user_ref};
+use crate::mcp::{Back, Notices};
+use crate::offer::{unreachable_app, user_ref};
 use crate::{Proxy, way_back};
 use serde_json::{Map, Value};
 use store::{OpenError, ReadCall};
@@ -17,13 +17,13 @@ pub(crate) async fn carry_out_read(
     app: &App,
     reading: ReadCall,
     arguments: Map<String, Value>,
-    notices: Option<&Notices>,
+    (notices, back): (Option<&Notices>, &Back),
     answer: impl FnOnce(Result<Value, HostError>),
 ) -> Result<(), OpenError> {
     let (user, tool) = (user_ref(reading.user()), reading.tool().to_owned());
     let asking = async {
         match &app.upstream {
-            Some(upstream) => upstream.call_telling(&user, &tool, arguments, Map::new(), notices).await,
+            Some(upstream) => upstream.call_asking(&user, &tool, arguments, notices, back).await,
             // A manifest without a server has no tools, so nothing was admitted.
             None => Err(UpstreamError::Unreachable("the app has no server".to_owned())),
         }

@@ -4,10 +4,13 @@ use crate::answer::{self, Body};
 use crate::behaviour::act_of;
 use crate::calling::{Outcome, UNREACHABLE, carry_out};
 use crate::confirm::{self, Answer, AskError, Asked};
-use crate::context::{App, RunContext};
+use crate::context::RunContext;
+use crate::definitions::Definition;
+use crate::emissions::{Claim, Said};
+use crate::fitting::{self, Misfit, Unfit};
 use crate::mcp::front::{self, HostError, ServerInfo, ToolCall, ToolHost};
-use crate::mcp::upstream::{UpstreamError, UserRef};
-use crate::mcp::{capped, marked, plain};
+use crate::mcp::{capped, marked};
+use crate::offer::{offered, read_resource, resource_templates, resources, server_info, unreachable_app, user_ref};
 use crate::{Proxy, RunEvent};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -15,10 +18,7 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use policy::{
-    Act, AuditEvent, CallId, Denial, DenialCode, ToolEffect, ToolListed, ToolQuestion, ToolRequest, ToolVerdict, UserId,
-    admit_tool, canonical_digest,
-};
+use policy::{Act, AuditEvent, CallId, Denial, DenialCode, ToolQuestion, ToolRequest, ToolVerdict, admit_tool, canonical_digest};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,69 +73,10 @@ pub(crate) async fn front(head: &Parts, body: Bytes, host: &dyn ToolHost) -> Res
     front::handle(head, body, host).await.map(|body| body.map_err(|never| match never {}).boxed_unsync())
 }
 
-/// What the door says of an app.
-pub(crate) fn server_info(app: &App) -> ServerInfo {
-    let manifest = &app.manifest;
-    let name = manifest.mcp.as_ref().map_or(&manifest.id, |mcp| &mcp.name);
-    ServerInfo { name: name.clone(), title: manifest.title.clone(), version: env!("CARGO_PKG_VERSION").to_owned() }
-}
-
-/// The app's tools that its manifest offers, without those that are held and, where changes are off, without what changes anything
-/// by anybody's word.
-pub(crate) async fn offered(proxy: &Proxy, app: &App, user: &UserRef, writes: bool) -> Result<Vec<Value>, HostError> {
-    let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
-    let all = upstream.tools(user).await.map_err(|error| unreachable_app(app, error))?;
-    let mut seen = proxy.definitions.see(app, &all).await?;
-    let mut may = |tool: &Value| {
-        // Taken out, so that of two by one name only the first is offered.
-        let named = tool.get("name").and_then(Value::as_str).and_then(|name| Some((name, seen.remove(name)?)));
-        named
-            .and_then(|(name, listed)| Some((app.manifest.tools.get(name)?, listed)))
-            .is_some_and(|(rule, listed)| !listed.held && (writes || rule.class(listed.hints).effect == ToolEffect::Read))
-    };
-    Ok(all.into_iter().filter(|tool| may(tool)).map(plain).collect())
-}
-
 /// A request that is refused before it is read as one for a tool is recorded like any other refusal.
 async fn refuse_request(proxy: &Proxy, run: &RunContext, denial: Denial) -> Response<Body> {
     proxy.write_down(run, denial.clone()).await;
     answer::denied(&denial)
-}
-
-/// Reads a resource of an app for a person (their map, say): by the same path, but read-only and without a run.
-///
-/// # Errors
-/// [`HostError`] when the manifest does not list it or the app does not answer.
-pub async fn read_resource(app: &App, user: UserId, uri: &str) -> Result<Value, HostError> {
-    if !app.manifest.allows_resource(uri) {
-        return Err(HostError::Unknown);
-    }
-    let upstream = app.upstream.as_ref().ok_or(HostError::Unknown)?;
-    upstream.read_resource(&user_ref(user), uri).await.map_err(|error| unreachable_app(app, error))
-}
-
-/// The app's resources that its manifest lists.
-pub(crate) async fn resources(app: &App, user: UserId) -> Result<Vec<Value>, HostError> {
-    let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
-    let all = upstream.resources(&user_ref(user)).await.map_err(|error| unreachable_app(app, error))?;
-    let listed =
-        |resource: &Value| resource.get("uri").and_then(Value::as_str).is_some_and(|uri| app.manifest.allows_resource(uri));
-    Ok(all.into_iter().filter(listed).collect())
-}
-
-/// How addresses of the app's resources are made.
-pub(crate) async fn resource_templates(app: &App, user: UserId) -> Result<Vec<Value>, HostError> {
-    let Some(upstream) = &app.upstream else { return Ok(Vec::new()) };
-    upstream.resource_templates(&user_ref(user)).await.map_err(|error| unreachable_app(app, error))
-}
-
-pub(crate) fn user_ref(user: UserId) -> UserRef {
-    UserRef::new(user.to_string())
-}
-
-pub(crate) fn unreachable_app(app: &App, error: UpstreamError) -> HostError {
-    tracing::warn!(app = app.manifest.id, %error, "the app's tools did not answer");
-    error.into()
 }
 
 /// The tools of one run, as the front door sees them.
@@ -150,6 +91,17 @@ enum Stop {
     Denied(Denial),
     /// Everybody was told.
     Told(HostError),
+    /// Its arguments do not fit.
+    Unfit(Misfit),
+}
+
+impl From<Unfit> for Stop {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Unusable(denial) => Self::Denied(denial),
+            Unfit::Misfit(misfit) => Self::Unfit(misfit),
+        }
+    }
 }
 
 impl From<OpenError> for Stop {
@@ -165,20 +117,46 @@ impl From<OpenError> for Stop {
 }
 
 impl RunTools {
+    /// Carries out a call that the model asked for: once. Whoever sends the same once more gets what came of it.
     async fn call(&self, call: ToolCall) -> Result<Value, HostError> {
-        let (arrived, id) = (Instant::now(), call.tool_use_id.clone().unwrap_or_default());
-        let result = match self.decided(&call, &id, arrived).await {
+        let id = call.tool_use_id.clone().unwrap_or_default();
+        let digest = canonical_digest(&Value::Object(call.arguments.clone()));
+        let claim = digest.map_or(Claim::Nothing, |digest| self.run.emitted.claim(&id, &call.name, &digest));
+        match claim {
+            Claim::Again(repeat) => {
+                tracing::debug!(run = %self.run.run, tool = call.name, "a call that was made already is answered with what came of it");
+                repeat.answer().await
+            }
+            Claim::First(Said { arguments, honest, answering }) => {
+                let result = self.carried_out(&call, &id, digest, Some((arguments, honest))).await;
+                self.run.emitted.answered(answering, &result);
+                result
+            }
+            Claim::Nothing => self.carried_out(&call, &id, digest, None).await,
+        }
+    }
+
+    /// `said` is what the model said, if it did.
+    async fn carried_out(
+        &self,
+        call: &ToolCall,
+        id: &str,
+        digest: Option<[u8; 32]>,
+        said: Option<(Value, bool)>,
+    ) -> Result<Value, HostError> {
+        let result = match self.decided(call, id, digest, said).await {
             Ok(result) => Ok(capped(result)),
             Err(Stop::Told(error)) => Err(error),
-            Err(Stop::Denied(denial)) => Err(self.refuse(denial, &id, &call.name).await),
+            Err(Stop::Denied(denial)) => Err(self.refuse(denial, id, &call.name).await),
+            Err(Stop::Unfit(misfit)) => Ok(self.correct(misfit, id, &call.name).await),
         };
         if let Some(dialogue) = self.run.dialogue() {
             match &result {
-                Ok(result) => dialogue.returned(&id, &call.name, result),
+                Ok(result) => dialogue.returned(id, &call.name, result),
                 Err(error) => {
                     // One that was to be carried out has a place for what came of it, any other one gets it here.
-                    dialogue.refused(&id, front::sentence(error));
-                    dialogue.failed(&id, front::sentence(error));
+                    dialogue.refused(id, front::sentence(error));
+                    dialogue.failed(id, front::sentence(error));
                 }
             }
         }
@@ -186,8 +164,16 @@ impl RunTools {
     }
 
     /// May they? And then: written down before it leaves, or asked about.
-    async fn decided(&self, call: &ToolCall, id: &str, arrived: Instant) -> Result<Value, Stop> {
-        let (verdict, arguments) = self.decide(call, id).await?;
+    async fn decided(
+        &self,
+        call: &ToolCall,
+        id: &str,
+        digest: Option<[u8; 32]>,
+        said: Option<(Value, bool)>,
+    ) -> Result<Value, Stop> {
+        let arrived = Instant::now();
+        let digest = digest.ok_or_else(|| Stop::Denied(Denial::new(DenialCode::ToolNotEmitted, &call.name)))?;
+        let (verdict, arguments) = self.decide(call, id, digest, said).await?;
         match verdict {
             ToolVerdict::Permit(permit) => {
                 let (text, app) = (Value::Object(arguments.clone()).to_string(), &self.run.app.manifest.id);
@@ -199,24 +185,28 @@ impl RunTools {
     }
 
     /// What is written down and later sent are the arguments as the model said them, not as the agent did.
-    async fn decide(&self, call: &ToolCall, tool_use_id: &str) -> Result<(ToolVerdict, Map<String, Value>), Stop> {
+    async fn decide(
+        &self,
+        call: &ToolCall,
+        tool_use_id: &str,
+        digest: [u8; 32],
+        said: Option<(Value, bool)>,
+    ) -> Result<(ToolVerdict, Map<String, Value>), Stop> {
         let run = &self.run;
         let denied = |code| Stop::Denied(Denial::new(code, &call.name));
-        let digest = canonical_digest(&Value::Object(call.arguments.clone()));
-        let digest = digest.ok_or_else(|| denied(DenialCode::ToolNotEmitted))?;
-        let emitted = run.emitted.use_up(tool_use_id, &call.name, &digest);
-        let (was_emitted, honest) = (emitted.is_some(), emitted.as_ref().is_some_and(|(_, honest)| *honest));
-        let arguments = match emitted {
+        let (was_emitted, honest) = (said.is_some(), said.as_ref().is_some_and(|(_, honest)| *honest));
+        let arguments = match said {
             Some((Value::Object(arguments), _)) => arguments,
             Some(_) | None => Map::new(),
         };
-        let known = run.dialogue().map(|dialogue| dialogue.known()).unwrap_or_default();
+        let said = run.dialogue().map(|dialogue| dialogue.known()).unwrap_or_default();
         let danger = run.app.manifest.agent.danger_induced_writes;
         // Nobody but the model can have a server asked what its tools are.
-        let listed = match was_emitted && run.app.manifest.tools.contains_key(&call.name) {
-            true => self.listed(call, tool_use_id).await?,
-            false => ToolListed::default(),
+        let known = match was_emitted && run.app.manifest.tools.contains_key(&call.name) {
+            true => Some(self.listed(call, tool_use_id).await?),
+            false => None,
         };
+        let listed = known.as_ref().map(|known| known.listed).unwrap_or_default();
         let request = ToolRequest {
             tool: call.name.clone(),
             arguments_digest: digest,
@@ -224,7 +214,7 @@ impl RunTools {
             honest: honest || danger,
             listed,
             ask_for_writes: false,
-            strange_argument: run.app.manifest.strange_argument(&call.name, &arguments, &known).map(str::to_owned),
+            strange_argument: run.app.manifest.strange_argument(&call.name, &arguments, &said).map(str::to_owned),
         };
         let verdict = admit_tool(request, &run.app.manifest, &run.view(), self.proxy.clock.now()).map_err(Stop::Denied)?;
         let class = match &verdict {
@@ -236,11 +226,14 @@ impl RunTools {
         if honest && !run.dialogue().is_some_and(|dialogue| dialogue.act(tool_use_id)) {
             return Err(denied(DenialCode::ToolNotEmitted));
         }
+        if let Some(known) = &known {
+            fitting::check(&known.schema, &call.name, &arguments)?;
+        }
         Ok((verdict, arguments))
     }
 
     /// What the tool's server says of it.
-    async fn listed(&self, call: &ToolCall, id: &str) -> Result<ToolListed, Stop> {
+    async fn listed(&self, call: &ToolCall, id: &str) -> Result<Definition, Stop> {
         match self.proxy.definitions.of(&self.run.app, &user_ref(self.run.user), &call.name, false).await {
             Ok(Some(listed)) => Ok(listed),
             Ok(None) => Err(Stop::Denied(Denial::new(DenialCode::ToolUnknown, &call.name))),
@@ -313,23 +306,26 @@ impl RunTools {
         self.run.tell(RunEvent::ToolResult { call_id, tool, ok, result, denial: None, waits: false, undo }).await;
     }
 
+    /// The model is told what to correct; the user and the record are told that it was.
+    async fn correct(&self, misfit: Misfit, tool_use_id: &str, tool: &str) -> Value {
+        let Misfit { denial, text, result } = misfit;
+        self.told_refused(denial, text, tool_use_id, tool).await;
+        capped(result)
+    }
+
+    async fn told_refused(&self, denial: Denial, result: String, tool_use_id: &str, tool: &str) {
+        if self.run.record_denial() {
+            self.proxy.record(AuditEvent::Denied { run: Some(self.run.run), denial: denial.clone() }).await;
+            let (call_id, tool, denial) = (tool_use_id.to_owned(), tool.to_owned(), Some(denial));
+            self.run.tell(RunEvent::ToolResult { call_id, tool, ok: false, result, denial, waits: false, undo: None }).await;
+        }
+    }
+
     /// A refusal reaches the model as a failed tool, the user as an event, and the record.
     async fn refuse(&self, denial: Denial, tool_use_id: &str, tool: &str) -> HostError {
         let code = denial.code;
         self.proxy.judge(&self.run, Act::Denied).await;
-        if self.run.record_denial() {
-            self.proxy.record(AuditEvent::Denied { run: Some(self.run.run), denial: denial.clone() }).await;
-            let told = RunEvent::ToolResult {
-                call_id: tool_use_id.to_owned(),
-                tool: tool.to_owned(),
-                ok: false,
-                result: denial.message().to_owned(),
-                denial: Some(denial),
-                waits: false,
-                undo: None,
-            };
-            self.run.tell(told).await;
-        }
+        self.told_refused(denial, code.sentence().to_owned(), tool_use_id, tool).await;
         HostError::Denied { code: code.as_str(), message: code.sentence() }
     }
 }

@@ -6,7 +6,7 @@
 use crate::calling::{UNCERTAIN, UNREACHABLE, is_error, shown};
 use crate::context::App;
 use crate::mcp::upstream::UpstreamError;
-use crate::tools::user_ref;
+use crate::offer::user_ref;
 use crate::way_back;
 use policy::{Clock, Direction, UndoneBy, UserId, WayBack, admit_undo};
 use serde_json::{Map, Value};

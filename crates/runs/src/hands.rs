@@ -1,9 +1,10 @@
 //! What a person does in an app's page with their own hand. No run is in it: it is counted, and then the app's own tool is called.
 
 use crate::Runs;
-use policy::{RateRefusal, UserId};
+use policy::{RateRefusal, ToolEffect, UserId};
 use proxy::{PersonAnswer, PersonCallError};
 use serde_json::{Map, Value};
+use std::net::IpAddr;
 use std::sync::Arc;
 use store::RateError;
 
@@ -19,13 +20,14 @@ pub enum PersonError {
 }
 
 impl Runs {
-    /// Calls a tool of an app for a person who does it with their own hand.
+    /// Calls a tool of an app for a person who does it with their own hand. Changes are counted for the person, look-ups for where they
+    /// come from.
     ///
     /// # Errors
     /// [`PersonError`]; one of a lost answer says that nobody knows what became of it.
     pub async fn call_tool(
         &self,
-        user: UserId,
+        (user, address): (UserId, Option<IpAddr>),
         app: &str,
         tool: &str,
         arguments: Map<String, Value>,
@@ -33,7 +35,12 @@ impl Runs {
         let Some(app) = self.parts.apps.get(app).map(|known| Arc::clone(&known.app)) else {
             return Err(PersonCallError::Unknown.into());
         };
-        match self.parts.rates.admit(self.parts.settings.rates.of_edit(user), self.parts.clock.now()).await {
+        let rules = &self.parts.settings.rates;
+        let checks = match app.manifest.people.get(tool).map(|rule| rule.effect) {
+            Some(ToolEffect::Read) => rules.of_lookup(user, address),
+            Some(ToolEffect::Write) | None => rules.of_edit(user),
+        };
+        match self.parts.rates.admit(checks, self.parts.clock.now()).await {
             Ok(_) => {}
             Err(RateError::Refused(refusal)) => return Err(PersonError::Rate(refusal)),
             Err(RateError::Store(error)) => return Err(PersonCallError::Store(error).into()),

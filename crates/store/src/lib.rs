@@ -36,7 +36,7 @@ pub use engine::Tx;
 pub use error::StoreError;
 pub use keys::{CALLER_ISSUER, KeyRow, KeySource, NewKey};
 pub use ledger::{CallEnd, CallNotes, Ledger, OpenError, OpenModelCall, Purse, Settlement};
-pub use person_calls::OpenPersonCall;
+pub use person_calls::{OpenPersonCall, PersonRead};
 pub use rates::{RateError, Rates};
 pub use runs::{BeginError, NewRun, RunEnd, RunRow};
 pub use schema::{Migration, Schema, Statement};

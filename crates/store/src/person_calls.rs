@@ -1,7 +1,7 @@
 //! What people do in an app's page by themselves, in the same journal as agents' calls: written down before it leaves and after it
 //! came back. Such a call belongs to no run; it stands under its own id, so that nothing that a run does can be taken for it.
 
-use crate::{Store, StoreError, audit, statements};
+use crate::{Store, StoreError, ToolState, audit, statements};
 use data_encoding::HEXLOWER;
 use policy::{AuditEvent, CallId, PersonPermit, Timestamp, ToolEffect};
 
@@ -13,10 +13,20 @@ const ARGUMENTS_BYTES_MAX: usize = 16 << 10;
 const LOST_AFTER_SECS: i64 = 600;
 
 statements! { ALL:
+    INSERT_READ = "INSERT INTO tool_calls (id, run_id, user_id, app, tool, tool_use_id, effect, arguments, state, result, opened_at, settled_at) \
+                   VALUES (?1, ?1, ?2, ?3, ?4, ?5, 'read', ?6, ?7, ?8, ?9, ?10)";
     INSERT = "INSERT INTO tool_calls (id, run_id, user_id, app, tool, tool_use_id, effect, arguments, state, opened_at) \
               VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, 'open', ?8)";
     LOST = "UPDATE tool_calls SET state = 'uncertain', settled_at = ?1 \
             WHERE state = 'open' AND run_id = id AND tool_use_id = ?2 AND opened_at < ?3";
+}
+
+/// Arguments as they stand in the journal.
+fn kept(arguments: &str, digest: &str) -> String {
+    if arguments.len() > ARGUMENTS_BYTES_MAX {
+        return format!("{{\"omitted_bytes\":{},\"sha256\":\"{digest}\"}}", arguments.len());
+    }
+    arguments.to_owned()
 }
 
 /// A person's call that is permitted and journaled. Only [`Store::open_person_call`] makes one.
@@ -39,7 +49,76 @@ impl OpenPersonCall {
     }
 }
 
+/// A person's read that is permitted and not written down yet. Nothing comes of a read whose answer is not given, so it is made first
+/// and then written down once, with how it came out; its answer is given after that. Only [`Store::begin_person_read`] makes one.
+#[derive(Debug)]
+pub struct PersonRead {
+    id: CallId,
+    permit: PersonPermit,
+    opened: Timestamp,
+}
+
+impl PersonRead {
+    /// The call's id.
+    #[must_use]
+    pub const fn id(&self) -> CallId {
+        self.id
+    }
+    /// What was permitted.
+    #[must_use]
+    pub const fn permit(&self) -> &PersonPermit {
+        &self.permit
+    }
+}
+
 impl Store {
+    /// Begins a permitted read of a person's.
+    ///
+    /// # Errors
+    /// The permit itself, where it is for a write: [`Store::open_person_call`] is for those.
+    pub fn begin_person_read(&self, permit: PersonPermit, now: Timestamp) -> Result<PersonRead, PersonPermit> {
+        match permit.rule().effect {
+            ToolEffect::Read => Ok(PersonRead { id: CallId::random(), permit, opened: now }),
+            ToolEffect::Write => Err(permit),
+        }
+    }
+
+    /// Journals a read with how it came out and with its audit entry, in one commit.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then its answer must not be given.
+    pub async fn end_person_read(
+        &self,
+        read: PersonRead,
+        app: &str,
+        arguments: &str,
+        (state, result): (ToolState, String),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let PersonRead { id, permit, opened } = read;
+        let (user, tool, app) = (permit.user(), permit.tool().to_owned(), app.to_owned());
+        let digest = HEXLOWER.encode(permit.arguments_digest());
+        let kept = kept(arguments, &digest);
+        self.write(move |tx| {
+            let params = [
+                id.to_string().into(),
+                user.to_string().into(),
+                (&app).into(),
+                (&tool).into(),
+                BY_PERSON.into(),
+                (&kept).into(),
+                state.as_str().into(),
+                (&result).into(),
+                opened.0.into(),
+                now.0.into(),
+            ];
+            tx.execute(INSERT_READ, &params)?;
+            let (app, tool, arguments) = (app.clone(), tool.clone(), digest.clone());
+            audit::append(tx, &AuditEvent::PersonCallOpened { call: id, user, app, tool, arguments }, opened)
+        })
+        .await
+    }
+
     /// Journals a person's permitted call before it leaves, with its audit entry, in one commit.
     ///
     /// # Errors
@@ -54,11 +133,7 @@ impl Store {
         let (id, user) = (CallId::random(), permit.user());
         let (app, tool) = (app.to_owned(), permit.tool().to_owned());
         let digest = HEXLOWER.encode(permit.arguments_digest());
-        let kept = if arguments.len() > ARGUMENTS_BYTES_MAX {
-            format!("{{\"omitted_bytes\":{},\"sha256\":\"{digest}\"}}", arguments.len())
-        } else {
-            arguments.to_owned()
-        };
+        let kept = kept(arguments, &digest);
         let effect = match permit.rule().effect {
             ToolEffect::Read => "read",
             ToolEffect::Write => "write",

@@ -3,10 +3,11 @@
 use crate::Shared;
 use crate::answer::Refusal;
 use crate::body::read_json;
+use crate::serve::Peer;
 use crate::session::Signed;
-use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -39,10 +40,11 @@ struct PersonCall {
 pub(crate) async fn call(
     State(web): State<Shared>,
     Signed(user): Signed,
+    Extension(Peer(address)): Extension<Peer>,
     Path((app, tool)): Path<(String, String)>,
     request: Request,
 ) -> Result<Json<Value>, Refusal> {
-    let rule = web.runs.app(&app).and_then(|known| known.app.manifest.people.get(&tool)).copied();
+    let rule = web.runs.app(&app).and_then(|known| known.app.manifest.people.get(&tool)).cloned();
     // Before a byte of the body is read: what is not for people does not exist.
     let rule = rule.ok_or(Refusal::not_found())?;
     let (bytes_max, too_large, place) = if rule.large {
@@ -52,7 +54,7 @@ pub(crate) async fn call(
         (BYTES_MAX, TOO_LARGE, None)
     };
     let PersonCall { arguments } = read_json(request, bytes_max, too_large).await?;
-    let answer = web.runs.call_tool(user, &app, &tool, arguments).await?;
+    let answer = web.runs.call_tool((user, Some(address)), &app, &tool, arguments).await?;
     drop(place);
     Ok(Json(if answer.ok {
         json!({"ok": true, "result": answer.content, "undo": answer.undo})

@@ -1,6 +1,6 @@
 //! Agents that do unusually much: they are slowed down, their person is asked, and they are stopped.
 
-use gate_tests::{Answer, Person, Probe, Setup, TestGate, probe};
+use gate_tests::{Answer, Person, Probe, Setup, TestGate, exchange, probe, request};
 use policy::{BehaviourRules, RateRules, digest_bytes};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -137,5 +137,54 @@ async fn tools_are_used_as_often_as_they_may_in_an_hour() {
     let eve = gate.person().await;
     let hers = eve.run(&eve.conversation().await, "What is on my map?", false).await;
     assert!(hers.iter().any(|event| event["type"] == "tool_result" && event["ok"] == true), "another's are another's: {hers:?}");
+    gate.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_unusually_much_is_slowed_down_and_then_waits() {
+    let rules = BehaviourRules { sinks_per_second: 10, ..touchy() };
+    let mut setup = Setup { agent: Some(probe()), callers: true, ..setup(rules, 1_000) };
+    setup.scenarios.clear();
+    let mut gate = TestGate::start(setup).await;
+    let (ada, eve) = (gate.person().await, gate.person().await);
+    let (mut hers, mut eves) = (String::new(), String::new());
+    for (person, bearer) in [(&ada, &mut hers), (&eve, &mut eves)] {
+        let headers = [("cookie", person.cookie.as_str()), ("content-type", "application/json")];
+        let body = json!({"name": "desk", "app": "hexmap"}).to_string();
+        let made = exchange(gate.address, request("POST", "/api/keys", &headers, body)).await.json();
+        let token = made["token"].as_str().unwrap();
+        gate.keep_secret("a person's key", token);
+        *bearer = format!("Bearer {token}");
+    }
+    let callers = gate.callers();
+    let look = async |bearer: &str| {
+        let headers = [("authorization", bearer), ("content-type", "application/json")];
+        let params = json!({"name": "getCurrentUser", "arguments": {}});
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string();
+        let began = Instant::now();
+        (exchange(callers, request("POST", "/api/mcp", &headers, body)).await, began.elapsed())
+    };
+    let burst = futures_util::future::join_all((0..40).map(|_| look(&hers))).await;
+    let slowest = burst.iter().map(|(_, took)| *took).max().unwrap();
+    assert!(slowest >= Duration::from_millis(60), "the last ones before the end were slowed down: {slowest:?}");
+    let burst: Vec<Answer> = burst.into_iter().map(|(answer, _)| answer).collect();
+    let done = burst.iter().filter(|answer| answer.status == 200 && answer.json()["result"]["isError"] == false).count();
+    let refused = |answer: &Answer| {
+        let said = answer.json();
+        said["error"]["data"]["reason"] == "behaviour.client" || said["result"]["_meta"]["hexward/reason"] == "behaviour.client"
+    };
+    assert!((8..=20).contains(&done), "{done} of forty were answered");
+    assert_eq!(burst.iter().filter(|answer| refused(answer)).count(), 40 - done, "and the others told to wait");
+    let (after, _) = look(&hers).await;
+    assert_eq!((after.status, refused(&after)), (429, true), "{}", after.text());
+    let wait = after.header("retry-after").parse::<u64>().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+    assert_eq!(look(&eves).await.0.status, 200, "another's is another's");
+    let conduct = gate.database.conduct().await;
+    assert_eq!(conduct.get(..2), Some(&["hasty".to_owned(), "suspicious".to_owned()][..]), "it is in the audit log: {conduct:?}");
+    let run = ada.run(&ada.conversation().await, &json!({"orders": []}).to_string(), false).await;
+    assert_eq!(run.last().unwrap()["outcome"], "finished", "a key stops nobody's agent: {run:?}");
+    tokio::time::sleep(Duration::from_secs(wait)).await;
+    assert_eq!(look(&hers).await.0.status, 200, "the wait that is told is enough");
     gate.finish().await;
 }

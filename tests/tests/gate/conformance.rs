@@ -28,12 +28,21 @@ fn app(server: &SuiteServer, open: bool) -> AppFolder {
         "test_streaming_elicitation",
         "test_logging_tool",
         "json_schema_2020_12_tool",
+        "test_input_required_result_elicitation",
+        "test_input_required_result_sampling",
+        "test_input_required_result_list_roots",
+        "test_input_required_result_request_state",
+        "test_input_required_result_multiple_inputs",
+        "test_input_required_result_multi_round",
+        "test_input_required_result_tampered_state",
+        "test_input_required_result_capabilities",
+        "test_asks_for_an_address",
     ];
     let tools: String = tools.iter().map(|tool| format!("[tools.{tool}]\neffect = 'read'\n")).collect();
     let text = format!(
         "id = 'fixture'\ntitle = 'Fixture'\ngreeting = 'Hello'\n\
          resources = ['test://static-text', 'test://static-binary', 'test://template/']\n\
-         prompts = ['test_simple_prompt', 'test_prompt_with_arguments', 'test_prompt_with_embedded_resource', 'test_prompt_with_image']\n\
+         prompts = ['test_simple_prompt', 'test_prompt_with_arguments', 'test_prompt_with_embedded_resource', 'test_prompt_with_image', 'test_input_required_result_prompt']\n\
          [agent]\nmodel = 'claude-sonnet-5-5'\n[mcp]\nname = 'fixture'\nserver = '{}'\ndanger_without_provenance = {open}\n{tools}",
         server.url()
     );
@@ -182,5 +191,91 @@ async fn what_the_manifest_does_not_list_a_client_does_not_see() {
     assert_eq!(hidden["result"]["_meta"]["hexward/reason"], "tool.unknown", "{hidden}");
     let asks_back = ask("tools/call", json!({"name": "test_missing_capability"})).await;
     assert_eq!(asks_back["error"]["data"]["requiredCapabilities"], json!({"sampling": {}}), "{asks_back}");
+    gate.finish().await;
+}
+
+/// Asks as a client of the newer era that can answer so much.
+async fn asked(gate: &TestGate, bearer: &str, (method, name): (&str, &str), can: Value, more: Value) -> Value {
+    let meta =
+        json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": can});
+    let mut params = json!({"name": name, "arguments": {}, "_meta": meta});
+    for (key, value) in more.as_object().unwrap() {
+        params[key] = value.clone();
+    }
+    let headers = [
+        ("authorization", bearer),
+        ("content-type", "application/json"),
+        ("accept", "application/json"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", method),
+        ("mcp-name", name),
+    ];
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+    exchange(gate.callers(), request("POST", "/api/mcp", &headers, body)).await.json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_back_goes_to_who_can_answer_it_and_its_state_to_nobody_else() {
+    let server = SuiteServer::start(Speaks::Modern).await;
+    let mut gate = gate(&server, false).await;
+    let ((hers, _), (eves, _)) = (key(&mut gate).await, key(&mut gate).await);
+    let (hers, eves) = (format!("Bearer {hers}"), format!("Bearer {eves}"));
+    let tool = |name: &'static str| ("tools/call", name);
+    let (forms, both) = (json!({"elicitation": {}}), json!({"elicitation": {}, "roots": {}, "sampling": {}}));
+    let state_tool = tool("test_input_required_result_request_state");
+
+    let first = asked(&gate, &hers, state_tool, forms.clone(), json!({})).await["result"].clone();
+    assert_eq!(first["resultType"], "input_required", "{first}");
+    assert_eq!(first["inputRequests"]["confirm"]["params"]["message"], "Fixture asks: Please confirm", "who asks is said");
+    let state = first["requestState"].as_str().unwrap().to_owned();
+    assert!(!state.contains("the server's own state"), "{state}");
+    let answer = |state: &str| json!({"inputResponses": {"confirm": {"action": "accept", "content": {"ok": true}}}, "requestState": state});
+    let done = asked(&gate, &hers, state_tool, forms.clone(), answer(&state)).await;
+    assert_eq!(done["result"]["content"][0]["text"], "state-ok", "the server has its own back: {done}");
+
+    let before = server.seen().len();
+    let mut other = answer(&state);
+    other["arguments"] = json!({"more": 1});
+    for (bearer, tool, more) in [
+        (&eves, state_tool, answer(&state)),
+        (&hers, tool("test_input_required_result_tampered_state"), answer(&state)),
+        (&hers, state_tool, other),
+        (&hers, state_tool, answer("the server's own state")),
+        (&hers, state_tool, answer(&format!("{state}A"))),
+        (&hers, ("prompts/get", "test_input_required_result_prompt"), answer(&state)),
+    ] {
+        let refused = asked(&gate, bearer, tool, forms.clone(), more.clone()).await;
+        assert_eq!(refused["error"]["code"], -32602, "{tool:?} {more}: {refused}");
+    }
+    assert_eq!(server.seen().len(), before, "nothing of that reached the server");
+
+    for (name, can) in [
+        ("test_input_required_result_sampling", both.clone()),
+        ("test_input_required_result_multiple_inputs", both.clone()),
+        ("test_input_required_result_elicitation", json!({})),
+        ("test_input_required_result_list_roots", forms.clone()),
+        ("test_asks_for_an_address", both.clone()),
+    ] {
+        let refused = asked(&gate, &hers, tool(name), can, json!({})).await;
+        assert!(
+            refused["result"]["inputRequests"].is_null() && !refused.to_string().contains("evil.example"),
+            "{name}: {refused}"
+        );
+        assert!(refused["error"].is_object() || refused["result"]["isError"] == true, "{name}: {refused}");
+    }
+    let declared = |body: &Value| body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"].clone();
+    assert!(server.seen().iter().any(|(_, body)| declared(body) == json!({"elicitation": {"form": {}}, "roots": {}})));
+    assert!(
+        server.seen().iter().all(|(_, body)| declared(body)["sampling"].is_null()),
+        "no server is told that a model may be used"
+    );
+
+    // A prompt asks as well.
+    let prompt = ("prompts/get", "test_input_required_result_prompt");
+    let asked_for = asked(&gate, &hers, prompt, forms.clone(), json!({})).await["result"].clone();
+    assert_eq!(asked_for["inputRequests"]["user_context"]["method"], "elicitation/create", "{asked_for}");
+    let answer = json!({"inputResponses": {"user_context": {"action": "accept", "content": {"context": "tests"}}}});
+    let filled = asked(&gate, &hers, prompt, forms, answer).await["result"].clone();
+    assert_eq!(filled["messages"][0]["content"]["text"], "Go on with \"tests\"", "{filled}");
     gate.finish().await;
 }

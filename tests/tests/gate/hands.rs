@@ -53,17 +53,21 @@ async fn edits(gate: TestGate) {
     assert!(taken["message"].as_str().unwrap().contains("already a tile"), "{taken}");
     let exported = call(&ada, "exportMap", json!({})).await["result"].clone();
     let document = json!({"format": exported["format"], "version": exported["version"], "tiles": exported["tiles"]}).to_string();
-    assert_eq!(call(&eve, "importMap", json!({"document": document})).await["result"]["tiles"], 2);
+    let brought = call(&eve, "importMap", json!({"document": document})).await;
+    assert_eq!((&brought["result"]["tiles"], &brought["undo"]["tool"]), (&json!(2), &json!("undoChange")), "{brought}");
     assert_eq!(eve.tiles().await, ["Aurora"]);
+    assert_eq!(call(&eve, "undoChange", brought["undo"]["arguments"].clone()).await["ok"], true);
+    assert!(eve.tiles().await.is_empty(), "her map is as it was");
+    call(&eve, "importMap", json!({"document": document})).await;
     // Each is in the journal, under its own id and no run's, and in the audit log.
     let journal = gate.database.person_calls().await;
-    assert_eq!(journal.len(), 9, "{journal:?}");
+    assert_eq!(journal.len(), 11, "{journal:?}");
     assert_eq!(journal[0], (ada.user.clone(), "addItem".to_owned(), "write".to_owned(), "done".to_owned()));
     assert_eq!(journal[6], (ada.user.clone(), "addItem".to_owned(), "write".to_owned(), "failed".to_owned()));
     assert!(journal[1..6].iter().all(|(user, ..)| *user == eve.user), "{journal:?}");
     assert!(journal.iter().all(|(_, _, _, state)| state != "open"));
     let audited = gate.database.audited_person_calls().await;
-    assert_eq!(audited.len(), 9);
+    assert_eq!(audited.len(), 11);
     assert_eq!((&audited[0]["user"], &audited[0]["tool"]), (&json!(ada.user), &json!("addItem")));
     assert!(audited.iter().all(|entry| !entry.to_string().contains("Aurora")), "no contents in the audit log");
     gate.finish().await;
@@ -190,15 +194,40 @@ async fn hands_have_a_rate_of_their_own() {
     setup.runs.rates = RateRules { edits_per_minute: 3, ..RateRules::unreachable() };
     let gate = TestGate::start(setup).await;
     let (ada, eve) = (gate.person().await, gate.person().await);
-    let see = json!({"arguments": {}});
+    let seen = json!({"arguments": {}});
     for _ in 0..3 {
-        assert_eq!(ada.post(&format!("{TOOLS}/listMaps"), &see).await.status, 200);
+        assert_eq!(ada.post(&format!("{TOOLS}/markSeen"), &seen).await.status, 200);
     }
-    let refused = ada.post(&format!("{TOOLS}/listMaps"), &see).await;
+    let refused = ada.post(&format!("{TOOLS}/markSeen"), &seen).await;
     assert_eq!(code(&refused), (429, "rate.edits".to_owned()));
     assert!((1..=60).contains(&refused.header("retry-after").parse::<u64>().unwrap()));
-    assert_eq!(eve.post(&format!("{TOOLS}/listMaps"), &see).await.status, 200, "another's is her own");
-    assert_eq!(gate.database.person_calls().await.len(), 4, "what came too often never left");
+    assert_eq!(ada.post(&format!("{TOOLS}/listMaps"), &seen).await.status, 200, "who looks changes nothing");
+    assert_eq!(eve.post(&format!("{TOOLS}/markSeen"), &seen).await.status, 200, "another's is her own");
+    assert_eq!(gate.database.person_calls().await.len(), 5, "what came too often never left");
+    gate.finish().await;
+}
+
+/// Whoever wants to be another person only has to forget a cookie.
+#[tokio::test(flavor = "multi_thread")]
+async fn look_ups_are_counted_for_the_address_they_come_from() {
+    let mut setup = Setup { agent: Some(probe()), magic: true, ..Setup::default() };
+    setup.runs.rates = RateRules { lookups_per_minute: 6, ..RateRules::unreachable() };
+    let gate = TestGate::start(setup).await;
+    let look = json!({"arguments": {}});
+    for turn in 0..6 {
+        let somebody = gate.person().await;
+        let path = if turn % 2 == 0 { format!("{TOOLS}/listMaps") } else { "/api/apps/magic/tools/mtg_data_status".to_owned() };
+        assert_eq!(somebody.post(&path, &look).await.status, 200, "{turn}");
+    }
+    let newest = gate.person().await;
+    let refused = newest.post("/api/apps/magic/tools/mtg_data_status", &look).await;
+    assert_eq!(code(&refused), (429, "rate.lookups".to_owned()));
+    assert!((1..=60).contains(&refused.header("retry-after").parse::<u64>().unwrap()));
+    assert_eq!(newest.post(&format!("{TOOLS}/markSeen"), &look).await.status, 200, "who changes something is counted apart");
+    let journal = gate.database.person_calls().await;
+    assert_eq!(journal.len(), 7, "{journal:?}");
+    assert!(journal.iter().all(|(_, _, _, state)| state == "done"), "{journal:?}");
+    assert_eq!(gate.database.audited_person_calls().await.len(), 7, "each has its audit entry");
     gate.finish().await;
 }
 

@@ -261,7 +261,7 @@ async fn an_emitted_call_is_good_for_one_call_of_its_own_run() {
     let user: Value = serde_json::from_str(blocks[1]["text"].as_str().unwrap()).unwrap();
     assert_eq!((&seen[3]["result"]["isError"], &user["id"]), (&json!(false), &json!(ada.user)), "{seen:?}");
     assert!(blocks[0]["text"].as_str().unwrap().contains("is data"), "the model is told what it is: {blocks}");
-    assert_eq!(reason(&seen[4]), "tool.not_emitted", "used up: {}", seen[4]);
+    assert_eq!(seen[4], seen[3], "it was made already, so there is what came of it");
     let next = one.tell(&gate, json!([{"do": "tool", "name": "getCurrentUser", "arguments": {}, "id": "LAST"}])).await;
     assert_eq!(reason(&next[0]), "tool.not_emitted", "and over with its run: {}", next[0]);
     assert_eq!(gate.database.tool_calls().await, [("getCurrentUser".to_owned(), "done".to_owned())]);

@@ -311,6 +311,14 @@ export const handStories = [
       await page.getByTestId("import-go").click();
       await dialog.waitFor({ state: "hidden" });
       await waitForTile(page, "Green", 10_000);
+      // It is taken back like any change, and done again.
+      await page.getByRole("button", { name: "Undo", exact: true }).click();
+      await tileNamed(page, "Green").waitFor({ state: "detached" });
+      await file("map.json", Buffer.from(text));
+      await dialog.getByLabel(/In place of this whole map/).check();
+      await page.getByTestId("import-go").click();
+      await dialog.waitFor({ state: "hidden" });
+      await waitForTile(page, "Green", 10_000);
       await select(page, "Aurora");
       await page.getByTestId("tile-content").getByText("Lights").waitFor();
       // And once more below a tile.

@@ -54,7 +54,10 @@ export const api = {
   markSeen: (itemId: string | null) => byHand<unknown>("markSeen", itemId === null ? {} : { itemId }),
   exportPage: (coords: string, after: string | null) =>
     byHand<ExportPage>("exportMap", after === null ? { coords } : { coords, after }),
-  importMap: (coords: string, document: string) => byHand<{ tiles: number }>("importMap", { coords, document }),
+  importMap: async (coords: string, document: string) => {
+    const { result, undo } = await answered<{ tiles: number }>("hexmap", "importMap", { coords, document });
+    return { tiles: result.tiles, back: undo ?? null };
+  },
   createMap: (title: string) => byHand<MapTile>("createMap", { title }),
   deleteMap: (groupId: number) => byHand<unknown>("deleteMap", { groupId }),
   answerChallenge: (runId: string, challengeId: string, nonce: string, goesOn: boolean) =>

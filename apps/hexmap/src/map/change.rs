@@ -63,7 +63,22 @@ pub(super) fn update(tx: &mut dyn Tx, coord: &Coord, update: &TileUpdate, stamp:
         return Err(MapError::Invalid("The root of a map keeps its itemType. Leave itemType out".to_owned()));
     }
     record::keep(tx, &stamp.change, coord, Side::Before, record::one(&coord.path))?;
-    update.apply(&mut tile);
+    rewrite(tx, coord, &mut tile, update, stamp)?;
+    attention::written(tx, coord, stamp.actor)?;
+    record::keep(tx, &stamp.change, coord, Side::After, record::one(&coord.path))?;
+    record::write(tx, coord, &New::of(Kind::Update, coord, tile.parent_id.as_deref()), stamp)?;
+    Ok(tile)
+}
+
+/// The same without keeping how it was, for a change of which it is a part.
+pub(super) fn rewrite(
+    tx: &mut dyn Tx,
+    coord: &Coord,
+    tile: &mut Tile,
+    update: &TileUpdate,
+    stamp: &Stamp,
+) -> Result<(), MapError> {
+    update.apply(tile);
     tile.version = tile.version.saturating_add(1);
     let mut params = key(coord).to_vec();
     params.extend([
@@ -77,10 +92,7 @@ pub(super) fn update(tx: &mut dyn Tx, coord: &Coord, update: &TileUpdate, stamp:
         Value::from(tile.visibility.word()),
     ]);
     tx.execute(UPDATE, &params)?;
-    attention::written(tx, coord, stamp.actor)?;
-    record::keep(tx, &stamp.change, coord, Side::After, record::one(&coord.path))?;
-    record::write(tx, coord, &New::of(Kind::Update, coord, tile.parent_id.as_deref()), stamp)?;
-    Ok(tile)
+    Ok(())
 }
 
 /// Deletes a tile with everything below it.

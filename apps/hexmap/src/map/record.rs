@@ -135,7 +135,11 @@ pub(super) fn mark(tx: &mut dyn Tx, image: &str, at: &Coord, side: Side) -> Resu
 
 fn copy(tx: &mut dyn Tx, by: store::Statement, image: &str, at: &Coord, side: Side, range: [Value; 2]) -> Result<u64, MapError> {
     let ([owner, group, _], [start, end]) = (key(at), range);
-    Ok(tx.execute(by, &[owner, image.into(), side.number(false).into(), group, start, end])?)
+    match tx.execute(by, &[owner, image.into(), side.number(false).into(), group, start, end]) {
+        // Images stand under their change's name, so there is one by this name already.
+        Err(StoreError::Duplicate(_)) => Err(MapError::Repeated),
+        copied => Ok(copied?),
+    }
 }
 
 /// Writes the change down, and forgets what is too old.

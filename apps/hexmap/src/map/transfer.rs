@@ -4,6 +4,7 @@
 //! transaction.
 
 use super::read::{self, id_at, key};
+use super::record::{self, Kind, New, Side};
 use super::{MapError, Maps, Stamp, attention, change, limits};
 use crate::coord::{Coord, DEPTH_MAX, PATH_BYTES_MAX, Path};
 use crate::tile::{ItemType, NewTile, TileUpdate, Visibility};
@@ -246,13 +247,8 @@ impl Maps {
         self.limits.allow(&limits::Usage::default(), &brought)?;
         let count = document.len();
         let ids: Vec<String> = (0..count).map(|_| self.stamp().id).collect();
-        let (target, stamp, actor) = (target.clone(), self.stamp(), self.actor);
-        let user = target.user.clone();
-        let work = move |tx: &mut dyn Tx| {
-            bring(tx, &target, &document, &ids, &stamp)?;
-            attention::written(tx, &target, actor)
-        };
-        self.write(&user, work).await?;
+        let (target, stamp, user) = (target.clone(), self.stamp(), target.user.clone());
+        self.write(&user, move |tx: &mut dyn Tx| bring(tx, &target, &document, &ids, &stamp)).await?;
         Ok(count)
     }
 }
@@ -317,17 +313,20 @@ fn of_row(row: &store::Row, top: &Path) -> Result<WrittenTile, MapError> {
     })
 }
 
-/// The transaction of an import.
+/// The transaction of an import. It is kept like any change, so it can be undone: a map that is replaced as one whose tiles were all
+/// deleted, with what came in their place as what has to be there still.
 fn bring(tx: &mut dyn Tx, target: &Coord, document: &Document, ids: &[String], stamp: &Stamp) -> Result<(), MapError> {
     let now_us = stamp.now_us;
     let [owner, group, _] = key(target);
     let mut ids = ids.iter();
     let mut id = || ids.next().map(Value::from).ok_or_else(|| MapError::Invalid("too few ids".to_owned()));
     let root = &document.root;
-    if target.path.is_root() {
+    let (kind, parent_id) = if target.path.is_root() {
         if id_at(tx, target)?.is_none() {
             return Err(MapError::NotFound(target.to_string()));
         }
+        let mut old = read::tile(tx, target)?;
+        record::keep(tx, &stamp.change, target, Side::Before, record::tree(&target.path))?;
         tx.execute(CLEAR, &[owner.clone(), group.clone()])?;
         let update = TileUpdate {
             title: Some(root.title.clone()),
@@ -337,19 +336,19 @@ fn bring(tx: &mut dyn Tx, target: &Coord, document: &Document, ids: &[String], s
             item_type: None,
             visibility: Some(root.visibility),
         };
-        change::update(tx, target, &update, stamp)?;
+        change::rewrite(tx, target, &mut old, &update, stamp)?;
+        (Kind::Delete, None)
     } else {
         let above = target.path.parent().map(|path| target.at(path)).unwrap_or_else(|| target.clone());
-        if id_at(tx, &above)?.is_none() {
-            return Err(MapError::NoParent(above.to_string()));
-        }
+        let parent_id = id_at(tx, &above)?.ok_or_else(|| MapError::NoParent(above.to_string()))?;
         if id_at(tx, target)?.is_some() {
             return Err(MapError::Occupied(target.to_string()));
         }
         let head = [owner.clone(), group.clone()];
         let row = fields(target.path.to_string(), id()?, root);
         tx.execute(INSERT_ONE, &[head.as_slice(), &row, &[Value::Int(now_us)]].concat())?;
-    }
+        (Kind::Create, Some(parent_id))
+    };
     let rows: Vec<[Value; 8]> = document
         .tiles
         .iter()
@@ -366,7 +365,9 @@ fn bring(tx: &mut dyn Tx, target: &Coord, document: &Document, ids: &[String], s
             }
         }
     }
-    Ok(())
+    attention::written(tx, target, stamp.actor)?;
+    record::keep(tx, &stamp.change, target, Side::After, record::tree(&target.path))?;
+    record::write(tx, target, &New::of(kind, target, parent_id.as_deref()), stamp)
 }
 
 fn below(top: &Path, path: &Path) -> String {

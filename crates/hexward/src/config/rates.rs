@@ -25,6 +25,7 @@ pub(super) struct RatesFile {
     key_per_hour: u64,
     calls_per_minute: u64,
     edits_per_minute: u64,
+    lookups_per_minute: u64,
     danger_any_user_rate: bool,
     tiers: TiersFile,
     behaviour: BehaviourFile,
@@ -69,6 +70,7 @@ impl Default for RatesFile {
             key_per_hour: rules.key_per_hour,
             calls_per_minute: rules.calls_per_minute,
             edits_per_minute: rules.edits_per_minute,
+            lookups_per_minute: rules.lookups_per_minute,
             danger_any_user_rate: false,
             tiers: TiersFile::default(),
             behaviour: BehaviourFile::default(),
@@ -88,6 +90,7 @@ pub(super) fn read(file: &RatesFile, faults: &mut Faults) -> RateRules {
         ("rates.key_per_hour", file.key_per_hour, KEY_PER_HOUR_MAX),
         ("rates.calls_per_minute", file.calls_per_minute, NUMBER_MAX),
         ("rates.edits_per_minute", file.edits_per_minute, NUMBER_MAX),
+        ("rates.lookups_per_minute", file.lookups_per_minute, NUMBER_MAX),
     ];
     for (name, value, max) in bounds {
         within(name, value, max, faults);
@@ -106,6 +109,7 @@ pub(super) fn read(file: &RatesFile, faults: &mut Faults) -> RateRules {
         key_per_hour: file.key_per_hour,
         calls_per_minute: file.calls_per_minute,
         edits_per_minute: file.edits_per_minute,
+        lookups_per_minute: file.lookups_per_minute,
         behaviour: behaviour(&file.behaviour, faults),
     }
 }

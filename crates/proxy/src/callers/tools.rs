@@ -84,6 +84,13 @@ impl Callers {
         if let Err(refusal) = self.count_client(&known).await {
             return refusal;
         }
+        let calms_in = self.proxy.client_calms_in(known.client.user);
+        if !calms_in.is_zero() {
+            let code = DenialCode::BehaviourClient;
+            self.note_too_many(known.client.key, code);
+            let answer = refuse(StatusCode::TOO_MANY_REQUESTS, code.as_str(), code.sentence());
+            return after(answer, calms_in.as_secs().saturating_add(1));
+        }
         let Some(places) = self.places_of(&known) else {
             let answer = refuse(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many requests at once. Try again in a moment.");
             return after(answer, BUSY_SECS);

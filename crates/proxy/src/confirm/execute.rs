@@ -5,7 +5,7 @@ use crate::Proxy;
 use crate::calling::{Outcome, UNREACHABLE, carry_out};
 use crate::context::App;
 use crate::mcp::capped;
-use crate::tools::user_ref;
+use crate::offer::user_ref;
 use policy::{ConfirmationFault, ConfirmationId, ConfirmationState, Denial, DenialCode, ToolListed, UserId, admit_confirmed};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -88,7 +88,7 @@ async fn perform(proxy: &Proxy, app: &App, confirmation: &Confirmation) -> Confi
     let (user, tool) = (user_ref(confirmation.user), &confirmation.tool);
     // What the server says of the tool right now, not a minute ago.
     let listed = match proxy.definitions.of(app, &user, tool, true).await {
-        Ok(listed) => listed.unwrap_or(ToolListed { held: true, ..ToolListed::default() }),
+        Ok(known) => known.map_or(ToolListed { held: true, ..ToolListed::default() }, |known| known.listed),
         Err(error) => {
             tracing::warn!(%error, app = app.manifest.id, tool, "a confirmed call could not be made");
             return failed(UNREACHABLE.to_owned(), None);

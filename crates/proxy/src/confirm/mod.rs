@@ -16,7 +16,7 @@ use crate::calling::is_error;
 use crate::context::App;
 use crate::mcp::front::HostError;
 use crate::mcp::visible;
-use crate::tools::user_ref;
+use crate::offer::user_ref;
 use crate::way_back;
 use policy::{AuditEvent, Denial, DenialCode, ToolQuestion};
 use serde_json::{Map, Value, json};

@@ -1,5 +1,6 @@
 //! One request to a tool server, and the result in its reply.
 
+use super::back::{Back, asks};
 use super::failure::UpstreamError;
 use super::notices::Notices;
 use super::parse::code;
@@ -17,16 +18,24 @@ pub(super) struct Asked<'a> {
     pub(super) params: Map<String, Value>,
     pub(super) headers: Vec<(String, String)>,
     pub(super) notices: Option<&'a Notices>,
+    /// What its caller answers; questions of anybody else's call are not passed on.
+    pub(super) back: Option<&'a Back>,
 }
 
 impl<'a> Asked<'a> {
     pub(super) const fn plain(method: &'a str, params: Map<String, Value>) -> Self {
-        Self { method, params, headers: Vec::new(), notices: None }
+        Self { method, params, headers: Vec::new(), notices: None, back: None }
     }
 
     /// As a server of the old era gets it.
     pub(super) fn within(&self, session: &Session) -> Self {
-        Self { method: self.method, params: self.params.clone(), headers: session_headers(session), notices: self.notices }
+        Self {
+            method: self.method,
+            params: self.params.clone(),
+            headers: session_headers(session),
+            notices: self.notices,
+            back: None,
+        }
     }
 }
 
@@ -36,8 +45,13 @@ pub(super) fn session_headers(session: &Session) -> Vec<(String, String)> {
     std::iter::once(version).chain(id).collect()
 }
 
-/// The result in a reply, if it is one and is complete: questions back are not answered.
+/// The result in a reply, if it is one and is complete.
 pub(super) fn result(reply: Reply) -> Result<Map<String, Value>, UpstreamError> {
+    result_or_questions(reply, false)
+}
+
+/// The same where it may ask back.
+pub(super) fn result_or_questions(reply: Reply, may_ask: bool) -> Result<Map<String, Value>, UpstreamError> {
     let Reply { status, message, .. } = reply;
     let mut message = match message {
         Some(Value::Object(message)) => message,
@@ -59,6 +73,7 @@ pub(super) fn result(reply: Reply) -> Result<Map<String, Value>, UpstreamError> 
     };
     match result.get("resultType").and_then(Value::as_str) {
         None | Some("complete") => Ok(result),
+        Some(_) if may_ask && asks(&result) => Ok(result),
         Some(_) => Err(UpstreamError::Protocol("the server asks back, which is not supported".to_owned())),
     }
 }

@@ -1,6 +1,7 @@
 //! How long a tool's result may be for a model. Without this bound an agent puts a long one into a file of its own and shows the
 //! model its beginning, and an agent that has no tool for files is left with that.
 
+use super::picture;
 use serde_json::{Value, json};
 
 /// Characters as JavaScript counts them; the agent keeps up to 50,000 in the conversation.
@@ -22,6 +23,10 @@ pub(crate) fn bounded(result: Value) -> Value {
 }
 
 fn cut_down(mut result: Value, each: fn(&mut Value)) -> Value {
+    // A question of the server's has bounds of its own, and no content.
+    if result.as_object().is_some_and(super::asks) {
+        return result;
+    }
     let Some(fields) = result.as_object_mut() else { return result };
     if fields.get("structuredContent").is_some_and(|structured| units(&structured.to_string()) > CHARS_MAX) {
         fields.remove("structuredContent");
@@ -61,7 +66,7 @@ fn as_text(block: &mut Value) {
     let large = |at: &str| block.pointer(at).and_then(Value::as_str).is_some_and(|data| data.len() > IMAGE_BYTES_MAX);
     let shown = match kind {
         "text" | "resource_link" => true,
-        "image" => !large("/data"),
+        "image" => !large("/data") && block.get("data").and_then(Value::as_str).is_some_and(picture::is_small),
         "resource" => block.pointer("/resource/text").is_some_and(Value::is_string),
         _ => false,
     };
@@ -146,12 +151,15 @@ mod tests {
     fn what_can_t_be_shown_is_named() {
         let blob = json!({"type": "resource", "resource": {"uri": "a", "blob": "QUJD"}});
         let large = json!({"type": "image", "data": "A".repeat(2 << 20), "mimeType": "image/png"});
+        let small = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==";
+        // What does not say how large it is may be anything.
+        let odd = json!({"type": "image", "data": "QUJD"});
         let seen =
-            capped(json!({"content": [{"type": "audio", "data": "QUJD"}, blob, large, {"type": "image", "data": "QUJD"}]}));
-        for (at, kind) in [(0, "audio"), (1, "resource"), (2, "image")] {
+            capped(json!({"content": [{"type": "audio", "data": "QUJD"}, blob, large, odd, {"type": "image", "data": small}]}));
+        for (at, kind) in [(0, "audio"), (1, "resource"), (2, "image"), (3, "image")] {
             let text = format!("[A part of the result can't be shown here: {kind}]");
             assert_eq!(seen.pointer(&format!("/content/{at}/text")), Some(&json!(text)));
         }
-        assert_eq!(seen.pointer("/content/3/type"), Some(&json!("image")), "a small one is");
+        assert_eq!(seen.pointer("/content/4/type"), Some(&json!("image")), "a small one is");
     }
 }

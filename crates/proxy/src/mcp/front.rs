@@ -1,8 +1,8 @@
 //! Answers what came through the door. Every answer is one JSON object; nothing here waits for anything but the host.
 
-use super::MODERN;
 pub use super::host::{Extras, HostError, LogLevel, LogWish, PromptCall, ServerInfo, ToolCall, ToolHost, Wanted};
 use super::parse::{Call, Era, LegacyVersion, Message, Rejection, Request, RequestId, code, parse};
+use super::{MODERN, asks};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
@@ -13,6 +13,7 @@ const UNAVAILABLE: &str = "This tool can't be reached at the moment and nothing 
 const UNCERTAIN: &str =
     "It is not known whether this took effect. Don't repeat it; look at the present state first, and tell the user";
 const UNKNOWN: &str = "There is no such tool or resource";
+const STATE: &str = "This requestState was not given out for this call, was changed, or is too old. Begin again without it";
 const NEEDS: &str = "This tool asks back, which is not passed on here, so nothing was done";
 
 /// An error inside a well-formed exchange.
@@ -157,7 +158,7 @@ fn info(host: &dyn ToolHost) -> Value {
 /// What went wrong with a call is for the model to read and to tell: a tool result, not a protocol error.
 fn tool_error(error: HostError) -> Result<Map<String, Value>, Fault> {
     let reason = match &error {
-        HostError::Unknown | HostError::Needs(_) => return Err(fault(error, code::PARAMS)),
+        HostError::Unknown | HostError::Needs(_) | HostError::State => return Err(fault(error, code::PARAMS)),
         HostError::Denied { code, .. } => *code,
         HostError::Upstream(_) => "tool.unavailable",
         HostError::Uncertain(_) => "tool.uncertain",
@@ -171,6 +172,7 @@ fn tool_error(error: HostError) -> Result<Map<String, Value>, Fault> {
 pub(crate) const fn sentence(error: &HostError) -> &'static str {
     match error {
         HostError::Unknown => UNKNOWN,
+        HostError::State => STATE,
         HostError::Needs(_) => NEEDS,
         HostError::Denied { message, .. } => message,
         HostError::Upstream(_) => UNAVAILABLE,
@@ -182,6 +184,7 @@ fn fault(error: HostError, missing: i64) -> Fault {
     log(&error);
     match error {
         HostError::Unknown => Fault { code: missing, message: UNKNOWN, data: None },
+        HostError::State => Fault { code: code::PARAMS, message: STATE, data: None },
         HostError::Needs(needed) => {
             Fault { code: code::CAPABILITY, message: NEEDS, data: Some(json!({"requiredCapabilities": needed})) }
         }
@@ -193,7 +196,7 @@ fn fault(error: HostError, missing: i64) -> Fault {
 fn log(error: &HostError) {
     match error {
         HostError::Upstream(_) | HostError::Uncertain(_) => tracing::warn!(%error, "a tool's server failed"),
-        HostError::Unknown | HostError::Needs(_) | HostError::Denied { .. } => {
+        HostError::Unknown | HostError::Needs(_) | HostError::State | HostError::Denied { .. } => {
             tracing::debug!(%error, "a tool call was not carried out")
         }
     }
@@ -212,11 +215,13 @@ fn object(result: Value) -> Result<Map<String, Value>, Fault> {
 
 /// What the eras want to find in a result, whatever its origin said. Nothing here may be shared or kept: it is one user's.
 fn dress(mut result: Map<String, Value>, era: Era, cacheable: bool) -> Map<String, Value> {
+    // Only who said that it answers questions gets a host's; that is of the newer era.
+    let kind = if era == Era::Modern && asks(&result) { "input_required" } else { "complete" };
     for key in ["resultType", "ttlMs", "cacheScope"] {
         result.remove(key);
     }
     if era == Era::Modern {
-        result.insert("resultType".to_owned(), json!("complete"));
+        result.insert("resultType".to_owned(), json!(kind));
         if cacheable {
             result.insert("ttlMs".to_owned(), json!(0));
             result.insert("cacheScope".to_owned(), json!("private"));

@@ -1,5 +1,6 @@
 //! What stands behind the door, as the door sees it.
 
+use super::back::Back;
 use super::notices::Notices;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
@@ -26,6 +27,8 @@ pub struct ToolCall {
     pub tool_use_id: Option<String>,
     /// What the caller wants to be told meanwhile.
     pub wanted: Wanted,
+    /// What it can be asked, and what it answered.
+    pub back: Box<Back>,
 }
 
 /// What a caller wants to be told while its call goes on.
@@ -60,6 +63,8 @@ pub struct PromptCall {
     pub name: String,
     /// What is to be filled in; texts only.
     pub arguments: Map<String, Value>,
+    /// What the caller can be asked, and what it answered.
+    pub back: Box<Back>,
 }
 
 /// What a host has beside tools and resources.
@@ -72,11 +77,14 @@ pub struct Extras {
 }
 
 /// Why the host didn't do what was asked for.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum HostError {
     /// There is no such tool or resource, or not for this caller.
     #[error("there is no such tool or resource")]
     Unknown,
+    /// What its caller keeps of an earlier round is not what was given out for this call, or too old.
+    #[error("the state of an earlier round is not this call's")]
+    State,
     /// Refused. The caller gets both.
     #[error("denied: {code}")]
     Denied {

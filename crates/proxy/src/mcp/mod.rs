@@ -5,21 +5,25 @@
 
 mod asked;
 pub mod assertion;
+mod back;
 mod capped;
 pub mod credential;
 mod era;
 mod failure;
 pub mod front;
 mod host;
+mod lookups;
 mod marked;
 mod mirror;
 mod notices;
 pub mod parse;
+mod picture;
 mod plain;
 mod prompts;
 mod sentinel;
 mod session;
 mod sse;
+mod state;
 pub mod stdio;
 #[cfg(test)]
 mod stdio_tests;
@@ -33,11 +37,14 @@ mod upstream_tests;
 mod user;
 mod wire;
 
+pub use back::Back;
+pub(crate) use back::{asks, passed_on};
 pub(crate) use capped::{bounded, capped};
 pub use marked::DATA_MARK;
 pub(crate) use marked::marked;
 pub use notices::Notices;
 pub(crate) use plain::{plain, visible};
+pub(crate) use state::{Kept, StateSeal};
 pub(crate) use streamed::stream;
 
 /// The revision without handshake and sessions.

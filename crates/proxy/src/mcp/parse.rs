@@ -3,6 +3,7 @@
 //! Headers only repeat what the body says. Where they must agree (2026-07-28), a difference is refused, so that whoever looks
 //! at the headers alone has seen the truth.
 
+use super::back::Back;
 pub use super::era::{Era, LegacyVersion};
 use super::host::{LogLevel, PromptCall, ToolCall, Wanted};
 use super::notices::{META_LOG, META_PROGRESS};
@@ -306,7 +307,7 @@ fn call(method: &str, params: &Map<String, Value>, era: Era) -> Result<Call, Rej
             short(params, "uri", URI_BYTES_MAX).map(Call::ReadResource)
         }
         ("prompts/list", _) => whole_list(params, Call::ListPrompts),
-        ("prompts/get", _) => prompts::get(params).map(Call::Prompt),
+        ("prompts/get", _) => prompts::get(params, era).map(Call::Prompt),
         ("completion/complete", _) => prompts::complete(params).map(Call::Complete),
         ("logging/setLevel", Era::Legacy(_)) => {
             let level = params.get("level").and_then(LogLevel::read);
@@ -330,10 +331,11 @@ fn whole_list(params: &Map<String, Value>, call: Call) -> Result<Call, Rejection
 
 fn tool_call(params: &Map<String, Value>, era: Era) -> Result<ToolCall, Rejection> {
     no_lookalikes(params, &["name", "arguments", "inputResponses", "requestState", "task"])?;
-    // Answers to questions we never ask, or work to be done in the background: neither exists here.
-    if ["inputResponses", "requestState", "task"].iter().any(|key| params.contains_key(*key)) {
+    // Work to be done in the background does not exist here.
+    if params.contains_key("task") {
         return Err(Rejection::params("tools/call takes name and arguments"));
     }
+    let back = back(params, era)?;
     let arguments = match params.get("arguments") {
         None => Map::new(),
         Some(Value::Object(arguments)) => arguments.clone(),
@@ -345,7 +347,17 @@ fn tool_call(params: &Map<String, Value>, era: Era) -> Result<ToolCall, Rejectio
         Some(_) => return Err(Rejection::params("_meta holds a toolUseId that is not a short text")),
     };
     let wanted = Wanted::read(meta(params)?, era).map_err(Rejection::params)?;
-    Ok(ToolCall { name: short(params, "name", NAME_BYTES_MAX)?, arguments, tool_use_id, wanted })
+    Ok(ToolCall { name: short(params, "name", NAME_BYTES_MAX)?, arguments, tool_use_id, wanted, back })
+}
+
+/// What a caller can be asked, and what it answered. Earlier revisions ask in another way, which is not passed on.
+pub(super) fn back(params: &Map<String, Value>, era: Era) -> Result<Box<Back>, Rejection> {
+    if era != Era::Modern {
+        let answers = ["inputResponses", "requestState"].iter().any(|key| params.contains_key(*key));
+        return if answers { Err(Rejection::params("There are no inputResponses in this revision")) } else { Ok(Box::default()) };
+    }
+    let capabilities = meta(params)?.and_then(|meta| meta.get(META_CAPABILITIES));
+    Back::read(params, capabilities).map(Box::new).map_err(Rejection::params)
 }
 
 pub(super) fn short(params: &Map<String, Value>, key: &str, bytes_max: usize) -> Result<String, Rejection> {

@@ -1,7 +1,7 @@
 //! Prompts and the completion of their arguments, as they are asked for.
 
 use super::host::PromptCall;
-use super::parse::{NAME_BYTES_MAX, Rejection, no_lookalikes, short};
+use super::parse::{Era, NAME_BYTES_MAX, Rejection, back, no_lookalikes, short};
 use serde_json::{Map, Value};
 
 /// Bytes of one argument.
@@ -9,11 +9,9 @@ const ARGUMENT_BYTES_MAX: usize = 64 * 1024;
 const ARGUMENTS_MAX: usize = 64;
 
 /// `prompts/get`.
-pub(super) fn get(params: &Map<String, Value>) -> Result<PromptCall, Rejection> {
+pub(super) fn get(params: &Map<String, Value>, era: Era) -> Result<PromptCall, Rejection> {
     no_lookalikes(params, &["name", "arguments", "inputResponses", "requestState"])?;
-    if ["inputResponses", "requestState"].iter().any(|key| params.contains_key(*key)) {
-        return Err(Rejection::params("prompts/get takes name and arguments"));
-    }
+    let back = back(params, era)?;
     let arguments = match params.get("arguments") {
         None => Map::new(),
         Some(Value::Object(arguments)) => arguments.clone(),
@@ -23,7 +21,7 @@ pub(super) fn get(params: &Map<String, Value>) -> Result<PromptCall, Rejection> 
     if arguments.len() > ARGUMENTS_MAX || !arguments.values().all(is_text) {
         return Err(Rejection::params("arguments of a prompt must be texts, at most 64 of at most 64 KiB"));
     }
-    Ok(PromptCall { name: short(params, "name", NAME_BYTES_MAX)?, arguments })
+    Ok(PromptCall { name: short(params, "name", NAME_BYTES_MAX)?, arguments, back })
 }
 
 /// `completion/complete`: what of it is passed on.

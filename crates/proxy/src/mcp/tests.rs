@@ -209,7 +209,7 @@ async fn the_tool_use_id_and_the_arguments_reach_the_host() {
     let arguments = json!({"n": 1.5}).as_object().cloned().unwrap();
     let wanted = Wanted { progress: Some(json!(4)), log: LogWish::Nothing };
     let tool_use_id = Some("toolu_1".to_owned());
-    let expected = ToolCall { name: "greet".to_owned(), arguments, tool_use_id, wanted };
+    let expected = ToolCall { name: "greet".to_owned(), arguments, tool_use_id, wanted, back: Box::default() };
     assert_eq!(*host.calls.lock(), [expected]);
 }
 

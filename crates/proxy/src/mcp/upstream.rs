@@ -1,8 +1,9 @@
 //! A tool server as the gateway sees it: ours and foreign ones alike. Each request says for which user it is; nothing a server
 //! hands out for one user is used for another.
 
-use super::asked::{Asked, drop_collisions, result, session_headers};
+use super::asked::{Asked, drop_collisions, result, result_or_questions, session_headers};
 use super::assertion::Assertions;
+use super::back::{Back, asks};
 use super::credential::Credential;
 pub use super::failure::UpstreamError;
 use super::failure::unsent;
@@ -156,14 +157,51 @@ impl McpUpstream {
         meta: Map<String, Value>,
         notices: Option<&Notices>,
     ) -> Result<Value, UpstreamError> {
-        let done = match self.call_once(user, name, &arguments, &meta, notices).await {
+        self.call_whole(user, name, arguments, meta, notices, None).await
+    }
+
+    /// The same for a caller that can be asked back; then the value may be a question of the server's.
+    ///
+    /// # Errors
+    /// As [`McpUpstream::call`].
+    pub(crate) async fn call_asking(
+        &self,
+        user: &UserRef,
+        name: &str,
+        arguments: Map<String, Value>,
+        notices: Option<&Notices>,
+        back: &Back,
+    ) -> Result<Value, UpstreamError> {
+        self.call_whole(user, name, arguments, Map::new(), notices, Some(back)).await
+    }
+
+    async fn call_whole(
+        &self,
+        user: &UserRef,
+        name: &str,
+        arguments: Map<String, Value>,
+        meta: Map<String, Value>,
+        notices: Option<&Notices>,
+        back: Option<&Back>,
+    ) -> Result<Value, UpstreamError> {
+        let call = || async {
+            let mut params = Map::from_iter([("name".to_owned(), json!(name)), ("arguments".to_owned(), json!(arguments))]);
+            params.extend((!meta.is_empty()).then(|| ("_meta".to_owned(), json!(meta))));
+            let mut headers = self.mirror.headers(name, &arguments);
+            headers.push(("mcp-name".to_owned(), sentinel::encode(name)));
+            self.request(user, Asked { method: "tools/call", params, headers, notices, back }).await
+        };
+        let done = match call().await {
             // The server wants arguments repeated in headers that we don't know of: refused unseen, so it may be sent again.
             Err(UpstreamError::Rpc { code: code::HEADER, .. }) => {
                 self.tools(user).await.map_err(unsent)?;
-                self.call_once(user, name, &arguments, &meta, notices).await?
+                call().await?
             }
             done => done?,
         };
+        if asks(&done) {
+            return Ok(Value::Object(done));
+        }
         let content = done.get("content").is_none_or(Value::is_array) && done.get("isError").is_none_or(Value::is_boolean);
         if content && (done.contains_key("content") || done.contains_key("structuredContent")) {
             return Ok(Value::Object(done));
@@ -171,95 +209,16 @@ impl McpUpstream {
         Err(UpstreamError::Protocol("not the result of a tool".to_owned()))
     }
 
-    async fn call_once(
-        &self,
-        user: &UserRef,
-        name: &str,
-        arguments: &Map<String, Value>,
-        meta: &Map<String, Value>,
-        notices: Option<&Notices>,
-    ) -> Result<Map<String, Value>, UpstreamError> {
-        let mut params = Map::from_iter([("name".to_owned(), json!(name)), ("arguments".to_owned(), json!(arguments))]);
-        params.extend((!meta.is_empty()).then(|| ("_meta".to_owned(), json!(meta))));
-        let mut headers = self.mirror.headers(name, arguments);
-        headers.push(("mcp-name".to_owned(), sentinel::encode(name)));
-        self.request(user, Asked { method: "tools/call", params, headers, notices }).await
-    }
-
-    /// The server's resources.
-    ///
-    /// # Errors
-    /// [`UpstreamError`].
-    pub async fn resources(&self, user: &UserRef) -> Result<Vec<Value>, UpstreamError> {
-        Ok(self.list(user, "resources/list", "resources").await?.into_iter().map(Value::Object).collect())
-    }
-
-    /// The server's resource templates.
-    ///
-    /// # Errors
-    /// [`UpstreamError`].
-    pub async fn resource_templates(&self, user: &UserRef) -> Result<Vec<Value>, UpstreamError> {
-        Ok(self.list(user, "resources/templates/list", "resourceTemplates").await?.into_iter().map(Value::Object).collect())
-    }
-
-    /// Reads a resource; the value is a `ReadResourceResult`.
-    ///
-    /// # Errors
-    /// [`UpstreamError`].
-    pub async fn read_resource(&self, user: &UserRef, uri: &str) -> Result<Value, UpstreamError> {
-        let params = Map::from_iter([("uri".to_owned(), json!(uri))]);
-        let headers = vec![("mcp-name".to_owned(), sentinel::encode(uri))];
-        let read = self.request(user, Asked { method: "resources/read", params, headers, notices: None }).await?;
-        if read.get("contents").is_some_and(Value::is_array) {
-            return Ok(Value::Object(read));
-        }
-        Err(UpstreamError::Protocol("a resource without contents".to_owned()))
-    }
-
-    /// The server's prompts.
-    ///
-    /// # Errors
-    /// [`UpstreamError`].
-    pub async fn prompts(&self, user: &UserRef) -> Result<Vec<Value>, UpstreamError> {
-        Ok(self.list(user, "prompts/list", "prompts").await?.into_iter().map(Value::Object).collect())
-    }
-
-    /// Fills in a prompt; the value is a `GetPromptResult`.
-    ///
-    /// # Errors
-    /// [`UpstreamError`].
-    pub async fn prompt(&self, user: &UserRef, name: &str, arguments: Map<String, Value>) -> Result<Value, UpstreamError> {
-        let params = Map::from_iter([("name".to_owned(), json!(name)), ("arguments".to_owned(), Value::Object(arguments))]);
-        let headers = vec![("mcp-name".to_owned(), sentinel::encode(name))];
-        let filled = self.request(user, Asked { method: "prompts/get", params, headers, notices: None }).await?;
-        if filled.get("messages").is_some_and(Value::is_array) {
-            return Ok(Value::Object(filled));
-        }
-        Err(UpstreamError::Protocol("a prompt without messages".to_owned()))
-    }
-
-    /// Completes an argument; the value is a `CompleteResult`.
-    ///
-    /// # Errors
-    /// [`UpstreamError`].
-    pub async fn complete(&self, user: &UserRef, params: Map<String, Value>) -> Result<Value, UpstreamError> {
-        let completed = self.request(user, Asked::plain("completion/complete", params)).await?;
-        if completed.get("completion").is_some_and(Value::is_object) {
-            return Ok(Value::Object(completed));
-        }
-        Err(UpstreamError::Protocol("a completion without values".to_owned()))
-    }
-
     /// Forgets what a server handed out for a user, when the user's run has ended.
     pub fn forget(&self, user: &str) {
         self.sessions.forget(self.way.owner(user));
     }
 
-    async fn list(&self, user: &UserRef, method: &str, key: &str) -> Result<Vec<Map<String, Value>>, UpstreamError> {
+    pub(super) async fn list(&self, user: &UserRef, method: &str, key: &str) -> Result<Vec<Map<String, Value>>, UpstreamError> {
         let (mut items, mut cursor) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
             let params = cursor.take().map(|cursor: Value| ("cursor".to_owned(), cursor)).into_iter().collect();
-            let mut page = self.request(user, Asked { method, params, headers: Vec::new(), notices: None }).await?;
+            let mut page = self.request(user, Asked { method, params, headers: Vec::new(), notices: None, back: None }).await?;
             let Some(Value::Array(listed)) = page.remove(key) else {
                 return Err(UpstreamError::Protocol(format!("a list without {key}")));
             };
@@ -278,14 +237,17 @@ impl McpUpstream {
         Err(UpstreamError::TooLarge)
     }
 
-    async fn request(&self, user: &UserRef, asked: Asked<'_>) -> Result<Map<String, Value>, UpstreamError> {
+    pub(super) async fn request(&self, user: &UserRef, asked: Asked<'_>) -> Result<Map<String, Value>, UpstreamError> {
         let known = *self.speaks.lock();
         let speaks = match known {
             Some(speaks) => speaks,
             None => self.ask(user).await.map_err(unsent)?,
         };
         let done = match speaks {
-            Speaks::Modern => self.modern(user, asked).await.and_then(result),
+            Speaks::Modern => {
+                let may_ask = asked.back.is_some_and(Back::is_open);
+                self.modern(user, asked).await.and_then(|reply| result_or_questions(reply, may_ask))
+            }
             Speaks::Legacy => self.legacy(user, asked).await,
         };
         if matches!(done, Err(UpstreamError::Refused(400 | 404 | 405) | UpstreamError::Rpc { code: code::VERSION, .. })) {
@@ -315,8 +277,11 @@ impl McpUpstream {
         let mut meta = Map::from_iter([
             ("io.modelcontextprotocol/protocolVersion".to_owned(), json!(MODERN)),
             ("io.modelcontextprotocol/clientInfo".to_owned(), client_info()),
-            ("io.modelcontextprotocol/clientCapabilities".to_owned(), json!({})),
+            ("io.modelcontextprotocol/clientCapabilities".to_owned(), asked.back.map_or_else(|| json!({}), Back::capabilities)),
         ]);
+        if let Some(back) = asked.back {
+            back.put(&mut asked.params);
+        }
         if asked.notices.is_some_and(|notices| notices.wanted().log != LogWish::Nothing) {
             meta.insert("io.modelcontextprotocol/logLevel".to_owned(), json!("debug"));
         }
@@ -372,7 +337,7 @@ impl McpUpstream {
     }
 
     async fn send(&self, user: &UserRef, asked: Asked<'_>) -> Result<Reply, UpstreamError> {
-        let Asked { method, mut params, headers, notices } = asked;
+        let Asked { method, mut params, headers, notices, .. } = asked;
         let id = self.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         if notices.is_some_and(|notices| notices.wanted().progress.is_some())
             && let Some(meta) = params.entry("_meta").or_insert_with(|| json!({})).as_object_mut()

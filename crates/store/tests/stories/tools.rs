@@ -9,6 +9,7 @@ on_both_engines! {
     a_call_that_never_came_back_is_uncertain;
     journal_and_audit_stand_or_fall_together;
     a_person_s_call_stands_under_its_own_id;
+    a_person_s_read_is_written_down_once_and_whole;
 }
 
 async fn open(store: Store, run: RunId, tool_use_id: &str) -> Result<OpenToolCall, OpenError> {
@@ -102,4 +103,35 @@ async fn a_person_s_call_stands_under_its_own_id(db: Db) {
     assert_eq!(db.store.sweep_person_calls(NOW).await.expect("a sweep"), 0, "it may still come back");
     assert_eq!(db.store.sweep_person_calls(NOW.plus_secs(601)).await.expect("a sweep"), 1);
     assert_eq!(db.store.sweep_tool_calls(GATEWAY, NOW).await.expect("a sweep"), 0);
+}
+
+async fn a_person_s_read_is_written_down_once_and_whole(db: Db) {
+    let user = db.user().await;
+    let manifest = Manifest::parse(
+        "id='a'\ntitle='A'\ngreeting='g'\n[agent]\nmodel='m'\n[mcp]\nname='a'\nserver='builtin'\n[people.see]\neffect='read'\n\
+         [people.bring]\neffect='write'",
+    )
+    .expect("a manifest");
+    let permit = |tool: &str| admit_person(user, tool, [7; 32], &manifest).expect("it is listed");
+    assert!(db.store.begin_person_read(permit("bring"), NOW).is_err(), "a change is written down before it leaves");
+    const ROWS: Statement =
+        Statement("SELECT id, run_id, effect, state, opened_at, settled_at FROM tool_calls ORDER BY opened_at, id");
+    const AUDITED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'person_call.opened'");
+    let rows = async |statement: Statement| db.store.read(move |tx: &mut dyn Tx| tx.query(statement, &[])).await.expect("a look");
+    let begin = || db.store.begin_person_read(permit("see"), NOW).expect("it reads");
+    let (read, lost) = (begin(), begin());
+    assert!(rows(ROWS).await.is_empty(), "nothing is written before it came back");
+    let id = read.id().to_string();
+    let done = (ToolState::Done, String::new());
+    db.store.end_person_read(read, APP, "{}", done.clone(), NOW.plus_secs(1)).await.expect("a commit");
+    let listed = rows(ROWS).await;
+    let [row] = listed.as_slice() else { panic!("{listed:?}") };
+    let texts: Vec<String> = (0..4).map(|at| row.text(at).expect("text")).collect();
+    assert_eq!(texts, [id.as_str(), id.as_str(), "read", "done"]);
+    assert_eq!((row.int(4).expect("opened"), row.int(5).expect("settled")), (NOW.0, NOW.plus_secs(1).0));
+    assert_eq!(rows(AUDITED).await.len(), 1);
+    // Journal and audit stand or fall together.
+    db.execute("ALTER TABLE audit_log RENAME TO audit_log_gone").await;
+    assert!(db.store.end_person_read(lost, APP, "{}", done, NOW).await.is_err());
+    assert_eq!(rows(ROWS).await.len(), 1);
 }

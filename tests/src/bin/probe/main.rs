@@ -103,6 +103,7 @@ fn carry_out(order: &Value) -> Value {
         "ask" => ask(order),
         "say" => talk::say(order),
         "tool" => tool(order),
+        "race" => race(order),
         "sleep" => {
             std::thread::sleep(Duration::from_millis(order["ms"].as_u64().unwrap()));
             Value::Null
@@ -172,6 +173,32 @@ fn tool(order: &Value) -> Value {
     let answer = rpc("tools/call", &params);
     talk::result(&id, &answer);
     answer
+}
+
+/// The same call `times` times at once. Returns how many there were, and each different answer once.
+fn race(order: &Value) -> Value {
+    let id = match order["id"].as_str().unwrap() {
+        "LAST" => LAST.lock().unwrap().clone(),
+        id => id.to_owned(),
+    };
+    let meta = json!({"claudecode/toolUseId": id});
+    let params = json!({"name": order["name"], "arguments": order["arguments"], "_meta": meta});
+    let calls: Vec<_> = (0..order["times"].as_u64().unwrap())
+        .map(|_| {
+            let params = params.clone();
+            std::thread::spawn(move || rpc("tools/call", &params))
+        })
+        .collect();
+    let answers: Vec<Value> = calls.into_iter().map(|call| call.join().unwrap()).collect();
+    talk::result(&id, &answers[0]);
+    let count = answers.len();
+    let mut different: Vec<Value> = Vec::new();
+    for answer in answers {
+        if !different.contains(&answer) {
+            different.push(answer);
+        }
+    }
+    json!({"count": count, "different": different})
 }
 
 fn rpc(method: &str, params: &Value) -> Value {

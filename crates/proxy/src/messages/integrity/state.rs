@@ -21,7 +21,8 @@ pub(super) struct State {
     /// Those that were not yet seen in a request.
     pub(super) delivered: Vec<Digest>,
     pub(super) returned: HashMap<Box<str>, Returned>,
-    pub(super) thoughts: HashSet<(Digest, Digest)>,
+    /// In the order in which the model had them. The agent may leave some out, and shows none twice and none before an earlier one.
+    pub(super) thoughts: Vec<(Digest, Digest)>,
     /// Texts of the model that say nothing; the agent may leave them out.
     pub(super) blanks: HashSet<Digest>,
     /// The last request that was taken, without what is the agent's own.
@@ -80,7 +81,7 @@ impl State {
             Spoken::Call { arguments: None, .. } => return (None, true),
             Spoken::Text { digest, blank: true } if self.blanks.len() < REMEMBERED_MAX => drop(self.blanks.insert(digest)),
             Spoken::Thought(digest, signature) if self.thoughts.len() < REMEMBERED_MAX => {
-                self.thoughts.insert((digest, signature));
+                self.thoughts.push((digest, signature));
             }
             Spoken::Text { .. } | Spoken::Thought(..) => {}
         }
@@ -97,13 +98,13 @@ impl State {
     /// What the messages say, piece by piece; what says nothing is left out.
     pub(super) fn items(&self, messages: &[Message]) -> Result<Vec<Item>, Dishonest> {
         let most = self.said.len().saturating_add(NEW_ITEMS_MAX);
-        let (mut items, mut calls) = (Vec::new(), HashMap::<&str, &str>::new());
+        let (mut items, mut calls, mut thoughts) = (Vec::new(), HashMap::<&str, &str>::new(), self.thoughts.as_slice());
         let blocks = messages.iter().flat_map(|message| message.content.0.iter().map(|block| (message.role.as_str(), block)));
         for (role, block) in blocks {
             let item = match role {
                 "user" if block.kind == "tool_result" => Some(self.result_item(block, &calls)?),
                 "user" => Some(self.person_item(block)?),
-                "assistant" => self.model_item(block)?,
+                "assistant" => self.model_item(block, &mut thoughts)?,
                 "system" => None,
                 _ => return Err(Dishonest::Field),
             };
@@ -144,13 +145,16 @@ impl State {
         good.then(|| Item::Result(id.into())).ok_or(Dishonest::Result)
     }
 
-    pub(super) fn model_item(&self, block: &Block) -> Result<Option<Item>, Dishonest> {
+    /// `thoughts` are those that may still come.
+    fn model_item(&self, block: &Block, thoughts: &mut &[(Digest, Digest)]) -> Result<Option<Item>, Dishonest> {
         if let Some((_, text)) = block.text_alone() {
             return Ok((!self.blanks.contains(&text)).then_some(Item::Answer(text)));
         }
         if let Some((words, signature)) = block.thought_alone() {
             let thought = (digest_bytes(words.as_bytes()), digest_bytes(signature.as_bytes()));
-            return self.thoughts.contains(&thought).then_some(None).ok_or(Dishonest::Model);
+            let at = thoughts.iter().position(|had| *had == thought).ok_or(Dishonest::Model)?;
+            *thoughts = thoughts.get(at.saturating_add(1)..).unwrap_or_default();
+            return Ok(None);
         }
         let (id, name, arguments) = block.call_alone().ok_or(Dishonest::Model)?;
         Ok(Some(Item::Call { id: id.into(), name: name.into(), arguments }))

@@ -456,3 +456,35 @@ fn what_was_done_is_not_left_out_of_an_answer_that_broke_off() {
     let without = [talk.messages.clone(), call_of("toolu_a", "Refused.", true).to_vec()].concat();
     assert_eq!(talk.ask(&without).err(), Some(Dishonest::Result));
 }
+
+#[test]
+fn a_thought_is_shown_as_often_as_the_model_had_it_and_in_its_order() {
+    let digest = |text: &str| digest_bytes(text.as_bytes());
+    let thought = |words: &str| json!({"type": "thinking", "thinking": words, "signature": "signed"});
+    let mut talk = Talk::new(&[]);
+    talk.step(&Step::Person("Look.".to_owned()));
+    let heard = talk.ask(&talk.messages).expect("honest");
+    for words in ["first", "second", "first"] {
+        assert!(heard.say(Spoken::Thought(digest(words), digest("signed"))));
+    }
+    assert!(heard.say(Spoken::Text { digest: digest("Seen."), blank: false }));
+    heard.end();
+    talk.dialogue.deliver("And now?");
+    let with = |thoughts: &[&str]| {
+        let mut said: Vec<Value> = thoughts.iter().map(|words| thought(words)).collect();
+        said.push(json!({"type": "text", "text": "Seen."}));
+        let messages = [
+            json!({"role": "user", "content": "Look."}),
+            json!({"role": "assistant", "content": said}),
+            json!({"role": "user", "content": "And now?"}),
+        ];
+        talk.ask(&messages).map(|_| ()).map_err(|dishonest| dishonest.to_string())
+    };
+    let refused = Err(Dishonest::Model.to_string());
+    for other in [&["first", "first", "first"][..], &["second", "first", "second"], &["second", "second"], &["third"]] {
+        assert_eq!(with(other), refused, "{other:?}");
+    }
+    for kept in [&["first", "second", "first"][..], &["second", "first"], &["first", "first"], &[]] {
+        assert_eq!(with(kept), Ok(()), "{kept:?}");
+    }
+}
