@@ -33,6 +33,8 @@ mod upstream_tests;
 mod user;
 mod wire;
 
+pub(crate) use wire::tls;
+
 pub(crate) use capped::{bounded, capped};
 pub use marked::DATA_MARK;
 pub(crate) use marked::marked;
