@@ -131,7 +131,7 @@ impl Person {
         let cookie = head.headers.get(header::SET_COOKIE).context("no session was begun")?.to_str()?;
         let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
         let begin = asked(Method::POST, "/api/conversations", &cookie, Some(&json!({})))?;
-        let (_, body) = client.fetch(begin, StatusCode::OK).await?;
+        let (_, body) = client.fetch(begin, StatusCode::CREATED).await?;
         Ok(Self { client, conversation: field(&body, "id")?, cookie })
     }
 

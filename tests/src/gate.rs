@@ -62,6 +62,8 @@ pub struct Setup {
     pub egress: Egress,
     /// Apps beside the map.
     pub apps: Vec<AppFolder>,
+    /// Host applications.
+    pub hosts: Vec<web::HostSettings>,
     /// Whether there is the Magic assistant.
     pub magic: bool,
     /// How much people may keep on the map.
@@ -105,6 +107,7 @@ impl Default for Setup {
             calls_max: proxy::CALLS_MAX,
             egress: Egress::default(),
             apps: Vec::new(),
+            hosts: Vec::new(),
             magic: false,
             map_limits: hexmap::map::LimitsByTier::default(),
             runtime: PathBuf::new(),
@@ -126,6 +129,8 @@ pub struct TestGate {
     pub database: Database,
     /// Its own folder.
     pub folder: TempDir,
+    /// Its database's address.
+    pub database_url: String,
     secrets: Vec<(&'static str, String)>,
     seen: Arc<Mutex<Vec<u8>>>,
     started: Arc<Mutex<Vec<Started>>>,
@@ -183,7 +188,7 @@ impl TestGate {
             calls_max: setup.calls_max,
             budgets: policy::Budgets { run: setup.runs.run_budget, day: setup.day_limit, ..policy::Budgets::default() },
             auth_secret: SecretString::from(auth_secret.clone()),
-            database_url: SecretString::from(database_url),
+            database_url: SecretString::from(database_url.clone()),
             state_dir,
             day_limit: setup.day_limit,
             runs: setup.runs,
@@ -194,6 +199,7 @@ impl TestGate {
             page_app: "hexmap".to_owned(),
             runtime_path: setup.runtime,
             public_url: None,
+            hosts: setup.hosts,
         };
         let started = Arc::new(Mutex::new(Vec::new()));
         let watching = Watching::new(Arc::new(driver(&config).unwrap()), Arc::clone(&started));
@@ -208,6 +214,7 @@ impl TestGate {
             gateway,
             database,
             folder,
+            database_url,
             secrets,
             seen,
             started,

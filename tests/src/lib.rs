@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
+mod back_end;
 mod checks;
 pub mod clients;
 mod code_app;
@@ -23,6 +24,7 @@ mod tool_server;
 mod watch;
 mod wire;
 
+pub use back_end::{BackEnd, HOST_SECRET, HostUser, events_of, host, sign};
 pub use checks::{Call, Database};
 pub use clients::mcp_tool;
 pub use code_app::{CodeApp, code_runtime};

@@ -69,7 +69,7 @@ impl Person {
     /// A new conversation with another app than the one that the page shows: `{"app": "..."}`.
     pub async fn conversation_with(&self, body: &Value) -> String {
         let made = self.post("/api/conversations", body).await;
-        assert_eq!(made.status, 200, "{}", made.text());
+        assert_eq!(made.status, 201, "{}", made.text());
         made.json()["id"].as_str().unwrap().to_owned()
     }
 

@@ -7,6 +7,7 @@ mod callers;
 mod egress;
 mod environment;
 mod faults;
+mod hosts;
 mod limits;
 mod map;
 mod model;
@@ -55,6 +56,7 @@ struct File {
     magic: apps::MagicFile,
     map: map::MapFile,
     page: PageFile,
+    hosts: Vec<hosts::HostFile>,
 }
 
 /// Whether strangers are let in.
@@ -168,6 +170,8 @@ pub struct Config {
     pub runtime_path: PathBuf,
     /// The address under which people reach the gateway.
     pub public_url: Option<String>,
+    /// Host applications that may let users of their own in.
+    pub hosts: Vec<web::HostSettings>,
 }
 
 /// Where things are when nobody says otherwise.
@@ -267,6 +271,10 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     let runs = runs_file::settings(&file, production, &mut faults);
     let is_app = |id: &str| apps::is_there(&apps, magic, id);
     let budgets = budget::read(&file.budget, (runs.run_budget, day_limit), is_app, &mut faults);
+    let hosts = hosts::read(&file.hosts, environment, is_app, &mut faults);
+    if !hosts.is_empty() && callers.is_none() {
+        faults.add("hosts", "need the callers' listener, where their back ends connect; say [callers] enabled = true");
+    }
     let (Some(api_key), Some(auth_secret), true) = (api_key, auth_secret, faults.is_empty()) else { return Err(faults) };
     Ok(Config {
         gateway: file.gateway.name,
@@ -295,6 +303,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         page_app: file.page.app,
         runtime_path: file.agent.runtime.unwrap_or(defaults.runtime_path),
         public_url,
+        hosts,
     })
 }
 

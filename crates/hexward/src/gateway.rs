@@ -6,6 +6,7 @@ use crate::apps;
 use crate::builtin;
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::host_api::{self, KeyFetcher};
 use crate::{provider_keys, secrets};
 use anyhow::{Context, Result, bail};
 use policy::{Clock, UserId};
@@ -25,6 +26,7 @@ use store::{Ledger, Rates, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use web::{HostApi, HostParts, HostSettings, PageSettings};
 
 const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 pub(crate) const TOOL_WAIT: Duration = Duration::from_secs(30);
@@ -112,19 +114,46 @@ impl Gateway {
         };
         let mut gateway = Self { store, clock, runs: Runs::new(parts), callers: None, proxy, ledger, tasks, stop, _lock: lock };
         if let Some((address, settings)) = config.callers {
-            gateway.start_callers(address, settings, served, &gateway_name).await?;
+            let page = PageSettings {
+                app: config.page_app,
+                warning: None,
+                model: "real",
+                writes_default: false,
+                public_origin: config.public_url,
+                session_key: config.auth_secret,
+            };
+            let hosts = gateway.host_api(config.hosts, page);
+            gateway.start_callers(address, settings, (served, hosts), &gateway_name).await?;
         }
         Ok(gateway)
+    }
+
+    /// The door for host applications, if there are any.
+    fn host_api(&self, hosts: Vec<HostSettings>, settings: PageSettings) -> Option<HostApi> {
+        (!hosts.is_empty()).then(|| {
+            HostApi::new(HostParts {
+                store: self.store.clone(),
+                clock: Arc::clone(&self.clock),
+                runs: Arc::clone(&self.runs),
+                hosts,
+                fetch: Arc::new(KeyFetcher),
+                settings,
+                stop: self.stop.clone(),
+            })
+        })
     }
 
     async fn start_callers(
         &mut self,
         address: SocketAddr,
         settings: CallerSettings,
-        apps: Vec<Arc<App>>,
+        (apps, hosts): (Vec<Arc<App>>, Option<HostApi>),
         name: &str,
     ) -> Result<()> {
-        let callers = Callers::start(Arc::clone(&self.proxy), settings).await?.with_tools(apps, name);
+        let mut callers = Callers::start(Arc::clone(&self.proxy), settings).await?.with_tools(apps, name);
+        if let Some(hosts) = hosts {
+            callers = callers.with_hosts(host_api::service(hosts));
+        }
         let listener = bind(address, "listen.callers").await?;
         let address = listener.local_addr()?;
         tracing::info!(%address, "callers' listener ready");
@@ -291,6 +320,7 @@ async fn sweep_regularly(store: Store, clock: Arc<dyn Clock>, stop: Cancellation
             store.sweep_undos(now).await?;
             store.sweep_confirmations(now).await?;
             store.sweep_client_sessions(now).await?;
+            store.sweep_hosts(now).await?;
             store.sweep_slices(now).await
         };
         match swept.await {

@@ -13,6 +13,7 @@ pub mod config;
 mod demo;
 mod fake_command;
 pub mod gateway;
+mod host_api;
 mod key;
 mod once;
 mod pinned;

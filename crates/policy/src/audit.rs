@@ -227,6 +227,15 @@ pub enum AuditEvent {
         /// How many such refusals before this one were not written down.
         unwritten: u64,
     },
+    /// A request of a host application's back end was refused, after its key was found good.
+    HostRefused {
+        /// The key.
+        key: KeyId,
+        /// Why.
+        code: DenialCode,
+        /// How many such refusals before this one were not written down.
+        unwritten: u64,
+    },
     /// A sandbox ended that had tried ports which nobody listens on. They refuse by themselves, so only their number is known.
     PortsRefused {
         /// The sandbox.
@@ -278,6 +287,7 @@ impl AuditEvent {
             Self::ClientWindow { .. } => "client.window",
             Self::CallerRefused { .. } => "caller.refused",
             Self::RateRefused { .. } => "rate.refused",
+            Self::HostRefused { .. } => "host.refused",
             Self::PortsRefused { .. } => "ports.refused",
             Self::BudgetAlert { .. } => "budget.alert",
         }
@@ -309,6 +319,7 @@ impl AuditEvent {
             | Self::KeyRevoked { .. }
             | Self::CallerRefused { .. }
             | Self::RateRefused { .. }
+            | Self::HostRefused { .. }
             | Self::PortsRefused { .. }
             | Self::BudgetAlert { .. } => None,
         }
@@ -358,7 +369,7 @@ impl AuditEvent {
             Self::CallerRefused { fault, key, peer, unwritten } => {
                 json!({"fault": fault.as_str(), "key": key, "peer": peer, "unwritten": unwritten})
             }
-            Self::RateRefused { key, code, unwritten } => {
+            Self::RateRefused { key, code, unwritten } | Self::HostRefused { key, code, unwritten } => {
                 json!({"key": key, "code": code.as_str(), "unwritten": unwritten})
             }
             Self::PortsRefused { sandbox, tcp, udp } => json!({"sandbox": sandbox, "tcp": tcp, "udp": udp}),

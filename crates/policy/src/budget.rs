@@ -2,7 +2,7 @@
 //!
 //! Budgets per day are of UTC days: the number of the day is part of the account, so that a new day begins with nothing spent.
 
-use crate::{BudgetLine, DenialCode, Microusd, RunId, Timestamp, UserId};
+use crate::{BudgetLine, DenialCode, HostAccount, Microusd, RunId, Timestamp, UserId};
 use std::collections::BTreeMap;
 
 /// What there is to spend, on every level. A level without a limit has no account. The default
@@ -43,20 +43,26 @@ pub struct Payer<'a> {
     pub tier: &'a str,
     /// The app, if there is one.
     pub app: Option<&'a str>,
+    /// The host application whose user it is, if it is one's.
+    pub host: Option<&'a HostAccount>,
 }
 
 impl Budgets {
     /// Every account that a call of this payer's is charged to, from the narrowest to everybody's.
     #[must_use]
     pub fn lines(&self, payer: &Payer<'_>, now: Timestamp) -> Vec<BudgetLine> {
-        let Payer { run, user, tier, app } = *payer;
+        let Payer { run, user, tier, app, host } = *payer;
         let day = |scope: String, limit: Option<Microusd>, exhausted| {
             limit.map(|limit| BudgetLine { scope, period: now.utc_day(), limit, exhausted })
         };
+        let of_host = host.and_then(|host| day(format!("host:{}", host.id), host.day, DenialCode::BudgetHost));
+        // A host may only narrow what everybody has.
+        let of_user = host.and_then(|host| host.user_day).into_iter().chain(self.user_day).min();
         let of_app = app.and_then(|app| day(format!("app:{app}"), self.apps.get(app).copied(), DenialCode::BudgetApp));
         [
             Some(BudgetLine { scope: format!("run:{run}"), period: 0, limit: self.run, exhausted: DenialCode::BudgetRun }),
-            day(format!("user:{user}"), self.user_day, DenialCode::BudgetUser),
+            day(format!("user:{user}"), of_user, DenialCode::BudgetUser),
+            of_host,
             day(format!("tier:{tier}"), self.tier(tier).day, DenialCode::BudgetTier),
             of_app,
             day("global".to_owned(), Some(self.day), DenialCode::BudgetDay),
@@ -175,7 +181,7 @@ mod tests {
     fn every_level_with_a_limit_has_its_account() {
         let (run, user) = (RunId::random(), UserId::random());
         let lines = |budgets: &Budgets, tier, app| {
-            let lines = budgets.lines(&Payer { run, user, tier, app }, NOON);
+            let lines = budgets.lines(&Payer { run, user, tier, app, host: None }, NOON);
             lines.into_iter().map(|line| (line.scope, line.period, line.limit.0 / 1_000_000, line.exhausted)).collect::<Vec<_>>()
         };
         let (of_run, of_user) = (format!("run:{run}"), format!("user:{user}"));
@@ -194,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_new_utc_day_is_a_new_account() {
-        let payer = Payer { run: RunId::random(), user: UserId::random(), tier: "free", app: Some("hexmap") };
+        let payer = Payer { run: RunId::random(), user: UserId::random(), tier: "free", app: Some("hexmap"), host: None };
         let midnight = Timestamp::of_utc_day(20_781);
         let (before, after) = (all().lines(&payer, Timestamp(midnight.0 - 1)), all().lines(&payer, midnight));
         for (before, after) in before.iter().zip(&after) {

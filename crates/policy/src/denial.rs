@@ -61,6 +61,8 @@ codes! {
     BudgetTier = "budget.tier", Limit, "The spending limit of your plan for today is reached. A new day begins at 00:00 UTC; try again then.";
     /// What may be spent with one app on one day is used up.
     BudgetApp = "budget.app", Limit, "The spending limit of this application for today is reached. A new day begins at 00:00 UTC; try again then.";
+    /// What a host application's users together may spend on one day is used up.
+    BudgetHost = "budget.host", Limit, "The spending limit of this service for today is reached. A new day begins at 00:00 UTC; try again then.";
     /// A prompt that is larger than allowed.
     ModelContext = "model.context", Caller, "The conversation is longer than allowed here. Start a new one, or send less.";
     /// A model that is not on the list.
@@ -167,17 +169,47 @@ codes! {
     BehaviourClient = "behaviour.client", Limit, "This client does unusually much at once, so it is not answered for a while. Wait as long as the answer says, then go on more slowly.";
     /// Everybody together sent as much as the gateway takes.
     RateGlobal = "rate.global", Limit, "Too many people are using this right now. Wait a moment and send it again.";
+    /// A host application's users sent as many messages as all of them may.
+    RateHost = "rate.host", Limit, "The users of this service have sent as many messages as they may for now. Wait a while and send it again.";
     /// A key was used as often as it may be.
     RateKey = "rate.key", Limit, "This key has made as many requests as it may for now. Wait as long as retry-after says.";
     /// A message waited for a place for as long as it may.
     RunQueueExpired = "run.queue_expired", Limit, "Too many messages were being worked on, and yours could not begin in time. It is kept; send it again.";
+    /// An action that a service key is not for.
+    HostAction = "host.action", Caller, "This service key is not for this. Use one whose actions allow it, or ask the operator for another.";
+    /// An app that a service key, or its host, is not for.
+    HostApp = "host.app", Caller, "This service key is not for this application. Use one that is, or ask the operator to add it to the host.";
+    /// No assertion of a user, or several.
+    AssertionMissing = "assertion.missing", Caller, "The request says for no user, or for several, that it is made. Send one assertion as x-hexward-user.";
+    /// An assertion that is no JSON Web Token with what must be in it.
+    AssertionMalformed = "assertion.malformed", Caller, "The user's assertion is not a JSON Web Token with iss, aud, sub, exp, iat and jti. Make it as the documentation says.";
+    /// An algorithm that the host does not use, or a header that asks for more than that.
+    AssertionAlgorithm = "assertion.algorithm", Caller, "The user's assertion has an algorithm or a header that is not allowed for this host. Sign it with one that is, without crit, jku or jwk.";
+    /// The host has no such key.
+    AssertionKey = "assertion.key", Caller, "The user's assertion was signed with a key that the host does not publish. Publish it, or sign with one that is published.";
+    /// An assertion that was not signed with the host's key.
+    AssertionSignature = "assertion.signature", Caller, "The user's assertion does not have the host's signature. Sign it with the host's own key.";
+    /// An assertion of another issuer.
+    AssertionIssuer = "assertion.issuer", Caller, "The user's assertion is not of this host: its iss is another one. Use the assertion and the key of one host.";
+    /// An assertion for somebody else.
+    AssertionAudience = "assertion.audience", Caller, "The user's assertion is not for this gateway: its aud is another one. Make one with the configured audience.";
+    /// An assertion that is over, from the future, or good for too long.
+    AssertionTime = "assertion.time", Caller, "The user's assertion is over, not yet good, or good for more than 300 seconds. Make a new one, and check the clock.";
+    /// An assertion that was used before.
+    AssertionReplayed = "assertion.replayed", Caller, "The user's assertion was used before. Make a new one with another jti for each request that changes something.";
+    /// An assertion whose keys could not be fetched.
+    AssertionKeys = "assertion.keys", Limit, "The host's keys can't be fetched right now, so nobody's assertion can be checked. Try again in a moment.";
+    /// A ticket that opens nothing, or not this.
+    TicketInvalid = "ticket.invalid", Caller, "This ticket is not for this, or is over. Ask the application for a new one.";
+    /// A ticket with which a stream is open.
+    TicketInUse = "ticket.in_use", Caller, "This ticket's events are being read already. Close the other stream first, or ask for another ticket.";
 }
 
 impl DenialCode {
     /// Whether the next UTC day changes it.
     #[must_use]
     pub const fn ends_with_the_day(self) -> bool {
-        matches!(self, Self::BudgetDay | Self::BudgetUser | Self::BudgetTier | Self::BudgetApp)
+        matches!(self, Self::BudgetDay | Self::BudgetUser | Self::BudgetTier | Self::BudgetApp | Self::BudgetHost)
     }
 }
 
@@ -226,14 +258,16 @@ mod tests {
             assert!(code.sentence().ends_with('.') && code.sentence().len() > 20, "{code}");
         }
         let listed: Vec<&str> = DenialCode::ALL.iter().map(|code| code.as_str()).collect();
-        let expected = "run.none run.deadline run.turns budget.run budget.day budget.user budget.tier budget.app model.context \
+        let expected = "run.none run.deadline run.turns budget.run budget.day budget.user budget.tier budget.app budget.host model.context \
                         model.name model.path model.feature model.conversation model.output key.scope key.tool key.read_only \
                         key.requests model.busy upstream.unavailable tool.unknown tool.not_emitted tool.induced tool.argument \
                         tool.input tool.schema tool.write_off undo.inverse undo.active undo.busy undo.rate tool.held confirmation.full confirmation.denied \
                         confirmation.expired confirmation.stale confirmation.unknown tool.unconfirmed egress.host egress.tls \
                         egress.rule egress.address egress.protocol egress.busy run.idle agent.output agent.memory agent.cpu \
                         agent.processes agent.disk agent.connections agent.requests rate.address rate.user rate.edits rate.lookups rate.tools \
-                        behaviour.unconfirmed behaviour.hostile behaviour.client rate.global rate.key run.queue_expired";
+                        behaviour.unconfirmed behaviour.hostile behaviour.client rate.global rate.host rate.key run.queue_expired host.action host.app \
+                        assertion.missing assertion.malformed assertion.algorithm assertion.key assertion.signature assertion.issuer \
+                        assertion.audience assertion.time assertion.replayed assertion.keys ticket.invalid ticket.in_use";
         assert_eq!(listed.join(" "), expected, "a code was renamed or removed: clients match on them");
     }
 

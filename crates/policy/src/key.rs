@@ -4,7 +4,7 @@
 //! allows anyway, and [`KeyScope::narrowed`] of two scopes allows only what both do. What a key does not have unless somebody said so
 //! (`writes`, `sessions`) is in neither.
 
-use crate::{KeyId, Microusd, Timestamp, digest_bytes};
+use crate::{HostAction, KeyId, Microusd, Timestamp, digest_bytes};
 use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -42,11 +42,13 @@ pub enum KeyPurpose {
     Mcp,
     /// The same for one request of an agent that runs elsewhere: minutes, and dead at the request's end.
     McpSession,
+    /// The API of a host application's back end, for users that it asserts. Its principal is the host.
+    Service,
 }
 
 impl KeyPurpose {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Model, Self::Mcp, Self::McpSession];
+    pub const ALL: [Self; 4] = [Self::Model, Self::Mcp, Self::McpSession, Self::Service];
 
     /// Its name in commands and in the database.
     #[must_use]
@@ -55,6 +57,7 @@ impl KeyPurpose {
             Self::Model => "model",
             Self::Mcp => "mcp",
             Self::McpSession => "mcp-session",
+            Self::Service => "service",
         }
     }
 
@@ -208,6 +211,12 @@ pub struct KeyScope {
     /// Whether it may make keys of the purpose `mcp-session`, for users of its own principal.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub sessions: bool,
+    /// Of a host's key, the apps it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apps: Option<Vec<String>>,
+    /// Of a host's key, what it may be used for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actions: Option<Vec<HostAction>>,
     /// Where it may be used from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub networks: Option<Vec<Network>>,
@@ -224,6 +233,18 @@ impl KeyScope {
     #[must_use]
     pub fn allows_tool(&self, tool: &str) -> bool {
         self.tools.as_ref().is_none_or(|tools| tools.iter().any(|known| known == tool))
+    }
+
+    /// Whether a host's key is for an app.
+    #[must_use]
+    pub fn allows_app(&self, app: &str) -> bool {
+        self.apps.as_ref().is_none_or(|apps| apps.iter().any(|known| known == app))
+    }
+
+    /// Whether a host's key may be used for this.
+    #[must_use]
+    pub fn allows_action(&self, action: HostAction) -> bool {
+        self.actions.as_ref().is_none_or(|actions| actions.contains(&action))
     }
 
     /// Whether a peer is in its networks. An unknown peer is in none.
@@ -254,6 +275,10 @@ impl KeyScope {
             tools: either(&self.tools, &other.tools, |a, b| a.iter().filter(|tool| b.contains(tool)).cloned().collect()),
             writes: self.writes && other.writes,
             sessions: self.sessions && other.sessions,
+            apps: either(&self.apps, &other.apps, |a, b| a.iter().filter(|app| b.contains(app)).cloned().collect()),
+            actions: either(&self.actions, &other.actions, |a, b| {
+                a.iter().filter(|action| b.contains(action)).copied().collect()
+            }),
             networks: either(&self.networks, &other.networks, both),
         }
     }

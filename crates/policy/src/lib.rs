@@ -15,6 +15,7 @@ mod ceiling;
 mod confirmation;
 mod denial;
 mod egress;
+mod host;
 mod ids;
 mod key;
 mod labels;
@@ -56,6 +57,10 @@ pub use denial::{Denial, DenialCode, Fault};
 pub use egress::{
     AddressFault, CredentialSlot, Destination, EgressRequest, EgressRule, EgressRules, Endpoint, HostName, HostNameError,
     PathPattern, RuleError, Scheme, classify, is_plain_path, vet_address,
+};
+pub use host::{
+    ASSERTION_LEEWAY_SECS, ASSERTION_LIFE_SECS_MAX, Asserted, AssertionAlgorithm, AssertionClaims, AssertionFault, HOST_ISSUER,
+    HostAccount, HostAction, HostKey, HostRules, ShownKey, TICKET_PREFIX, judge_assertion,
 };
 pub use ids::{CallId, ChallengeId, ConfirmationId, ConversationId, IdError, KeyId, RunId, SandboxId, SliceId, UserId};
 pub use key::{

@@ -1,7 +1,7 @@
 //! Which limits apply to whom: a message of a person, a model call of a caller elsewhere.
 
 use crate::rate::{RateCheck, RateLimit, UNIT_MILLIS};
-use crate::{BehaviourRules, DenialCode, ModelPath, Standing, Throttle, UserId};
+use crate::{BehaviourRules, DenialCode, HostAccount, ModelPath, Standing, Throttle, UserId};
 use core::net::IpAddr;
 
 /// Tokens of a prompt that add one unit to a model call.
@@ -139,6 +139,17 @@ impl RateRules {
             );
         }
         checks
+    }
+
+    /// What a message of a host application's user is checked against beside that.
+    #[must_use]
+    pub fn of_host(host: &HostAccount) -> Option<RateCheck> {
+        host.messages_per_hour.map(|units| RateCheck {
+            name: format!("host:{}", host.id),
+            limit: RateLimit::per_hour(units),
+            weight_millis: UNIT_MILLIS,
+            code: DenialCode::RateHost,
+        })
     }
 
     /// What a person's own call of an app's tool is checked against.

@@ -15,6 +15,7 @@ mod discovery;
 pub mod egress;
 mod emissions;
 mod events;
+mod fetch;
 mod fitting;
 mod fixture;
 mod gate;
@@ -40,6 +41,7 @@ pub use behaviour::Answered;
 pub use context::{App, RunContext, RunLimits};
 pub use discovery::Discovery;
 pub use events::RunEvent;
+pub use fetch::fetch_document;
 pub use fixture::{Fixture, FixtureError};
 pub use gate::Gate;
 pub use messages::integrity::{AGENT_RELEASE, Dialogue, Expected};
@@ -60,8 +62,8 @@ use messages::pace::Pacing;
 use messages::rooms::Rooms;
 use parking_lot::Mutex;
 use policy::{
-    AuditEvent, BudgetLine, Budgets, Clock, Denial, DenialCode, Microusd, Payer, Prices, RateRules, RunId, TierLimits, Timestamp,
-    UserId,
+    AuditEvent, BudgetLine, Budgets, Clock, Denial, DenialCode, HostAccount, Microusd, Payer, Prices, RateRules, RunId,
+    TierLimits, Timestamp, UserId,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -215,10 +217,16 @@ impl Proxy {
         self
     }
 
-    /// The budgets above one run of this person's with this app.
+    /// The budgets above one run of this person's, who may be a host application's user, with this app.
     #[must_use]
-    pub fn run_budgets(&self, run: RunId, run_limit: Microusd, user: UserId, app: &str) -> Arc<[BudgetLine]> {
-        let payer = Payer { run, user, tier: ONLY_TIER, app: Some(app) };
+    pub fn run_budgets(
+        &self,
+        run: RunId,
+        run_limit: Microusd,
+        (user, host): (UserId, Option<&HostAccount>),
+        app: &str,
+    ) -> Arc<[BudgetLine]> {
+        let payer = Payer { run, user, tier: ONLY_TIER, app: Some(app), host };
         let budgets = Budgets { run: run_limit, day: self.day_limit, ..self.budgets.clone() };
         budgets.lines(&payer, self.clock.now()).into()
     }

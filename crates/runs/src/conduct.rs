@@ -8,7 +8,7 @@ use crate::past;
 use crate::queue::{Left, Ticket};
 use crate::shown::{Failed, note, show};
 use crate::{Feed, Runs, boot};
-use policy::{AuditEvent, ConversationId, DenialCode, RunId, Standing, UserId, UserMessage};
+use policy::{AuditEvent, ConversationId, DenialCode, HostAccount, RunId, Standing, UserId, UserMessage};
 use proxy::{App, RunContext, RunEvent, RunLimits};
 use sandbox::{AgentEvent, PastMessage, SandboxError, TurnResult};
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub(crate) struct Conductor {
     pub(crate) run: RunId,
     pub(crate) user: UserId,
     pub(crate) standing: Standing,
+    pub(crate) host: Option<Arc<HostAccount>>,
     pub(crate) conversation: ConversationId,
     pub(crate) app: Arc<App>,
     pub(crate) writes: bool,
@@ -115,7 +116,10 @@ impl Conductor {
             turns_max: agent.turns_max,
             output_tokens_max: tier.output_tokens_max.map_or(output, |of_tier| of_tier.min(output)),
             context_tokens_max: tier.context_tokens_max,
-            budgets: self.runs.parts.proxy.run_budgets(self.run, settings.run_budget, self.user, &self.app.manifest.id),
+            budgets: {
+                let payer = (self.user, self.host.as_deref());
+                self.runs.parts.proxy.run_budgets(self.run, settings.run_budget, payer, &self.app.manifest.id)
+            },
         };
         let purse = self.runs.parts.proxy.purse(self.run, self.user);
         (Arc::new(RunContext::new(purse, Arc::clone(&self.app), self.writes, limits, sender)), events)

@@ -14,6 +14,7 @@ mod feed;
 mod hands;
 mod history;
 mod limits;
+mod once;
 mod past;
 mod pool;
 mod queue;
@@ -26,6 +27,7 @@ pub use event::{ConfirmationView, Event, EventBody};
 pub use feed::Feed;
 pub use hands::PersonError;
 pub use limits::AgentLimits;
+pub use once::Started;
 pub use proxy::confirm::{DecideError, Decided};
 pub use proxy::{Answered, PersonAnswer, PersonCallError, UndoLine, UndoOutcome, UndoReport};
 pub use queue::QueueSettings;
@@ -33,8 +35,9 @@ pub use settings::{Keeping, RunSettings};
 pub use undo::UndoError;
 
 use agents::{Agents, Parked};
+use once::Turns;
 use parking_lot::Mutex;
-use policy::{ChallengeId, Clock, ConversationId, RateRefusal, RunId, Standing, UserId, UserMessage};
+use policy::{ChallengeId, Clock, ConversationId, HostAccount, RateRefusal, RateRules, RunId, Standing, UserId, UserMessage};
 use pool::Pool;
 use proxy::Proxy;
 use queue::{NoRoom, Queue, Turn};
@@ -43,7 +46,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{BeginError, NewRun, RateError, Rates, Store, StoreError};
+use store::{BeginOnceError, NewRun, Once, RateError, Rates, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -76,7 +79,7 @@ impl Parts {
 }
 
 /// Who sends a message, as far as limits go.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Sender {
     /// The user.
     pub user: UserId,
@@ -84,13 +87,15 @@ pub struct Sender {
     pub standing: Standing,
     /// From where; none if not over a network.
     pub address: Option<IpAddr>,
+    /// The host application whose user it is, if it is one's.
+    pub host: Option<Arc<HostAccount>>,
 }
 
 impl Sender {
     /// Who works on the gateway's own machine.
     #[must_use]
     pub const fn local(user: UserId) -> Self {
-        Self { user, standing: Standing::Anonymous, address: None }
+        Self { user, standing: Standing::Anonymous, address: None, host: None }
     }
 }
 
@@ -118,6 +123,9 @@ pub enum StartError {
     /// As many messages as allowed were sent.
     #[error("{}", .0.code.sentence())]
     Rate(RateRefusal),
+    /// Another request came with this idempotency key.
+    #[error("another request came with this idempotency key")]
+    Other,
     /// The gateway is being stopped.
     #[error("the gateway is stopping")]
     Stopping,
@@ -145,6 +153,7 @@ pub struct Runs {
     pool: Arc<Pool>,
     live: Mutex<HashMap<RunId, Live>>,
     undoing: Mutex<HashSet<UserId>>,
+    turns: Turns,
     queue: Arc<Queue>,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -159,8 +168,8 @@ impl Runs {
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         let parts = Arc::new(parts);
         let pool = Pool::start(Arc::clone(&parts));
-        let (live, undoing) = (Mutex::default(), Mutex::default());
-        let runs = Arc::new(Self { parts, agents, pool, live, undoing, queue, tasks, stopping });
+        let (live, undoing, turns) = (Mutex::default(), Mutex::default(), Turns::default());
+        let runs = Arc::new(Self { parts, agents, pool, live, undoing, turns, queue, tasks, stopping });
         runs.tasks.spawn(Arc::clone(&runs).give_way());
         runs
     }
@@ -178,6 +187,18 @@ impl Runs {
         message: UserMessage,
         writes: bool,
     ) -> Result<RunId, StartError> {
+        self.begin(sender, app, conversation, message, writes, None).await.map(|started| started.run)
+    }
+
+    async fn begin(
+        self: &Arc<Self>,
+        sender: Sender,
+        app: &str,
+        conversation: ConversationId,
+        message: UserMessage,
+        writes: bool,
+        once: Option<Once>,
+    ) -> Result<Started, StartError> {
         if self.stopping.is_cancelled() {
             return Err(StartError::Stopping);
         }
@@ -195,7 +216,7 @@ impl Runs {
             NoRoom::Full => StartError::Busy,
             NoRoom::OfUser => StartError::Waiting,
         })?;
-        self.count(sender).await?;
+        self.count(&sender).await?;
         let new = NewRun {
             run,
             conversation,
@@ -205,11 +226,9 @@ impl Runs {
             writes,
             gateway: self.parts.gateway.clone(),
         };
-        self.parts.store.begin_run(new, self.parts.clock.now()).await.map_err(|error| match error {
-            BeginError::NoConversation => StartError::NoConversation,
-            BeginError::Active => StartError::Active,
-            BeginError::Store(error) => StartError::Store(error),
-        })?;
+        if let Some(before) = self.keep(new, once).await? {
+            return Ok(Started { run: before, before: true });
+        }
         let live = Live { user, conversation, feed, stop: self.stopping.child_token() };
         self.live.lock().insert(run, live.clone());
         let conductor = conduct::Conductor {
@@ -217,6 +236,7 @@ impl Runs {
             run,
             user,
             standing: sender.standing,
+            host: sender.host,
             conversation,
             app: Arc::clone(&chosen.app),
             writes,
@@ -225,12 +245,27 @@ impl Runs {
             ticket,
         };
         self.tasks.spawn(conductor.conduct(message));
-        Ok(run)
+        Ok(Started { run, before: false })
+    }
+
+    /// Writes a run down before it is conducted; the run that the same request began before, if it did.
+    async fn keep(&self, new: NewRun, once: Option<Once>) -> Result<Option<RunId>, StartError> {
+        let (store, now) = (&self.parts.store, self.parts.clock.now());
+        let kept = match once {
+            None => store.begin_run(new, now).await.map_err(BeginOnceError::Begin),
+            Some(once) => store.begin_run_once(new, once, now).await,
+        };
+        match kept {
+            Ok(()) => Ok(None),
+            Err(BeginOnceError::Before(run)) => Ok(Some(run)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Counts a message in everything that limits how many are sent.
-    async fn count(&self, sender: Sender) -> Result<(), StartError> {
-        let checks = self.parts.settings.rates.of_message(sender.user, sender.standing, sender.address);
+    async fn count(&self, sender: &Sender) -> Result<(), StartError> {
+        let mut checks = self.parts.settings.rates.of_message(sender.user, sender.standing, sender.address);
+        checks.extend(sender.host.as_deref().and_then(RateRules::of_host));
         match self.parts.rates.admit(checks, self.parts.clock.now()).await {
             Ok(_) => Ok(()),
             Err(RateError::Refused(refusal)) => Err(StartError::Rate(refusal)),

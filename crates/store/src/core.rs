@@ -1,8 +1,8 @@
 //! The gateway's own tables: users, sessions, conversations, runs, ledger, tool journal, audit log.
 
 use crate::{
-    Migration, Schema, alerts, audit, client_keys, confirmations, conversations, definitions, keys, ledger, person_calls, rates,
-    runs, tools, undo, users,
+    Migration, Schema, alerts, audit, client_keys, confirmations, conversations, definitions, hosts, keys, ledger, person_calls,
+    rates, runs, tools, undo, users,
 };
 
 /// The schema every gateway has; apps bring theirs beside it.
@@ -17,6 +17,7 @@ pub static CORE: Schema = Schema {
         Migration { number: 6, name: "undo", sql: include_str!("../../../migrations/sqlite/0006_undo.sql") },
         Migration { number: 7, name: "confirmations", sql: include_str!("../../../migrations/sqlite/0007_confirmations.sql") },
         Migration { number: 8, name: "client_keys", sql: include_str!("../../../migrations/sqlite/0008_client_keys.sql") },
+        Migration { number: 11, name: "hosts", sql: include_str!("../../../migrations/sqlite/0011_hosts.sql") },
     ],
     postgres: &[
         Migration { number: 1, name: "core", sql: include_str!("../../../migrations/postgres/0001_core.sql") },
@@ -27,6 +28,7 @@ pub static CORE: Schema = Schema {
         Migration { number: 6, name: "undo", sql: include_str!("../../../migrations/postgres/0006_undo.sql") },
         Migration { number: 7, name: "confirmations", sql: include_str!("../../../migrations/postgres/0007_confirmations.sql") },
         Migration { number: 8, name: "client_keys", sql: include_str!("../../../migrations/postgres/0008_client_keys.sql") },
+        Migration { number: 11, name: "hosts", sql: include_str!("../../../migrations/postgres/0011_hosts.sql") },
     ],
     statements: &[
         alerts::ALL,
@@ -35,6 +37,7 @@ pub static CORE: Schema = Schema {
         confirmations::ALL,
         conversations::ALL,
         definitions::ALL,
+        hosts::ALL,
         keys::ALL,
         ledger::ALL,
         person_calls::ALL,

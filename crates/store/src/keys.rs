@@ -13,8 +13,8 @@ statements! { ALL:
     INSERT_PRINCIPAL = "INSERT INTO users (id, issuer, subject, created_at) VALUES (?1, 'hexward:callers', ?2, ?3) \
                         ON CONFLICT (issuer, subject) DO NOTHING";
     READ_PRINCIPAL = "SELECT id FROM users WHERE issuer = 'hexward:callers' AND subject = ?1";
-    INSERT_KEY = "INSERT INTO caller_keys (id, user_id, token_digest, name, scope, source, created_at, expires_at) \
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (token_digest) DO NOTHING";
+    INSERT_KEY = "INSERT INTO caller_keys (id, user_id, token_digest, name, scope, source, created_at, expires_at, purpose) \
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (token_digest) DO NOTHING";
     LIST_KEYS = "SELECT k.id, k.user_id, u.subject, k.token_digest, k.name, k.scope, k.source, k.created_at, k.expires_at, \
                  k.revoked_at, k.used_at, k.purpose, k.made_by, k.generation FROM caller_keys k JOIN users u ON u.id = k.user_id ORDER BY k.id";
     LIST_MODEL_KEYS = "SELECT k.id, k.user_id, u.subject, k.token_digest, k.name, k.scope, k.source, k.created_at, k.expires_at, \
@@ -113,7 +113,16 @@ impl Store {
     /// [`StoreError`].
     pub async fn create_key(&self, new: NewKey, now: Timestamp) -> Result<KeyRow, StoreError> {
         let (id, fresh) = (KeyId::random(), UserId::random());
-        self.write(move |tx| insert(tx, id, fresh, &new, now)).await
+        self.write(move |tx| insert(tx, id, fresh, &new, KeyPurpose::Model, now)).await
+    }
+
+    /// The same for the back end of a host application, which is the principal.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn create_service_key(&self, new: NewKey, now: Timestamp) -> Result<KeyRow, StoreError> {
+        let (id, fresh) = (KeyId::random(), UserId::random());
+        self.write(move |tx| insert(tx, id, fresh, &new, KeyPurpose::Service, now)).await
     }
 
     /// The key of a token's digest.
@@ -176,7 +185,7 @@ impl Store {
             for old in &old {
                 revoke(tx, *old, at, now)?;
             }
-            insert(tx, id, fresh, &new, now)
+            insert(tx, id, fresh, &new, KeyPurpose::Model, now)
         })
         .await
     }
@@ -193,7 +202,14 @@ impl Store {
     }
 }
 
-fn insert(tx: &mut dyn Tx, id: KeyId, fresh: UserId, new: &NewKey, now: Timestamp) -> Result<KeyRow, StoreError> {
+fn insert(
+    tx: &mut dyn Tx,
+    id: KeyId,
+    fresh: UserId,
+    new: &NewKey,
+    purpose: KeyPurpose,
+    now: Timestamp,
+) -> Result<KeyRow, StoreError> {
     tx.execute(INSERT_PRINCIPAL, &[fresh.to_string().into(), (&new.principal).into(), now.0.into()])?;
     let user = tx.query_one(READ_PRINCIPAL, &[(&new.principal).into()])?.text(0)?;
     let scope = serde_json::to_string(&new.scope).map_err(|error| StoreError::Statement(error.to_string()))?;
@@ -206,6 +222,7 @@ fn insert(tx: &mut dyn Tx, id: KeyId, fresh: UserId, new: &NewKey, now: Timestam
         new.source.as_str().into(),
         now.0.into(),
         new.expires_at.map(|at| at.0).into(),
+        purpose.as_str().into(),
     ];
     let inserted = tx.execute(INSERT_KEY, &params)? == 1;
     let kept = parse(&tx.query_one(READ_KEY, &[new.digest.as_slice().into()])?)?;
@@ -240,7 +257,7 @@ pub(crate) fn parse(row: &Row) -> Result<KeyRow, StoreError> {
     let source = row.text(6)?;
     Ok(KeyRow {
         id: row.text(0)?.parse().map_err(|_| broken("key's id"))?,
-        principal: if purpose == KeyPurpose::Model { row.text(2)? } else { user.clone() },
+        principal: if matches!(purpose, KeyPurpose::Model | KeyPurpose::Service) { row.text(2)? } else { user.clone() },
         user: user.parse().map_err(|_| broken("user's id"))?,
         digest: row.blob(3)?.try_into().map_err(|_| broken("digest"))?,
         name: row.text(4)?,

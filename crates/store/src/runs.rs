@@ -1,7 +1,7 @@
 //! Runs: one user message from its arrival to its end.
 
 use crate::conversations::{self, Role};
-use crate::{Store, StoreError, audit, ledger, statements};
+use crate::{Store, StoreError, Tx, audit, ledger, statements};
 use policy::{AuditEvent, ConversationId, Microusd, RunId, Timestamp, UserId, UserMessage};
 use serde_json::json;
 
@@ -81,38 +81,7 @@ impl Store {
     /// # Errors
     /// [`BeginError`].
     pub async fn begin_run(&self, new: NewRun, now: Timestamp) -> Result<(), BeginError> {
-        self.write(move |tx| {
-            let NewRun { run, conversation, user, app, message, writes, gateway } = &new;
-            if conversations::app_of(tx, *user, *conversation)?.as_deref() != Some(app.as_str()) {
-                return Err(BeginError::NoConversation);
-            }
-            if tx.query_opt(READ_ACTIVE, &[conversation.to_string().into()])?.is_some() {
-                return Err(BeginError::Active);
-            }
-            let params = [
-                run.to_string().into(),
-                conversation.to_string().into(),
-                user.to_string().into(),
-                app.into(),
-                gateway.into(),
-                (*writes).into(),
-                now.0.into(),
-            ];
-            match tx.execute(INSERT, &params) {
-                // Two at once: the unique index decides, on both engines.
-                Err(StoreError::Duplicate(_)) => return Err(BeginError::Active),
-                inserted => inserted?,
-            };
-            conversations::append(tx, *conversation, *run, Role::User, &json!({"text": message.as_str()}).to_string(), now)?;
-            conversations::touch(tx, *conversation, message.as_str(), now)?;
-            audit::append(
-                tx,
-                &AuditEvent::RunBegan { run: *run, user: *user, conversation: *conversation, writes: *writes },
-                now,
-            )?;
-            Ok(())
-        })
-        .await
+        self.write(move |tx| begin(tx, &new, now)).await
     }
 
     /// Ends a run once; a second end changes nothing. Returns what the run cost.
@@ -195,4 +164,33 @@ impl Store {
         }
         Ok(ended)
     }
+}
+
+/// Inside a transaction.
+pub(crate) fn begin(tx: &mut dyn Tx, new: &NewRun, now: Timestamp) -> Result<(), BeginError> {
+    let NewRun { run, conversation, user, app, message, writes, gateway } = new;
+    if conversations::app_of(tx, *user, *conversation)?.as_deref() != Some(app.as_str()) {
+        return Err(BeginError::NoConversation);
+    }
+    if tx.query_opt(READ_ACTIVE, &[conversation.to_string().into()])?.is_some() {
+        return Err(BeginError::Active);
+    }
+    let params = [
+        run.to_string().into(),
+        conversation.to_string().into(),
+        user.to_string().into(),
+        app.into(),
+        gateway.into(),
+        (*writes).into(),
+        now.0.into(),
+    ];
+    match tx.execute(INSERT, &params) {
+        // Two at once: the unique index decides, on both engines.
+        Err(StoreError::Duplicate(_)) => return Err(BeginError::Active),
+        inserted => inserted?,
+    };
+    conversations::append(tx, *conversation, *run, Role::User, &json!({"text": message.as_str()}).to_string(), now)?;
+    conversations::touch(tx, *conversation, message.as_str(), now)?;
+    audit::append(tx, &AuditEvent::RunBegan { run: *run, user: *user, conversation: *conversation, writes: *writes }, now)?;
+    Ok(())
 }

@@ -33,6 +33,19 @@ impl Store {
         .await
     }
 
+    /// The user of (issuer, subject), if they were seen before.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn user_named(&self, issuer: &str, subject: &str) -> Result<Option<UserId>, StoreError> {
+        let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
+        self.read(move |tx| {
+            let row = tx.query_opt(READ_USER, &[(&issuer).into(), (&subject).into()])?;
+            row.map(|row| parse_user(&row.text(0)?)).transpose()
+        })
+        .await
+    }
+
     /// Opens a session for a user. `token_digest` is the SHA-256 of the token the client keeps.
     ///
     /// # Errors

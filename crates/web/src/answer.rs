@@ -97,6 +97,11 @@ impl From<StartError> for Refusal {
             .after(BUSY_SECS),
             StartError::Rate(refusal) => Self::new(StatusCode::TOO_MANY_REQUESTS, refusal.code.as_str(), refusal.code.sentence())
                 .after(refusal.retry_after_secs()),
+            StartError::Other => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency.other",
+                "Another request came with this Idempotency-Key. Send this one with a key of its own.",
+            ),
             StartError::Stopping => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "gateway.stopping", "The server is restarting. Try again in a moment.")
             }

@@ -27,15 +27,15 @@ pub(crate) struct Wanted {
 /// `GET /api/apps/{app}/resource?uri=...`: the resource's own JSON.
 pub(crate) async fn resource(
     State(web): State<Shared>,
-    Signed(user): Signed,
+    signed: Signed,
     Path(app): Path<String>,
     wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Value>, Refusal> {
     let Ok(Query(Wanted { uri })) = wanted else { return Err(Refusal::not_found()) };
-    if uri.len() > URI_CHARS_MAX {
+    if uri.len() > URI_CHARS_MAX || !signed.sees(&app) {
         return Err(Refusal::not_found());
     }
-    let read = web.runs.resource(user, &app, &uri).await.map_err(|error| {
+    let read = web.runs.resource(signed.user, &app, &uri).await.map_err(|error| {
         tracing::warn!(error, app, "an app's resource could not be read");
         Refusal::new(
             StatusCode::BAD_GATEWAY,
@@ -51,7 +51,7 @@ pub(crate) async fn resource(
 /// `GET /api/changes`: tells a page when something of its user changed elsewhere.
 pub(crate) async fn changes(
     State(web): State<Shared>,
-    Signed(user): Signed,
+    Signed { user, .. }: Signed,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
     let place = web.streams.open(user)?;
     let mine = user.to_string();

@@ -1,20 +1,23 @@
-//! Conversations: list, begin, read, and say something.
+//! Conversations: list, begin, read, and say something. Pages and host applications ask for the same.
 
 use crate::Shared;
 use crate::answer::Refusal;
 use crate::body::StrictJson;
+use crate::hosts::HostUse;
 use crate::serve::Peer;
 use crate::session::Signed;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use policy::{ConversationId, Manifest, Standing, UserMessage};
-use runs::Sender;
+use policy::{ConversationId, DenialCode, Manifest, UserMessage, digest_bytes};
+use runs::{Sender, Started};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
-use store::UndoStanding;
+use std::sync::Arc;
+use store::{Once, UndoStanding};
 
 /// `{}`
 #[derive(Deserialize)]
@@ -53,11 +56,11 @@ pub(crate) fn id_of<T: std::str::FromStr>(text: &str) -> Result<T, Refusal> {
 /// `GET /api/conversations`
 pub(crate) async fn list(
     State(web): State<Shared>,
-    Signed(user): Signed,
+    signed: Signed,
     listed: Result<Query<Listed>, QueryRejection>,
 ) -> Result<Json<Value>, Refusal> {
     let Ok(Query(Listed { app })) = listed else { return Err(Refusal::not_found()) };
-    let lines = web.store.conversations_of(user, app_named(&web, app.as_deref())?).await?;
+    let lines = web.store.conversations_of(signed.user, app_named(&web, &signed, app.as_deref())?).await?;
     let shown =
         lines.iter().map(|line| json!({"id": line.id, "title": line.title, "updated_at_ms": line.updated_at.as_millis()}));
     Ok(Json(shown.collect()))
@@ -66,38 +69,42 @@ pub(crate) async fn list(
 /// `POST /api/conversations`
 pub(crate) async fn create(
     State(web): State<Shared>,
-    Signed(user): Signed,
+    signed: Signed,
     StrictJson(new): StrictJson<NewConversation>,
-) -> Result<Json<Value>, Refusal> {
-    let app = app_named(&web, new.app.as_deref())?;
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let app = app_named(&web, &signed, new.app.as_deref())?;
     let key = Manifest::key_of(app, new.skill.as_deref());
-    // Nobody signs in yet. A skill that is not for somebody is none.
-    if !web.runs.app(&key).is_some_and(|chosen| chosen.is_for(Standing::Anonymous)) {
+    // A skill that is not for somebody is none.
+    if !web.runs.app(&key).is_some_and(|chosen| chosen.is_for(signed.standing)) {
         return Err(Refusal::new(
             StatusCode::BAD_REQUEST,
             "skill.unknown",
             "The application has no such skill. Reload the page to see which there are.",
         ));
     }
-    let id = web.store.create_conversation(user, &key, web.clock.now()).await?;
-    Ok(Json(json!({"id": id})))
+    let id = web.store.create_conversation(signed.user, &key, web.clock.now()).await?;
+    Ok((StatusCode::CREATED, Json(json!({"id": id}))))
 }
 
-/// One of the gateway's apps.
-fn app_named<'a>(web: &'a Shared, wanted: Option<&'a str>) -> Result<&'a str, Refusal> {
-    let app = wanted.unwrap_or(&web.settings.app);
+/// One of the gateway's apps: without a name the one that the page shows, or the only one of the host that asks.
+fn app_named<'a>(web: &'a Shared, signed: &'a Signed, wanted: Option<&'a str>) -> Result<&'a str, Refusal> {
+    let usual = signed.host.as_ref().map_or(Some(web.settings.app.as_str()), HostUse::only_app);
+    let app = wanted.or(usual).ok_or(Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "app.which",
+        "There is more than one application here. Name one of them as `app`.",
+    ))?;
+    if !signed.sees(app) {
+        return Err(Refusal::denied(DenialCode::HostApp));
+    }
     web.runs.app(app).filter(|found| found.app.manifest.skill.is_none()).map(|_| app).ok_or(Refusal::not_found())
 }
 
 /// `GET /api/conversations/{id}`
-pub(crate) async fn show(
-    State(web): State<Shared>,
-    Signed(user): Signed,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Refusal> {
+pub(crate) async fn show(State(web): State<Shared>, signed: Signed, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
     let id: ConversationId = id_of(&id)?;
+    let (app, user) = (signed.app_of_conversation(&web, id).await?, signed.user);
     let messages = web.store.messages_of(user, id).await?.ok_or(Refusal::not_found())?;
-    let app = web.store.app_of_conversation(user, id).await?.ok_or(Refusal::not_found())?;
     let skill = app.split_once('/').map(|(_, skill)| skill);
     let standings: HashMap<String, UndoStanding> = web.store.undo_standings(user, id).await?.into_iter().collect();
     let messages: Vec<Value> = messages.into_iter().map(|(role, content)| message(role, &content, &standings)).collect();
@@ -115,20 +122,52 @@ fn message(role: String, content: &str, standings: &HashMap<String, UndoStanding
     Value::Object(fields)
 }
 
-/// `POST /api/conversations/{id}/messages`
+/// `POST /api/conversations/{id}/messages`, and `POST /v1/conversations/{id}/runs` with its idempotency key.
 pub(crate) async fn send(
     State(web): State<Shared>,
-    Signed(user): Signed,
-    Extension(Peer(address)): Extension<Peer>,
+    signed: Signed,
+    peer: Option<Extension<Peer>>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     StrictJson(new): StrictJson<NewMessage>,
-) -> Result<(StatusCode, Json<Value>), Refusal> {
+) -> Result<Response, Refusal> {
     let message =
         UserMessage::parse(&new.text).map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.code(), error.sentence()))?;
-    let id = id_of(&id)?;
-    let app = web.store.app_of_conversation(user, id).await?.ok_or(Refusal::not_found())?;
-    // Nobody signs in yet.
-    let sender = Sender { user, standing: Standing::Anonymous, address: Some(address) };
-    let run = web.runs.start(sender, &app, id, message, new.writes).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({"run_id": run}))))
+    let id: ConversationId = id_of(&id)?;
+    let key = idempotency_key(&headers, signed.host.is_some())?;
+    let app = signed.app_of_conversation(&web, id).await?;
+    let host = signed.host.map(|host| Arc::clone(&host.host.account));
+    // A back end's address says nothing of the person, and all of them would share it.
+    let address = peer.filter(|_| host.is_none()).map(|Extension(Peer(address))| address);
+    let sender = Sender { user: signed.user, standing: signed.standing, address, host };
+    let Some(key) = key else {
+        let run = web.runs.start(sender, &app, id, message, new.writes).await?;
+        return Ok((StatusCode::ACCEPTED, Json(json!({"run_id": run}))).into_response());
+    };
+    let whole = json!([id, new.text, new.writes]).to_string();
+    let once = Once { key_digest: digest_bytes(key.as_bytes()), request_digest: digest_bytes(whole.as_bytes()) };
+    let Started { run, before } = web.runs.start_once(sender, &app, id, message, new.writes, once).await?;
+    let mut response = (StatusCode::ACCEPTED, Json(json!({"run_id": run}))).into_response();
+    if before {
+        response.headers_mut().insert(HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// What stands in `Idempotency-Key`. Back ends must send one: theirs is the request that is repeated when an answer is lost.
+fn idempotency_key(headers: &HeaderMap, must: bool) -> Result<Option<&str>, Refusal> {
+    const CHARS: std::ops::RangeInclusive<usize> = 1..=200;
+    const WRONG: Refusal = Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "idempotency.key",
+        "Send one Idempotency-Key of 1 to 200 printable characters, another one for each message.",
+    );
+    let mut sent = headers.get_all("idempotency-key").iter();
+    let Some(first) = sent.next() else { return if must { Err(WRONG) } else { Ok(None) } };
+    let key =
+        first.to_str().ok().filter(|key| CHARS.contains(&key.len()) && key.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+    if sent.next().is_some() {
+        return Err(WRONG);
+    }
+    key.map(Some).ok_or(WRONG)
 }

@@ -36,7 +36,7 @@ const fn days_usual() -> i64 {
 }
 
 /// `GET /api/keys`: one's own keys, the newest first.
-pub(crate) async fn list(State(web): State<Shared>, Signed(user): Signed) -> Result<Json<Value>, Refusal> {
+pub(crate) async fn list(State(web): State<Shared>, Signed { user, .. }: Signed) -> Result<Json<Value>, Refusal> {
     let (rows, now) = (web.store.client_keys_of(user).await?, web.clock.now());
     Ok(Json(rows.iter().map(|row| shown(row, now)).collect()))
 }
@@ -44,7 +44,7 @@ pub(crate) async fn list(State(web): State<Shared>, Signed(user): Signed) -> Res
 /// `POST /api/keys`: makes one. Its token stands in this answer and nowhere else.
 pub(crate) async fn create(
     State(web): State<Shared>,
-    Signed(user): Signed,
+    Signed { user, .. }: Signed,
     StrictJson(wanted): StrictJson<Wanted>,
 ) -> Result<Response, Refusal> {
     let Wanted { name, app, writes, tools, networks, expires_days } = wanted;
@@ -81,7 +81,7 @@ pub(crate) async fn create(
 /// `DELETE /api/keys/{id}`: ends one of one's own. Gateways refuse it within a second.
 pub(crate) async fn revoke(
     State(web): State<Shared>,
-    Signed(user): Signed,
+    Signed { user, .. }: Signed,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let id: KeyId = id.parse().map_err(|_| Refusal::not_found())?;

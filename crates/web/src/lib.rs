@@ -11,6 +11,7 @@ mod confirmations;
 mod conversations;
 mod door;
 mod forwarded;
+mod hosts;
 mod keys;
 mod person_tools;
 mod run_events;
@@ -18,13 +19,17 @@ mod serve;
 mod session;
 mod streams;
 mod undo;
+mod v1;
 
+pub use hosts::{FetchKeys, Fetched, HostKeys, HostSettings};
 pub use serve::serve;
+pub use v1::{HostApi, HostParts};
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware;
 use axum::routing::{delete, get, post};
+use hosts::Hosts;
 use policy::Clock;
 use runs::Runs;
 use secrecy::SecretString;
@@ -70,6 +75,7 @@ struct Web {
     clock: Arc<dyn Clock>,
     runs: Arc<Runs>,
     settings: PageSettings,
+    hosts: Hosts,
     streams: Streams,
     documents: Semaphore,
     stop: CancellationToken,

@@ -39,12 +39,13 @@ struct PersonCall {
 /// nothing. `undo` is the tool and the arguments that undo it, or null.
 pub(crate) async fn call(
     State(web): State<Shared>,
-    Signed(user): Signed,
-    Extension(Peer(address)): Extension<Peer>,
+    signed: Signed,
+    peer: Option<Extension<Peer>>,
     Path((app, tool)): Path<(String, String)>,
     request: Request,
 ) -> Result<Json<Value>, Refusal> {
-    let rule = web.runs.app(&app).and_then(|known| known.app.manifest.people.get(&tool)).cloned();
+    let known = web.runs.app(&app).filter(|_| signed.sees(&app));
+    let rule = known.and_then(|known| known.app.manifest.people.get(&tool)).cloned();
     // Before a byte of the body is read: what is not for people does not exist.
     let rule = rule.ok_or(Refusal::not_found())?;
     let (bytes_max, too_large, place) = if rule.large {
@@ -54,7 +55,9 @@ pub(crate) async fn call(
         (BYTES_MAX, TOO_LARGE, None)
     };
     let PersonCall { arguments } = read_json(request, bytes_max, too_large).await?;
-    let answer = web.runs.call_tool((user, Some(address)), &app, &tool, arguments).await?;
+    // A host's own address says nothing of its users.
+    let address = peer.filter(|_| signed.host.is_none()).map(|Extension(Peer(address))| address);
+    let answer = web.runs.call_tool((signed.user, address), &app, &tool, arguments).await?;
     drop(place);
     Ok(Json(if answer.ok {
         json!({"ok": true, "result": answer.content, "undo": answer.undo})

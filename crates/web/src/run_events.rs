@@ -21,11 +21,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// `GET /api/runs/{id}/events`: everything from the beginning, or from after `Last-Event-ID`.
 pub(crate) async fn stream(
     State(web): State<Shared>,
-    Signed(user): Signed,
+    signed: Signed,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
-    let run: RunId = id_of(&id)?;
+    let (run, user): (RunId, _) = (id_of(&id)?, signed.user);
+    signed.check_run(&web, run).await?;
     let seen =
         headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok()).unwrap_or(0);
     let feed = match web.runs.feed(user, run) {
@@ -65,11 +66,13 @@ async fn ended(web: &Shared, user: policy::UserId, run: RunId) -> Result<Feed, R
 /// `POST /api/runs/{id}/stop`
 pub(crate) async fn stop(
     State(web): State<Shared>,
-    Signed(user): Signed,
+    signed: Signed,
     Path(id): Path<String>,
     _: StrictJson<Nothing>,
 ) -> Result<StatusCode, Refusal> {
-    if web.runs.stop(user, id_of(&id)?) { Ok(StatusCode::ACCEPTED) } else { Err(Refusal::not_found()) }
+    let run = id_of(&id)?;
+    signed.check_run(&web, run).await?;
+    if web.runs.stop(signed.user, run) { Ok(StatusCode::ACCEPTED) } else { Err(Refusal::not_found()) }
 }
 
 /// What a person says to a question.
@@ -86,11 +89,13 @@ pub(crate) struct Answer {
 /// `POST /api/runs/{id}/challenge`: whether a run whose agent does unusually much shall go on.
 pub(crate) async fn answer_challenge(
     State(web): State<Shared>,
-    Signed(user): Signed,
+    signed: Signed,
     Path(id): Path<String>,
     StrictJson(answer): StrictJson<Answer>,
 ) -> Result<StatusCode, Refusal> {
-    match web.runs.answer_challenge(user, id_of(&id)?, answer.challenge_id, &answer.nonce, answer.goes_on) {
+    let run = id_of(&id)?;
+    signed.check_run(&web, run).await?;
+    match web.runs.answer_challenge(signed.user, run, answer.challenge_id, &answer.nonce, answer.goes_on) {
         Answered::Taken => Ok(StatusCode::NO_CONTENT),
         Answered::NoQuestion => Err(Refusal::not_found()),
         Answered::TooSoon => Err(Refusal::new(

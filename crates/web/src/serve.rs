@@ -1,5 +1,6 @@
 //! The listener for people: HTTP/1.1 with bounded waits and connections, ended in order.
 
+use crate::hosts::Hosts;
 use crate::streams::Streams;
 use crate::{Web, WebParts, router};
 use axum::body::Body;
@@ -37,7 +38,9 @@ pub async fn serve(listener: TcpListener, parts: WebParts, stop: CancellationTok
     let WebParts { store, clock, runs, settings } = parts;
     let (streams, warned_of_proxy) = (Streams::default(), Once::new());
     let documents = Semaphore::new(DOCUMENTS_MAX);
-    let router = router(Arc::new(Web { store, clock, runs, settings, streams, documents, stop: stop.clone(), warned_of_proxy }));
+    let hosts = Hosts::none();
+    let router =
+        router(Arc::new(Web { store, clock, runs, settings, hosts, streams, documents, stop: stop.clone(), warned_of_proxy }));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     loop {

@@ -1,6 +1,7 @@
 //! Sessions: kept on the server, known by a random token in a cookie. Of the token only a keyed digest is stored.
 
 use crate::answer::Refusal;
+use crate::hosts::HostUse;
 use crate::{Shared, Web};
 use aws_lc_rs::{hmac, rand};
 use axum::Json;
@@ -10,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cookie::{Cookie, SameSite};
 use data_encoding::BASE64URL_NOPAD;
-use policy::{MESSAGE_CHARS_MAX, Manifest, Standing, UserId};
+use policy::{ConversationId, MESSAGE_CHARS_MAX, Manifest, RunId, Standing, UserId};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -21,14 +22,48 @@ const TOKEN_BYTES: usize = 32;
 const COOKIE_TLS: &str = "__Host-hexward-session";
 const COOKIE_PLAIN: &str = "hexward-session";
 
-/// The user of the request's session. Routes that take it can't be reached without one.
-pub(crate) struct Signed(pub(crate) UserId);
+/// For whom a request is made: the user of its session, or the one that a host's back end asserts. Routes that take it can't be reached
+/// without one.
+#[derive(Clone)]
+pub(crate) struct Signed {
+    pub(crate) user: UserId,
+    pub(crate) standing: Standing,
+    /// The host that asks, where it is one.
+    pub(crate) host: Option<HostUse>,
+}
+
+impl Signed {
+    /// Whether an app, or a skill of it, is there for this request. People have all.
+    pub(crate) fn sees(&self, app: &str) -> bool {
+        self.host.as_ref().is_none_or(|host| host.allows_app(app))
+    }
+
+    /// The key of the app of the user's conversation.
+    pub(crate) async fn app_of_conversation(&self, web: &Web, id: ConversationId) -> Result<String, Refusal> {
+        let app = web.store.app_of_conversation(self.user, id).await?;
+        app.filter(|app| self.sees(app)).ok_or(Refusal::not_found())
+    }
+
+    /// Whether a run is of an app that is there for this request. Whose it is, every use of it says by itself.
+    pub(crate) async fn check_run(&self, web: &Web, run: RunId) -> Result<(), Refusal> {
+        if self.host.is_none() {
+            return Ok(());
+        }
+        let app = web.store.app_of_run(self.user, run).await?;
+        app.filter(|app| self.sees(app)).map(drop).ok_or(Refusal::not_found())
+    }
+}
 
 impl FromRequestParts<Shared> for Signed {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, web: &Shared) -> Result<Self, Refusal> {
-        web.user_of(&parts.headers).await?.map(Self).ok_or(Refusal::new(
+        // Only the door for hosts puts it there, and that lets no cookie pass.
+        if let Some(signed) = parts.extensions.get::<Self>() {
+            return Ok(signed.clone());
+        }
+        let signed = |user| Self { user, standing: Standing::Anonymous, host: None };
+        web.user_of(&parts.headers).await?.map(signed).ok_or(Refusal::new(
             StatusCode::UNAUTHORIZED,
             "session.none",
             "Your session is over. Reload the page to begin a new one.",

@@ -1,10 +1,10 @@
 //! Undoing what agents did for a person, and doing it again.
 
-use crate::Shared;
 use crate::answer::Refusal;
 use crate::body::StrictJson;
 use crate::conversations::id_of;
 use crate::session::Signed;
+use crate::{Shared, Web};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -46,15 +46,32 @@ impl Wanted {
 /// `POST /api/undo`: what came of each call, also where it did not work out.
 pub(crate) async fn undo(
     State(web): State<Shared>,
-    Signed(user): Signed,
+    signed: Signed,
     StrictJson(wanted): StrictJson<Wanted>,
 ) -> Result<Json<Value>, Refusal> {
     let direction = if wanted.redo { Direction::Redo } else { Direction::Undo };
-    let report = web.runs.undo(user, wanted.scope()?, direction).await?;
+    let scope = wanted.scope()?;
+    signed.check_scope(&web, &scope).await?;
+    let report = web.runs.undo(signed.user, scope, direction).await?;
     let complete =
         !report.more && report.lines.iter().all(|line| matches!(line.outcome, UndoOutcome::Done | UndoOutcome::Already));
     let calls: Vec<Value> = report.lines.iter().map(line).collect();
     Ok(Json(json!({"calls": calls, "complete": complete, "more": report.more})))
+}
+
+impl Signed {
+    /// Whether what is to be undone is of an app that is there for this request.
+    async fn check_scope(&self, web: &Web, scope: &UndoScope) -> Result<(), Refusal> {
+        if self.host.is_none() {
+            return Ok(());
+        }
+        let app = match scope {
+            UndoScope::Run(run) => return self.check_run(web, *run).await,
+            UndoScope::Call(call) => web.store.app_of_call(self.user, *call).await?,
+            UndoScope::Since { app, .. } => Some(app.clone()),
+        };
+        app.filter(|app| self.sees(app)).map(drop).ok_or(Refusal::not_found())
+    }
 }
 
 fn line(line: &UndoLine) -> Value {

@@ -24,6 +24,7 @@ mod hands;
 mod harness;
 mod hooked;
 mod hostile;
+mod hosts;
 mod installing;
 mod integrity;
 mod interception;

@@ -126,7 +126,7 @@ async fn other_sites_and_other_names_are_refused() {
         all.extend_from_slice(headers);
         exchange(gate.address, request("POST", "/api/conversations", &all, "{}")).await.status
     };
-    assert_eq!(post(&[("origin", &format!("http://{own}"))]).await, 200);
+    assert_eq!(post(&[("origin", &format!("http://{own}"))]).await, 201);
     for origin in ["http://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:1", "https://evil.example", "file://"] {
         assert_eq!(post(&[("origin", origin)]).await, 403, "{origin}");
     }

@@ -113,6 +113,7 @@ fn config(installed: &Installed, fake: &Fake, key: String, state_dir: PathBuf) -
         apps: Vec::new(),
         page_app: String::new(),
         runtime_path: PathBuf::new(),
+        hosts: Vec::new(),
         public_url: None,
     })
 }

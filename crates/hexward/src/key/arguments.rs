@@ -1,7 +1,7 @@
 //! What can be said after `hexward key`.
 
 use clap::{Args, Subcommand};
-use policy::{KeyPath, KeyPurpose, KeyScope, Microusd, Network, UserId, is_key_name};
+use policy::{HostAction, KeyPath, KeyPurpose, KeyScope, Microusd, Network, UserId, is_key_name};
 use std::path::PathBuf;
 
 const DAYS_MAX: i64 = 3650;
@@ -51,13 +51,19 @@ pub(crate) struct CreateArgs {
     /// Whose calls it makes. Keys of one principal share budget and requests. Without it, the key's name.
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) principal: Option<String>,
-    /// What it opens: `model`, the model API for a service, or `mcp`, the tools of one app for a person's own client. The latter
-    /// needs `--user` and `--app`.
+    /// What it opens: `model`, the model API for a service; `mcp`, the tools of one app for a person's own client, with `--user` and
+    /// `--app`; or `service`, the API of a host application for its back end, with `--host`.
     #[arg(long, value_name = "PURPOSE", default_value = "model", value_parser = purpose)]
     pub(crate) purpose: KeyPurpose,
     /// Whose tools it opens, by the user's id.
     #[arg(long, value_name = "ID", value_parser = user)]
     pub(crate) user: Option<UserId>,
+    /// The host application whose back end it is for, by its id under `[[hosts]]`.
+    #[arg(long, value_name = "ID", value_parser = name)]
+    pub(crate) host: Option<String>,
+    /// What a host's key may be used for: runs, read, confirm, undo or users; may be repeated. Without it, all of that.
+    #[arg(long, value_name = "ACTION", value_parser = action)]
+    action: Vec<HostAction>,
     /// A tool it may call; may be repeated. Without it, all of the app's.
     #[arg(long, value_name = "TOOL", value_parser = name)]
     tool: Vec<String>,
@@ -82,9 +88,10 @@ pub(crate) struct CreateArgs {
     /// Requests of its principal in a UTC hour, at each gateway.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     requests_per_hour: Option<u32>,
-    /// The app its calls are counted for: a label. With `--purpose mcp` or `--sessions` the one app whose tools it is for.
+    /// The app its calls are counted for: a label. With `--purpose mcp` or `--sessions` the one app whose tools it is for. With
+    /// `--purpose service` an app of the host that it is for; may be repeated, and without it all of them.
     #[arg(long, value_name = "ID", value_parser = name)]
-    app: Option<String>,
+    app: Vec<String>,
     /// A network it may be used from, like 10.1.0.0/16 or 2001:db8::/32; may be repeated.
     #[arg(long, value_name = "CIDR")]
     network: Vec<Network>,
@@ -104,12 +111,18 @@ impl CreateArgs {
             output_tokens_max: self.output_tokens_max,
             day_limit_microusd: self.day_usd,
             requests_per_hour: self.requests_per_hour,
-            app: self.app.clone(),
+            app: self.app.first().filter(|_| !self.is_service()).cloned(),
             tools: some(&self.tool),
             writes: self.writes,
             sessions: self.sessions,
+            apps: some(&self.app).filter(|_| self.is_service()),
+            actions: some(&self.action),
             networks: some(&self.network),
         }
+    }
+
+    fn is_service(&self) -> bool {
+        self.purpose == KeyPurpose::Service
     }
 
     /// What does not go together, and what to do.
@@ -120,11 +133,23 @@ impl CreateArgs {
             || self.day_usd.is_some()
             || self.principal.is_some()
             || self.sessions;
+        if self.app.len() > 1 && !self.is_service() {
+            return Some("--app may be repeated for keys of the purpose service only");
+        }
+        if (self.host.is_some() || !self.action.is_empty()) && !self.is_service() {
+            return Some("--host and --action are for keys of the purpose service");
+        }
         match self.purpose {
             KeyPurpose::McpSession => Some("keys of the purpose mcp-session are made by services, at /api/mcp-sessions"),
-            KeyPurpose::Mcp if self.user.is_none() || self.app.is_none() => {
+            KeyPurpose::Mcp if self.user.is_none() || self.app.is_empty() => {
                 Some("a key of the purpose mcp needs --user, whose tools it opens, and --app, the one app it is for")
             }
+            KeyPurpose::Service if self.host.is_none() => {
+                Some("a key of the purpose service needs --host, the host application it is for")
+            }
+            KeyPurpose::Service if of_model || self.user.is_some() || self.writes || !self.tool.is_empty() => Some(
+                "a key of the purpose service takes --host, --app, --action, --network and --expires-days, and none of the others",
+            ),
             KeyPurpose::Mcp if of_model => Some(
                 "--principal, --model, --path, --output-tokens-max, --day-usd and --sessions are for keys of the purpose model",
             ),
@@ -132,7 +157,7 @@ impl CreateArgs {
             KeyPurpose::Model if (self.writes || !self.tool.is_empty()) && !self.sessions => {
                 Some("--tool and --writes are for keys of the purpose mcp, or go with --sessions")
             }
-            KeyPurpose::Mcp | KeyPurpose::Model => None,
+            KeyPurpose::Mcp | KeyPurpose::Model | KeyPurpose::Service => None,
         }
     }
 }
@@ -145,7 +170,11 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 fn purpose(text: &str) -> Result<KeyPurpose, String> {
-    KeyPurpose::parse(text).ok_or_else(|| "must be model or mcp".to_owned())
+    KeyPurpose::parse(text).ok_or_else(|| "must be model, mcp or service".to_owned())
+}
+
+fn action(text: &str) -> Result<HostAction, String> {
+    HostAction::parse(text).ok_or_else(|| "must be runs, read, confirm, undo or users".to_owned())
 }
 
 fn user(text: &str) -> Result<UserId, String> {

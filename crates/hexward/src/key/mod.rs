@@ -62,6 +62,12 @@ async fn create(store: &Store, args: &CreateArgs, now: Timestamp) -> Result<()> 
     if let (KeyPurpose::Mcp, Some(user)) = (args.purpose, args.user) {
         return create_for_person(store, args, user, now).await;
     }
+    if let Some(host) = args.host.clone() {
+        let expires_at = args.expires_days.map(|days| now.plus_secs(days.saturating_mul(86_400)));
+        let (token, new) = fresh(host, args.name.clone(), args.scope(), expires_at)?;
+        let row = store.create_service_key(new, now).await?;
+        return hand_over(&token, &row);
+    }
     let principal = args.principal.clone().unwrap_or_else(|| args.name.clone());
     let expires_at = args.expires_days.map(|days| now.plus_secs(days.saturating_mul(86_400)));
     let (token, new) = fresh(principal, args.name.clone(), args.scope(), expires_at)?;

@@ -212,7 +212,7 @@ impl Stage {
             turns_max: app.manifest.agent.turns_max,
             output_tokens_max: u64::from(app.manifest.agent.output_tokens_max),
             context_tokens_max: None,
-            budgets: self.gateway.proxy().run_budgets(run, self.config.run_budget, user, APP),
+            budgets: self.gateway.proxy().run_budgets(run, self.config.run_budget, (user, None), APP),
         };
         let (sender, events) = mpsc::channel(EVENTS_QUEUED_MAX);
         let purse = self.gateway.proxy().purse(run, user);

@@ -112,7 +112,7 @@ impl Clients {
             self.known.lock().remove(&digest);
             return refused(KeyFault::Unknown, None);
         };
-        if row.purpose == KeyPurpose::Model {
+        if !matches!(row.purpose, KeyPurpose::Mcp | KeyPurpose::McpSession) {
             return refused(KeyFault::Purpose, Some(row.id));
         }
         // A limit that this version can't read must not be ignored, so neither is the key taken.

@@ -2,6 +2,7 @@
 //! off unless it is configured.
 
 mod clients;
+mod hosts;
 mod index;
 mod keeper;
 mod refusals;
@@ -10,6 +11,8 @@ mod sessions;
 mod tools;
 mod windows;
 
+pub use crate::answer::unavailable;
+pub use hosts::{HostRequest, HostService};
 pub use secret::{CallerSecret, SecretError};
 pub(crate) use windows::Windows;
 
@@ -21,6 +24,7 @@ use crate::messages::pace::TooMany;
 use crate::messages::{Caller, Service, handle, headers, pace, refuse};
 use crate::places::Places;
 use crate::serve::{Peer, serve_http};
+use hosts::HostDoor;
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use index::{Known, Local, Refused};
@@ -69,6 +73,7 @@ pub struct Callers {
     /// Calls that came too often.
     too_many: ByKey,
     tools: Tools,
+    hosts: HostDoor,
 }
 
 impl Callers {
@@ -103,6 +108,7 @@ impl Callers {
             overreaches: Refusals::default(),
             too_many: ByKey::default(),
             tools,
+            hosts: HostDoor::default(),
         })
     }
 
@@ -111,6 +117,12 @@ impl Callers {
     pub fn with_tools(self, apps: Vec<Arc<App>>, gateway: &str) -> Self {
         let tools = Tools::new(&self.proxy, apps, gateway);
         Self { tools, ..self }
+    }
+
+    /// Lets host applications' back ends in at `/v1/`, to be answered by this.
+    #[must_use]
+    pub fn with_hosts(self, service: HostService) -> Self {
+        Self { hosts: HostDoor::with(service), ..self }
     }
 
     /// Serves the callers' listener until `stop`.
@@ -140,6 +152,9 @@ impl Callers {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path().to_owned();
+        if let Some(service) = self.hosts.service(&path) {
+            return self.answer_host(service, request).await;
+        }
         if let Some(app) = tools::route(&path) {
             return Box::pin(self.answer_client(app, request)).await;
         }

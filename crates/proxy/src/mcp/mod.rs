@@ -39,6 +39,7 @@ mod wire;
 
 pub use back::Back;
 pub(crate) use back::{asks, passed_on};
+pub(crate) use wire::tls;
 pub(crate) use capped::{bounded, capped};
 pub use marked::DATA_MARK;
 pub(crate) use marked::marked;

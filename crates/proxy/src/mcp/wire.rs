@@ -218,7 +218,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn tls(needed: bool) -> Result<rustls::ClientConfig, UpstreamError> {
+pub(crate) fn tls(needed: bool) -> Result<rustls::ClientConfig, UpstreamError> {
     let mut roots = rustls::RootCertStore::empty();
     if needed {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

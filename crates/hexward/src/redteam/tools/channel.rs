@@ -161,7 +161,7 @@ impl<'s> Channel<'s> {
             turns_max: app.manifest.agent.turns_max,
             output_tokens_max: u64::from(app.manifest.agent.output_tokens_max),
             context_tokens_max: None,
-            budgets: gateway.proxy().run_budgets(run, BUDGET, user, id),
+            budgets: gateway.proxy().run_budgets(run, BUDGET, (user, None), id),
         };
         let (sender, events) = mpsc::channel(EVENTS_QUEUED_MAX);
         let purse = gateway.proxy().purse(run, user);
