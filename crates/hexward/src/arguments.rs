@@ -18,6 +18,10 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Runs everything on loopback with a scripted model: no key, no network.
     Demo(DemoArgs),
+    /// Makes the configuration and the secrets of a new installation; overwrites nothing.
+    Init(crate::init::InitArgs),
+    /// Checks a configuration, shows what is in force and from where, and lists every key.
+    Config(ConfigArgs),
     /// Runs any program in a sandbox over the current folder, with no network but what is allowed, and applies its changes only
     /// when told to.
     Run(RunArgs),
@@ -62,6 +66,28 @@ pub(crate) struct Common {
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+#[derive(Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the database and the gateway's own small files are.
+    #[arg(long, value_name = "DIR", default_value = ".hexward/state", global = true)]
+    pub(crate) state_dir: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Says every fault with its place, or that there is none. Opens no port and writes nothing.
+    Check,
+    /// Shows every value in force and where it comes from; of secrets only whether they are set.
+    Show,
+    /// Lists every key with its type, default and bounds, as Markdown.
+    Reference,
 }
 
 #[derive(Args)]

@@ -10,10 +10,12 @@ mod builtin;
 mod cards;
 pub mod clock;
 pub mod config;
+mod config_command;
 mod demo;
 mod fake_command;
 pub mod gateway;
 mod host_api;
+mod init;
 mod key;
 mod once;
 mod pinned;
@@ -53,6 +55,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::serve(args),
         Command::Demo(args) => demo::demo(&args),
+        Command::Init(args) => init::command(args),
+        Command::Config(args) => config_command::command(args),
         Command::Run(args) => in_threads(run::run(args)),
         Command::Cards(args) => in_threads(cards::command(args)),
         Command::Key(args) => in_threads(key::command(args)),
