@@ -21,7 +21,7 @@ pub(crate) enum Command {
     /// Makes the configuration and the secrets of a new installation; overwrites nothing.
     Init(crate::init::InitArgs),
     /// Checks a configuration, shows what is in force and from where, and lists every key.
-    Config(ConfigArgs),
+    Config(crate::config_command::ConfigArgs),
     /// Runs any program in a sandbox over the current folder, with no network but what is allowed, and applies its changes only
     /// when told to.
     Run(RunArgs),
@@ -34,6 +34,8 @@ pub(crate) enum Command {
     /// Shows what tools' servers say of their tools, and lets an operator agree to a definition that has changed; also while
     /// gateways run.
     Tools(ToolsArgs),
+    /// Shows what host applications were not told yet, and tries again what was given up; also while gateways run.
+    Webhooks(crate::webhooks_command::WebhooksArgs),
     /// Installs, upgrades and checks the agent.
     Agent(AgentArgs),
     /// Assembles the fuller runtime (shell, core utilities, Node, Python, git) from this host's packages.
@@ -66,28 +68,6 @@ pub(crate) struct Common {
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) common: Common,
-}
-
-#[derive(Args)]
-pub(crate) struct ConfigArgs {
-    #[command(subcommand)]
-    pub(crate) command: ConfigCommand,
-    /// The configuration file.
-    #[arg(long, value_name = "FILE", global = true)]
-    pub(crate) config: Option<PathBuf>,
-    /// Where the database and the gateway's own small files are.
-    #[arg(long, value_name = "DIR", default_value = ".hexward/state", global = true)]
-    pub(crate) state_dir: PathBuf,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum ConfigCommand {
-    /// Says every fault with its place, or that there is none. Opens no port and writes nothing.
-    Check,
-    /// Shows every value in force and where it comes from; of secrets only whether they are set.
-    Show,
-    /// Lists every key with its type, default and bounds, as Markdown.
-    Reference,
 }
 
 #[derive(Args)]

@@ -19,6 +19,7 @@ mod runs_file;
 mod show;
 mod source;
 mod trace;
+mod webhooks;
 
 pub use apps::{AppFolder, ToolExtras};
 pub(crate) use apps::{is_there as app_is_there, load as load_apps};
@@ -32,6 +33,7 @@ pub(crate) use show::Shown;
 use policy::{Budgets, Microusd, Prices};
 use proxy::callers::CallerSettings;
 use proxy::messages::ProviderConfig;
+use proxy::webhooks::WebhookEndpoint;
 use runs::RunSettings;
 use sandbox::Mode;
 use secrecy::SecretString;
@@ -39,6 +41,7 @@ use serde::Deserialize;
 use source::Source;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const AUTH_SECRET_CHARS_MIN: usize = 32;
 
@@ -164,6 +167,10 @@ pub struct Config {
     pub calls_max: usize,
     /// What sandboxes may reach beside the model and their tools.
     pub egress: Egress,
+    /// Where host applications are told what happened.
+    pub webhooks: Vec<WebhookEndpoint>,
+    /// How long after each failed try; none for the usual times.
+    pub webhook_waits: Option<Vec<Duration>>,
     /// The apps beside those that come with the gateway.
     pub apps: Vec<AppFolder>,
     /// Whether the Magic assistant is among those that come with it.
@@ -262,6 +269,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     refuse_proxy(mode, public_url.as_deref(), &mut faults);
     let production = file.deployment == Deployment::Production || environment.says_production();
     let egress = egress::read(&file.egress, environment, production, &mut faults);
+    let webhooks = webhooks::read(&file.hosts, environment, production, &mut faults);
     let apps = apps::read(&file.apps, environment, mode, &mut faults);
     for app in apps.iter().filter(|app| production && app.manifest.is_fixture()) {
         let text = format!(
@@ -308,6 +316,8 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         day_limit,
         runs,
         egress,
+        webhooks,
+        webhook_waits: None,
         apps,
         magic,
         map_limits,

@@ -32,6 +32,7 @@ mod tool_process;
 mod tools_command;
 mod trust;
 mod undo;
+mod webhooks_command;
 
 pub(crate) use redteam::SANDBOX_RUNTIME;
 
@@ -61,6 +62,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Cards(args) => in_threads(cards::command(args)),
         Command::Key(args) => in_threads(key::command(args)),
         Command::Tools(args) => in_threads(tools_command::command(args)),
+        Command::Webhooks(args) => in_threads(webhooks_command::command(args)),
         Command::Agent(args) => in_threads(agent::command(args)),
         Command::Runtime(args) => runtime::build(&args),
         Command::Fake(args) => in_threads(fake_command::serve(args)),

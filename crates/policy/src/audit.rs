@@ -1,10 +1,12 @@
 //! What is written down for later: one closed list of events.
 
+mod opened;
+
 use crate::{
     CallId, ConfirmationId, ConversationId, Denial, DenialCode, KeyFault, KeyId, Microusd, RunId, SandboxId, SliceId, Timestamp,
     UserId,
 };
-use serde::Serialize;
+use opened::CallOpened;
 use serde_json::{Value, json};
 
 /// Something that happened and must be provable. No prompt text, no tool content, no secret.
@@ -246,6 +248,15 @@ pub enum AuditEvent {
         /// Datagrams.
         udp: u64,
     },
+    /// What became of a webhook that was not taken.
+    Webhook {
+        /// The delivery.
+        delivery: String,
+        /// `host/endpoint`.
+        endpoint: String,
+        /// `dead` or `retried`.
+        outcome: &'static str,
+    },
     /// A share of a budget was used up for the first time in its period.
     BudgetAlert {
         /// The account.
@@ -290,6 +301,7 @@ impl AuditEvent {
             Self::RateRefused { .. } => "rate.refused",
             Self::HostRefused { .. } => "host.refused",
             Self::PortsRefused { .. } => "ports.refused",
+            Self::Webhook { .. } => "webhook",
             Self::BudgetAlert { .. } => "budget.alert",
         }
     }
@@ -322,6 +334,7 @@ impl AuditEvent {
             | Self::RateRefused { .. }
             | Self::HostRefused { .. }
             | Self::PortsRefused { .. }
+            | Self::Webhook { .. }
             | Self::BudgetAlert { .. } => None,
         }
     }
@@ -372,6 +385,9 @@ impl AuditEvent {
                 json!({"key": key, "code": code.as_str(), "unwritten": unwritten})
             }
             Self::PortsRefused { sandbox, tcp, udp } => json!({"sandbox": sandbox, "tcp": tcp, "udp": udp}),
+            Self::Webhook { delivery, endpoint, outcome } => {
+                json!({"delivery": delivery, "endpoint": endpoint, "outcome": outcome})
+            }
             Self::BudgetAlert { scope, period, percent, limit, spent } => {
                 json!({"scope": scope, "period": period, "percent": percent, "limit_microusd": limit, "spent_microusd": spent})
             }
@@ -387,20 +403,6 @@ impl AuditEvent {
             return text;
         }
         self.detail().to_string()
-    }
-}
-
-/// In the order of a tree's keys, so that both texts are the same.
-#[derive(Serialize)]
-struct CallOpened<'a> {
-    call: CallId,
-    model: &'a str,
-    reserved_microusd: Microusd,
-}
-
-impl<'a> CallOpened<'a> {
-    const fn of(call: CallId, model: &'a str, reserved_microusd: Microusd) -> Self {
-        Self { call, model, reserved_microusd }
     }
 }
 

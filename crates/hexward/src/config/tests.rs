@@ -14,7 +14,7 @@ pub(super) fn loaded(file: &str, extra: &[(&str, &str)]) -> Result<Config, Strin
     checked(source, &Environment::of(pairs), defaults()).map_err(|faults| faults.to_string())
 }
 
-fn fault(file: &str, extra: &[(&str, &str)]) -> String {
+pub(super) fn fault(file: &str, extra: &[(&str, &str)]) -> String {
     loaded(file, extra).err().unwrap_or_else(|| "no fault".to_owned())
 }
 

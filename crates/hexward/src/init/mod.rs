@@ -129,7 +129,10 @@ fn report(args: &InitArgs, answers: &Answers, needs_key: bool, kept: bool) -> Re
     if let Some(host) = &answers.host {
         writeln!(out, "{} needs {} from {dir}/{SECRETS} in its own environment, and a key:", host.url, host.secret_env())?;
         let id = &host.id;
-        writeln!(out, "  hexward key create {id} --purpose service --host {id} --app hexmap")?;
+        writeln!(
+            out,
+            "  hexward key create {id} --purpose service --host {id} --app hexmap --action runs --action read --action confirm --action undo"
+        )?;
     }
     writeln!(
         out,

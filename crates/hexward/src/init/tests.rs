@@ -37,9 +37,16 @@ fn what_is_written_passes_the_check_and_is_closed_to_others() {
             day_usd: Some(12.5),
             host: None,
         },
+        Answers { host: Some(HostApp::named("https://www.shop.example/x").expect("an address")), ..Answers::default() },
     ] {
         let (config, secrets) = texts(&answers);
         usable(&config, &secrets).unwrap_or_else(|error| panic!("{error:#}\n{config}"));
+        // What stands there to be switched on works too.
+        let hooked = config.replace("# [[hosts.webhooks]]", "[[hosts.webhooks]]").replace("\n# id = \"main\"", "\nid = \"main\"");
+        let hooked = ["url = \"https", "secret_env", "events"]
+            .iter()
+            .fold(hooked, |text, key| text.replace(&format!("\n# {key}"), &format!("\n{key}")));
+        usable(&hooked, &secrets).unwrap_or_else(|error| panic!("{error:#}\n{hooked}"));
         assert!(!config.contains("sk-ant") && !config.contains("p$w"), "no secret in the configuration");
         let _ = std::fs::remove_dir_all(&dir);
         assert!(!files::write(&dir, false, &config, &secrets).expect("written"));

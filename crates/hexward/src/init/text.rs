@@ -3,6 +3,7 @@
 use super::answers::Answers;
 use crate::secrets::random_hex;
 use anyhow::Result;
+use data_encoding::{BASE64, HEXLOWER};
 use secrecy::ExposeSecret;
 use std::fmt::Write as _;
 
@@ -72,8 +73,14 @@ pub(super) fn secrets(answers: &Answers) -> Result<String> {
             text,
             "# What the gateway signs webhooks to it with, once there are any.\n{}='{}'",
             host.variable("HOOK_SECRET"),
-            random_hex()?
+            hook_secret()?
         )?;
     }
     Ok(text)
+}
+
+/// In the form that libraries of Standard Webhooks want.
+fn hook_secret() -> Result<String> {
+    let bytes = HEXLOWER.decode(random_hex()?.as_bytes())?;
+    Ok(format!("whsec_{}", BASE64.encode(&bytes)))
 }
