@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use policy::{KeyScope, Microusd, RateRules};
 use proxy::callers::{CallerSecret, CallerSettings};
 use proxy::messages::ProviderConfig;
+use proxy::webhooks::WebhookEndpoint;
 use runs::{AgentLimits, Keeping, QueueSettings, RunSettings};
 use sandbox::Mode;
 use secrecy::SecretString;
@@ -60,6 +61,8 @@ pub struct Setup {
     pub calls_max: usize,
     /// What sandboxes may reach beside the model and their tools.
     pub egress: Egress,
+    /// Where host applications are told what happened, and how long after each failed try again.
+    pub webhooks: (Vec<WebhookEndpoint>, Vec<Duration>),
     /// Apps beside the map.
     pub apps: Vec<AppFolder>,
     /// Host applications.
@@ -106,6 +109,7 @@ impl Default for Setup {
             },
             calls_max: proxy::CALLS_MAX,
             egress: Egress::default(),
+            webhooks: (Vec::new(), Vec::new()),
             apps: Vec::new(),
             hosts: Vec::new(),
             magic: false,
@@ -193,6 +197,8 @@ impl TestGate {
             day_limit: setup.day_limit,
             runs: setup.runs,
             egress: setup.egress,
+            webhooks: setup.webhooks.0,
+            webhook_waits: Some(setup.webhooks.1),
             apps: setup.apps,
             magic: setup.magic,
             map_limits: setup.map_limits,

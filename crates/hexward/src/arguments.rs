@@ -18,6 +18,10 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Runs everything on loopback with a scripted model: no key, no network.
     Demo(DemoArgs),
+    /// Makes the configuration and the secrets of a new installation; overwrites nothing.
+    Init(crate::init::InitArgs),
+    /// Checks a configuration, shows what is in force and from where, and lists every key.
+    Config(crate::config_command::ConfigArgs),
     /// Runs any program in a sandbox over the current folder, with no network but what is allowed, and applies its changes only
     /// when told to.
     Run(RunArgs),
@@ -30,6 +34,8 @@ pub(crate) enum Command {
     /// Shows what tools' servers say of their tools, and lets an operator agree to a definition that has changed; also while
     /// gateways run.
     Tools(ToolsArgs),
+    /// Shows what host applications were not told yet, and tries again what was given up; also while gateways run.
+    Webhooks(crate::webhooks_command::WebhooksArgs),
     /// Installs, upgrades and checks the agent.
     Agent(AgentArgs),
     /// Assembles the fuller runtime (shell, core utilities, Node, Python, git) from this host's packages.

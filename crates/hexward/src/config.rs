@@ -14,25 +14,34 @@ mod model;
 mod prices;
 mod providers;
 mod rates;
+mod reference;
 mod runs_file;
+mod show;
+mod source;
+mod trace;
+mod webhooks;
 
 pub use apps::{AppFolder, ToolExtras};
 pub(crate) use apps::{is_there as app_is_there, load as load_apps};
 pub use egress::Egress;
 pub use environment::{Environment, load as load_environment};
-pub use faults::Faults;
+pub use faults::{Fault, Faults};
 pub(crate) use providers::DEFAULT as DEFAULT_PROVIDER;
+pub(crate) use reference::text as reference;
+pub(crate) use show::Shown;
 
-use crate::trust::Trust;
 use policy::{Budgets, Microusd, Prices};
 use proxy::callers::CallerSettings;
 use proxy::messages::ProviderConfig;
+use proxy::webhooks::WebhookEndpoint;
 use runs::RunSettings;
 use sandbox::Mode;
 use secrecy::SecretString;
 use serde::Deserialize;
+use source::Source;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const AUTH_SECRET_CHARS_MIN: usize = 32;
 
@@ -158,6 +167,10 @@ pub struct Config {
     pub calls_max: usize,
     /// What sandboxes may reach beside the model and their tools.
     pub egress: Egress,
+    /// Where host applications are told what happened.
+    pub webhooks: Vec<WebhookEndpoint>,
+    /// How long after each failed try; none for the usual times.
+    pub webhook_waits: Option<Vec<Duration>>,
     /// The apps beside those that come with the gateway.
     pub apps: Vec<AppFolder>,
     /// Whether the Magic assistant is among those that come with it.
@@ -193,11 +206,17 @@ pub struct Defaults {
 /// # Errors
 /// All faults at once.
 pub fn load(file: Option<&Path>, environment: &Environment, defaults: Defaults) -> Result<Config, Faults> {
-    let file = match file {
-        None => File::default(),
-        Some(path) => read_file(path)?,
+    checked(Source::read(file)?, environment, defaults)
+}
+
+fn checked(mut source: Source, environment: &Environment, defaults: Defaults) -> Result<Config, Faults> {
+    let file = std::mem::take(&mut source.file);
+    let faults = match check(file, environment, defaults) {
+        Ok(config) if source.faults.is_empty() => return Ok(config),
+        Ok(_) => Faults::default(),
+        Err(faults) => faults,
     };
-    check(file, environment, defaults)
+    Err(source.located(faults, Some(environment)))
 }
 
 /// What commands need of a configuration that touch no secret.
@@ -215,7 +234,7 @@ pub(crate) struct Public {
 /// # Errors
 /// All faults at once.
 pub(crate) fn load_public(file: Option<&Path>) -> Result<Public, Faults> {
-    let file = file.map_or_else(|| Ok(File::default()), read_file)?;
+    let file = read_file(file)?;
     let mut faults = Faults::default();
     let prices = prices::read(&file.prices, &mut faults);
     let models = apps::models(&file.apps, &mut faults);
@@ -224,11 +243,10 @@ pub(crate) fn load_public(file: Option<&Path>) -> Result<Public, Faults> {
     if faults.is_empty() { Ok(Public { providers, prices, models }) } else { Err(faults) }
 }
 
-fn read_file(path: &Path) -> Result<File, Faults> {
-    let believed = Trust::of_root().and_then(|trust| trust.map_or(Ok(()), |trust| trust.file(path)));
-    believed.map_err(|error| Faults::one("--config", format!("{error:#}")))?;
-    let text = std::fs::read_to_string(path).map_err(|error| Faults::one(&path.display().to_string(), error.to_string()))?;
-    toml::from_str(&text).map_err(|error| Faults::one(&path.display().to_string(), error.to_string()))
+/// For commands that read a part of it: the rest has to be good all the same.
+fn read_file(path: Option<&Path>) -> Result<File, Faults> {
+    let source = Source::read(path)?;
+    if source.faults.is_empty() { Ok(source.file) } else { Err(source.located(Faults::default(), None)) }
 }
 
 fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Config, Faults> {
@@ -251,6 +269,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     refuse_proxy(mode, public_url.as_deref(), &mut faults);
     let production = file.deployment == Deployment::Production || environment.says_production();
     let egress = egress::read(&file.egress, environment, production, &mut faults);
+    let webhooks = webhooks::read(&file.hosts, environment, production, &mut faults);
     let apps = apps::read(&file.apps, environment, mode, &mut faults);
     for app in apps.iter().filter(|app| production && app.manifest.is_fixture()) {
         let text = format!(
@@ -297,6 +316,8 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         day_limit,
         runs,
         egress,
+        webhooks,
+        webhook_waits: None,
         apps,
         magic,
         map_limits,

@@ -85,6 +85,7 @@ fn prepare(args: &DemoArgs) -> Result<(Config, Option<FakeConfig>)> {
         let environment = environment.with("ANTHROPIC_API_KEY", Some(key.clone())).with("ANTHROPIC_API_KEY_ORIGINAL", None);
         (Some(FakeConfig { scenario: args.scenario.clone(), ..FakeConfig::new(key) }), environment)
     };
+    environment.effects().iter().for_each(|effect| tracing::info!("{effect}"));
     let mut config = config::load(
         args.common.config.as_deref(),
         &environment,

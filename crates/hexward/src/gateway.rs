@@ -13,6 +13,7 @@ use policy::{Clock, UserId};
 use proxy::callers::{CallerSettings, Callers};
 use proxy::egress::Hosts;
 use proxy::messages::ModelUpstream;
+use proxy::webhooks::Webhooks;
 use proxy::{App, Fixture, Proxy};
 use runs::{Parts, RunApp, Runs};
 use sandbox::{Driver, JailedDriver, JailedPaths, Mode, Profile};
@@ -100,6 +101,9 @@ impl Gateway {
         tasks.spawn(keep_rates(rates.clone(), Arc::clone(&clock), stop.clone()));
         tasks.spawn(sweep_regularly(store.clone(), Arc::clone(&clock), stop.clone()));
         tasks.spawn(keep_draining(ledger.clone(), stop.clone()));
+        let webhooks = Webhooks::new(config.webhooks, config.webhook_waits)?;
+        webhooks.register(&store, clock.as_ref()).await?;
+        tasks.spawn(webhooks.keep_telling(store.clone(), Arc::clone(&clock), name.clone(), stop.clone()));
         warn_of(config.mode);
         let (served, gateway_name) = (apps.iter().map(|app| Arc::clone(&app.app)).collect(), name.clone());
         let parts = Parts {
@@ -321,6 +325,7 @@ async fn sweep_regularly(store: Store, clock: Arc<dyn Clock>, stop: Cancellation
             store.sweep_confirmations(now).await?;
             store.sweep_client_sessions(now).await?;
             store.sweep_hosts(now).await?;
+            store.sweep_webhooks(now).await?;
             store.sweep_slices(now).await
         };
         match swept.await {

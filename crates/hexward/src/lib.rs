@@ -10,10 +10,12 @@ mod builtin;
 mod cards;
 pub mod clock;
 pub mod config;
+mod config_command;
 mod demo;
 mod fake_command;
 pub mod gateway;
 mod host_api;
+mod init;
 mod key;
 mod once;
 mod pinned;
@@ -30,6 +32,7 @@ mod tool_process;
 mod tools_command;
 mod trust;
 mod undo;
+mod webhooks_command;
 
 pub(crate) use redteam::SANDBOX_RUNTIME;
 
@@ -53,10 +56,13 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::serve(args),
         Command::Demo(args) => demo::demo(&args),
+        Command::Init(args) => init::command(args),
+        Command::Config(args) => config_command::command(args),
         Command::Run(args) => in_threads(run::run(args)),
         Command::Cards(args) => in_threads(cards::command(args)),
         Command::Key(args) => in_threads(key::command(args)),
         Command::Tools(args) => in_threads(tools_command::command(args)),
+        Command::Webhooks(args) => in_threads(webhooks_command::command(args)),
         Command::Agent(args) => in_threads(agent::command(args)),
         Command::Runtime(args) => runtime::build(&args),
         Command::Fake(args) => in_threads(fake_command::serve(args)),

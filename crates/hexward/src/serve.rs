@@ -26,6 +26,7 @@ pub struct Page {
 /// Runs the gateway as configured.
 pub fn serve(args: ServeArgs) -> Result<ExitCode> {
     let environment = demo::environment()?;
+    environment.effects().iter().for_each(|effect| tracing::info!("{effect}"));
     let mut config = config::load(args.common.config.as_deref(), &environment, demo::defaults(args.common.state_dir)?)?;
     if let Some(agent) = args.common.agent {
         config.agent_path = agent;

@@ -245,6 +245,15 @@ pub enum AuditEvent {
         /// Datagrams.
         udp: u64,
     },
+    /// What became of a webhook that was not taken.
+    Webhook {
+        /// The delivery.
+        delivery: String,
+        /// `host/endpoint`.
+        endpoint: String,
+        /// `dead` or `retried`.
+        outcome: &'static str,
+    },
     /// A share of a budget was used up for the first time in its period.
     BudgetAlert {
         /// The account.
@@ -289,6 +298,7 @@ impl AuditEvent {
             Self::RateRefused { .. } => "rate.refused",
             Self::HostRefused { .. } => "host.refused",
             Self::PortsRefused { .. } => "ports.refused",
+            Self::Webhook { .. } => "webhook",
             Self::BudgetAlert { .. } => "budget.alert",
         }
     }
@@ -321,6 +331,7 @@ impl AuditEvent {
             | Self::RateRefused { .. }
             | Self::HostRefused { .. }
             | Self::PortsRefused { .. }
+            | Self::Webhook { .. }
             | Self::BudgetAlert { .. } => None,
         }
     }
@@ -373,6 +384,9 @@ impl AuditEvent {
                 json!({"key": key, "code": code.as_str(), "unwritten": unwritten})
             }
             Self::PortsRefused { sandbox, tcp, udp } => json!({"sandbox": sandbox, "tcp": tcp, "udp": udp}),
+            Self::Webhook { delivery, endpoint, outcome } => {
+                json!({"delivery": delivery, "endpoint": endpoint, "outcome": outcome})
+            }
             Self::BudgetAlert { scope, period, percent, limit, spent } => {
                 json!({"scope": scope, "period": period, "percent": percent, "limit_microusd": limit, "spent_microusd": spent})
             }

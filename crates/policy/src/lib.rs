@@ -35,6 +35,7 @@ mod time;
 mod tool;
 mod undo;
 mod usage;
+mod webhook;
 
 pub use admit::{
     BudgetLine, ClientView, ModelPath, ModelPermit, ModelRequest, RunView, ToolPermit, ToolRequest, ToolVerdict,
@@ -90,3 +91,4 @@ pub use time::{Clock, Timestamp, date_of_day, day_of_date};
 pub use tool::{ToolClass, ToolHints, ToolListed};
 pub use undo::{Direction, UndoPermit, UndoneBy, WayBack, admit_undo};
 pub use usage::{Extras, Usage};
+pub use webhook::{WEBHOOK_WAITS, WebhookEvent};

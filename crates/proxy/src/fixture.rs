@@ -60,8 +60,7 @@ impl Fixture {
     /// Serves it until `stop`.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let host = Arc::new(self.host);
-        serve_http(listener, Places::new(CONNECTIONS_MAX), stop, move |request| answer(Arc::clone(&host), request))
-            .await;
+        serve_http(listener, Places::new(CONNECTIONS_MAX), stop, move |request| answer(Arc::clone(&host), request)).await;
     }
 }
 

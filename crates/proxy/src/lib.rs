@@ -36,6 +36,7 @@ mod tools;
 mod traffic;
 mod undo;
 mod way_back;
+pub mod webhooks;
 
 pub use behaviour::Answered;
 pub use context::{App, RunContext, RunLimits};

@@ -44,8 +44,12 @@ where
 
 /// Accepts until `stop`. A connection for which there is no place is closed at once: denied fast, never accepted and left
 /// hanging.
-pub(crate) async fn accept<F, R, P>(listener: TcpListener, place: impl Fn(SocketAddr) -> Option<P>, stop: CancellationToken, serve: F)
-where
+pub(crate) async fn accept<F, R, P>(
+    listener: TcpListener,
+    place: impl Fn(SocketAddr) -> Option<P>,
+    stop: CancellationToken,
+    serve: F,
+) where
     F: Fn(TcpStream) -> R,
     R: Future<Output = ()> + Send + 'static,
     P: Send + 'static,

@@ -1,6 +1,6 @@
 //! The audit log: append-only, committed together with the change it tells of.
 
-use crate::{Store, StoreError, Tx, statements};
+use crate::{Store, StoreError, Tx, statements, webhooks};
 use policy::{AuditEvent, RunId, Timestamp};
 use uuid::Uuid;
 
@@ -9,11 +9,14 @@ statements! { ALL:
     READ_RUN = "SELECT kind, detail FROM audit_log WHERE run_id = ?1 ORDER BY id";
 }
 
-/// Appends inside the caller's transaction, so that state and audit entry stand or fall together.
+/// Appends inside the caller's transaction, so that state and audit entry stand or fall together; and what a host application is
+/// told of it.
 pub(crate) fn append(tx: &mut dyn Tx, event: &AuditEvent, now: Timestamp) -> Result<(), StoreError> {
     let run = event.run().map(|run| run.to_string());
-    let params = [Uuid::now_v7().to_string().into(), now.0.into(), event.kind().into(), run.into(), event.detail().to_string().into()];
-    tx.execute(INSERT, &params).map(|_| ())
+    let params =
+        [Uuid::now_v7().to_string().into(), now.0.into(), event.kind().into(), run.into(), event.detail().to_string().into()];
+    tx.execute(INSERT, &params)?;
+    webhooks::note(tx, event, now)
 }
 
 impl Store {

@@ -2,7 +2,7 @@
 
 use crate::{
     Migration, Schema, alerts, audit, client_keys, confirmations, conversations, definitions, hosts, keys, ledger, person_calls,
-    rates, runs, tools, undo, users,
+    rates, runs, tools, undo, users, webhooks,
 };
 
 /// The schema every gateway has; apps bring theirs beside it.
@@ -18,6 +18,7 @@ pub static CORE: Schema = Schema {
         Migration { number: 7, name: "confirmations", sql: include_str!("../../../migrations/sqlite/0007_confirmations.sql") },
         Migration { number: 8, name: "client_keys", sql: include_str!("../../../migrations/sqlite/0008_client_keys.sql") },
         Migration { number: 11, name: "hosts", sql: include_str!("../../../migrations/sqlite/0011_hosts.sql") },
+        Migration { number: 14, name: "webhooks", sql: include_str!("../../../migrations/sqlite/0014_webhooks.sql") },
     ],
     postgres: &[
         Migration { number: 1, name: "core", sql: include_str!("../../../migrations/postgres/0001_core.sql") },
@@ -29,6 +30,7 @@ pub static CORE: Schema = Schema {
         Migration { number: 7, name: "confirmations", sql: include_str!("../../../migrations/postgres/0007_confirmations.sql") },
         Migration { number: 8, name: "client_keys", sql: include_str!("../../../migrations/postgres/0008_client_keys.sql") },
         Migration { number: 11, name: "hosts", sql: include_str!("../../../migrations/postgres/0011_hosts.sql") },
+        Migration { number: 14, name: "webhooks", sql: include_str!("../../../migrations/postgres/0014_webhooks.sql") },
     ],
     statements: &[
         alerts::ALL,
@@ -47,5 +49,6 @@ pub static CORE: Schema = Schema {
         undo::ALL,
         undo::PLANS,
         users::ALL,
+        webhooks::ALL,
     ],
 };

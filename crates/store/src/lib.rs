@@ -25,6 +25,7 @@ mod tools;
 mod undo;
 mod users;
 mod value;
+mod webhooks;
 
 pub use alerts::BudgetAlert;
 pub use changes::Change;
@@ -45,6 +46,7 @@ pub use schema::{Migration, Schema, Statement};
 pub use tools::{OpenToolCall, ReadCall, ToolState};
 pub use undo::{BeginUndoError, Inverse, OpenUndo, UNDO_CALLS_MAX, UndoEntry, UndoPlan, UndoScope, UndoStanding};
 pub use value::{Row, Value};
+pub use webhooks::{Delivery, DeliveryRow, WebhookRoute};
 
 use engine::Engine;
 use tokio::sync::broadcast;

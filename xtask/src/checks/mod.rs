@@ -3,6 +3,7 @@
 pub mod denials;
 mod edges;
 mod hygiene;
+mod layers;
 mod manifests;
 mod migrations;
 mod requirements;
@@ -29,5 +30,6 @@ pub const ALL: &[Check] = &[
     Check { name: "hygiene", run: hygiene::run },
     Check { name: "denials", run: denials::run },
     Check { name: "requirements", run: requirements::run },
+    Check { name: "layers", run: layers::run },
     Check { name: "manifests", run: manifests::run },
 ];

@@ -3,14 +3,14 @@
 use crate::tree::Tree;
 use anyhow::Result;
 
-const DOCUMENT: &str = "docs/requirements.md";
-const SERIES: [(&str, u32); 3] = [("H", 25), ("M", 29), ("P", 8)];
+pub const DOCUMENT: &str = "docs/requirements.md";
+pub const SERIES: [(&str, u32); 3] = [("H", 25), ("M", 29), ("P", 8)];
 const STATUSES: [&str; 3] = ["open", "first part", "done"];
 
-struct Row<'a> {
-    id: &'a str,
-    status: &'a str,
-    proof: &'a str,
+pub struct Row<'a> {
+    pub id: &'a str,
+    pub status: &'a str,
+    pub proof: &'a str,
 }
 
 pub fn run(tree: &Tree) -> Result<Vec<String>> {
@@ -35,7 +35,7 @@ pub fn run(tree: &Tree) -> Result<Vec<String>> {
 }
 
 /// `| H1 | what | status | proof |`, if the line is a row of the ledger.
-fn parse(line: &str) -> Option<Row<'_>> {
+pub fn parse(line: &str) -> Option<Row<'_>> {
     let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
     let (id, _, status, proof) = (cells.next()?, cells.next()?, cells.next()?, cells.next()?);
     let numbered =
@@ -61,7 +61,7 @@ fn faults_of(row: &Row<'_>, tree: &Tree) -> Vec<String> {
 }
 
 /// A tracked path, or the name of a test function.
-fn exists(proof: &str, tree: &Tree) -> bool {
+pub fn exists(proof: &str, tree: &Tree) -> bool {
     if proof.contains(['/', '.']) {
         return tree.files().iter().any(|file| file.path == proof);
     }

@@ -75,6 +75,8 @@ fn config(installed: &Installed, fake: &Fake, key: String, state_dir: PathBuf) -
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     Ok(Config {
         magic: false,
+        webhooks: Vec::new(),
+        webhook_waits: None,
         map_limits: hexmap::map::LimitsByTier::default(),
         calls_max: proxy::CALLS_MAX,
         gateway: "agent-probe".to_owned(),

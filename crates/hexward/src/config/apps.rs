@@ -81,7 +81,7 @@ pub(super) fn read(files: &[AppFile], environment: &Environment, mode: Mode, fau
 pub(crate) fn load(file: Option<&Path>, environment: &Environment) -> Result<Vec<AppFolder>, Faults> {
     let Some(file) = file else { return Ok(Vec::new()) };
     let mut faults = Faults::default();
-    let apps = read(&super::read_file(file)?.apps, environment, Mode::Native, &mut faults);
+    let apps = read(&super::read_file(Some(file))?.apps, environment, Mode::Native, &mut faults);
     if faults.is_empty() { Ok(apps) } else { Err(faults) }
 }
 

@@ -3,10 +3,39 @@
 use super::Faults;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
+const FILES: [&str; 2] = [".env", ".env.local"];
+
 /// Variables by name. Values are secrets until proven otherwise, so this has no Debug.
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment(BTreeMap<String, Variable>);
+
+struct Variable {
+    value: String,
+    origin: Origin,
+}
+
+/// From where a variable is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// One of the two files, and its line.
+    File(&'static str, usize),
+    /// The process's own environment.
+    Process,
+    /// The program made it itself.
+    Made,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(name, line) => write!(f, "{name}, line {line}"),
+            Self::Process => f.write_str("environment"),
+            Self::Made => f.write_str("made by this program"),
+        }
+    }
+}
 
 /// Loads the three layers.
 ///
@@ -14,54 +43,73 @@ pub struct Environment(BTreeMap<String, String>);
 /// A `.env` file that can't be read or understood, with its line. A missing one is none.
 pub fn load(folder: &Path, process: impl Iterator<Item = (String, String)>) -> Result<Environment, Faults> {
     let mut all = BTreeMap::new();
-    for name in [".env", ".env.local"] {
+    for name in FILES {
         let path = folder.join(name);
         if !path.exists() {
             continue;
         }
+        let text = std::fs::read_to_string(&path).map_err(|error| Faults::one(name, error.to_string()))?;
         // The library's own text quotes the line, which may hold a secret.
         let fault = |error: dotenvy::Error| {
             let reason = match error {
-                dotenvy::Error::LineParse(_, at) => {
-                    format!("a line can't be understood (at its character {at}); each must be NAME=value")
-                }
+                dotenvy::Error::LineParse(line, at) => format!(
+                    "line {} can't be understood (at its character {at}); each must be NAME=value",
+                    text.lines().position(|each| each == line).map_or_else(|| "?".to_owned(), |number| (number + 1).to_string())
+                ),
                 dotenvy::Error::Io(error) => error.to_string(),
                 dotenvy::Error::EnvVar(_) | _ => "can't be read".to_owned(),
             };
             Faults::one(name, reason)
         };
-        for pair in dotenvy::from_path_iter(&path).map_err(fault)? {
+        for pair in dotenvy::from_read_iter(text.as_bytes()) {
             let (key, value) = pair.map_err(fault)?;
-            all.insert(key, value);
+            let origin = Origin::File(name, line_of(&text, &key));
+            all.insert(key, Variable { value, origin });
         }
     }
-    all.extend(process);
+    all.extend(process.map(|(key, value)| (key, Variable { value, origin: Origin::Process })));
     Ok(Environment(all))
+}
+
+/// The last one that sets it: it wins.
+fn line_of(text: &str, name: &str) -> usize {
+    let sets = |line: &str| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+        line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='))
+    };
+    text.lines().enumerate().filter(|(_, line)| sets(line)).last().map_or(1, |(at, _)| at + 1)
 }
 
 impl Environment {
     #[cfg(test)]
     pub fn of(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self(pairs.into_iter().collect())
+        Self(pairs.into_iter().map(|(name, value)| (name, Variable { value, origin: Origin::Process })).collect())
     }
 
     /// Adds what is not set.
     pub fn or(mut self, name: &str, value: String) -> Self {
-        self.0.entry(name.to_owned()).or_insert(value);
+        self.0.entry(name.to_owned()).or_insert(Variable { value, origin: Origin::Made });
         self
     }
 
     /// Replaces or removes a variable.
     pub fn with(mut self, name: &str, value: Option<String>) -> Self {
         match value {
-            Some(value) => self.0.insert(name.to_owned(), value),
+            Some(value) => self.0.insert(name.to_owned(), Variable { value, origin: Origin::Made }),
             None => self.0.remove(name),
         };
         self
     }
 
+    /// From where a variable that is set has its value.
+    pub fn origin(&self, name: &str) -> Option<&Origin> {
+        self.text(name)?;
+        self.0.get(name).map(|variable| &variable.origin)
+    }
+
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.0.get(name).map(|variable| variable.value.as_str()).filter(|value| !value.is_empty())
     }
 
     /// A secret, if it is set.

@@ -1,6 +1,7 @@
 //! `[[hosts]]`: host applications that may let users of their own in. None by default.
 
 use super::environment::is_loopback;
+use super::webhooks::WebhookFile;
 use super::{Environment, Faults, dollars};
 use policy::{AssertionAlgorithm, HostAccount, HostRules, Standing, is_key_name};
 use secrecy::ExposeSecret;
@@ -17,7 +18,7 @@ const MESSAGES_MAX: u64 = 1_000_000_000;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HostFile {
-    id: String,
+    pub(super) id: String,
     issuer: String,
     #[serde(default = "audience")]
     audience: String,
@@ -33,6 +34,8 @@ pub(super) struct HostFile {
     day_usd: Option<f64>,
     user_day_usd: Option<f64>,
     messages_per_hour: Option<u64>,
+    #[serde(default)]
+    pub(super) webhooks: Vec<WebhookFile>,
 }
 
 fn audience() -> String {

@@ -8,13 +8,13 @@ fn defaults() -> Defaults {
     Defaults { agent_path: "a".into(), jail_path: "j".into(), runtime_path: "r".into(), state_dir: "s".into(), magic: false }
 }
 
-fn loaded(file: &str, extra: &[(&str, &str)]) -> Result<Config, String> {
+pub(super) fn loaded(file: &str, extra: &[(&str, &str)]) -> Result<Config, String> {
     let pairs = GOOD.iter().chain(extra).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let parsed: File = toml::from_str(file).map_err(|error| error.to_string())?;
-    check(parsed, &Environment::of(pairs), defaults()).map_err(|faults| faults.to_string())
+    let source = Source::parse(file, "hexward.toml").map_err(|faults| faults.to_string())?;
+    checked(source, &Environment::of(pairs), defaults()).map_err(|faults| faults.to_string())
 }
 
-fn fault(file: &str, extra: &[(&str, &str)]) -> String {
+pub(super) fn fault(file: &str, extra: &[(&str, &str)]) -> String {
     loaded(file, extra).err().unwrap_or_else(|| "no fault".to_owned())
 }
 
@@ -44,6 +44,84 @@ fn every_fault_is_named_with_its_place() {
     assert!(fault("", &[("HEXFRAME_API_BASE_URL", "ftp://x")]).contains("HEXFRAME_API_BASE_URL"));
     let both = fault("[budget]\nday_usd = 0.0", &[("AUTH_SECRET", "short")]);
     assert!(both.contains("budget.day_usd") && both.contains("AUTH_SECRET"), "all at once: {both}");
+}
+
+#[test]
+fn every_fault_has_its_line_also_those_found_later() {
+    let file = "deployment = 'nowhere'\n[listen]\npepole = 'x'\n[runs]\nconcurrent_max = 0\nqueue_max = 'many'\n[limits]\ncpu_secs = 0\n\
+                [[egress]]\nhost = 'a.example'\nmethods = ['GET']\npaths = ['/']\n[[egress]]\nhost = '10.0.0.1'\nmethods = ['GET']\n\
+                paths = ['/', 'x']\n  port = true\n[budget.apps.nothing]\nday_usd = 1\n[map]\ntiers = 3\n";
+    let text = loaded(file, &[("AUTH_SECRET", "short")]).err().expect("faults");
+    for line in [
+        "hexward.toml, line 3, column 1: listen.pepole: is no key that this version knows; here are: people, callers",
+        "hexward.toml, line 6, column 1: runs.queue_max: is 'many' and must be whole number",
+        "hexward.toml, line 17, column 3: egress[2].port: is true or false and must be whole number",
+        "hexward.toml, line 1, column 1: deployment: is 'nowhere' and must be \"development\" or \"production\"",
+        "hexward.toml, line 21, column 1: map.tiers: is a whole number and must be a table",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    let file = file.replace("'nowhere'", "'development'");
+    let text = loaded(&file, &[("AUTH_SECRET", "short")]).err().expect("faults");
+    for line in [
+        "hexward.toml, line 3, column 1: listen.pepole",
+        "hexward.toml, line 5, column 1: runs.concurrent_max: must be between",
+        "hexward.toml, line 8, column 1: limits.cpu_secs: is 0",
+        "hexward.toml, line 14, column 1: egress[2].host",
+        "hexward.toml, line 18, column 14: budget.apps.nothing: is not the id of an app",
+        "environment: AUTH_SECRET: must have at least 32",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    let syntax = fault("[listen\n", &[]);
+    assert!(syntax.contains("hexward.toml, line 1"), "{syntax}");
+    let missing = fault("\n[[egress]]\nhost = 'a.example'\n", &[]);
+    assert!(missing.contains("hexward.toml, line 2") && missing.contains("methods"), "{missing}");
+}
+
+#[test]
+fn what_is_shown_says_where_it_is_from_and_no_secret() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("hexward.toml");
+    let (secret, password) = ("0123456789abcdef0123456789abcdef", "hunter2hunter2");
+    let text = "[runs]\nwall_clock_secs = 600\n[[egress]]\nhost = 'a.example'\nmethods = ['GET']\npaths = ['/*']\n\
+                credential = { env = 'HOOK_KEY' }\n";
+    std::fs::write(&file, text).expect("written");
+    let local = format!("AUTH_SECRET='{secret}'\nAUTH_SECRET = '{secret}'\nHOOK_KEY={secret}\n");
+    std::fs::write(folder.path().join(".env.local"), local).expect("written");
+    std::fs::write(folder.path().join(".env"), "ANTHROPIC_API_KEY=shared-key-of-everybody\nUSE_SANDBOX=true\nNODE_ENV=\n")
+        .expect("written");
+    let process = [
+        ("ANTHROPIC_API_KEY_ORIGINAL", "sk-ant-api03-original-of-a-host"),
+        ("DATABASE_URL", &format!("postgres://u:{password}@db.example/x")),
+        ("USE_SANDBOX", "false"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let environment = load_environment(folder.path(), process.into_iter()).expect("loaded");
+    let shown = Shown::of(Some(&file), &environment, defaults()).expect("read");
+    assert!(shown.faults.is_none(), "{:?}", shown.faults.map(|faults| faults.to_string()));
+    let line =
+        |name: &str| shown.lines.iter().find(|line| line.name == name).map(|line| (line.value.as_str(), line.from.as_str()));
+    let from_file = format!("{}, line 2, column 1", file.display());
+    assert_eq!(line("runs.wall_clock_secs"), Some(("600", from_file.as_str())));
+    assert_eq!(line("runs.queue_max"), Some(("100", "default")));
+    assert_eq!(line("USE_SANDBOX"), Some(("\"false\"", "environment")));
+    assert_eq!(line("DATABASE_URL"), Some(("\"postgres://u:***@db.example/x\"", "environment")));
+    let (value, from) = line("AUTH_SECRET").expect("set");
+    assert!(value.starts_with("set (sha256 ") && from == ".env.local, line 2", "the last one wins: {value} {from}");
+    assert_eq!(line("HOOK_KEY").map(|(_, from)| from), Some(".env.local, line 3"));
+    assert_eq!(line("NODE_ENV"), None, "set to nothing is not set");
+    let (text, effects) = (shown.text(), environment.effects().join("\n"));
+    for secret in [secret, password, "shared-key", "original-of"] {
+        assert!(!text.contains(secret) && !effects.contains(secret), "{secret}: {text}\n{effects}");
+    }
+    for effect in [
+        "ANTHROPIC_API_KEY = set (sha256 ",
+        "(.env, line 1): not used: ANTHROPIC_API_KEY_ORIGINAL wins",
+        "USE_SANDBOX = \"false\" (environment): true confines agents",
+    ] {
+        assert!(effects.contains(effect), "{effect}\n{effects}");
+    }
 }
 
 #[test]

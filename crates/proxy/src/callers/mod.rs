@@ -198,8 +198,11 @@ impl Callers {
         };
         let (prefixes, share) = (Arc::clone(&known.principal.prefixes), known.principal.share(&self.proxy.rooms));
         let caller = Caller::Service(Arc::new(Service { view, purse, notes, prefixes, share }));
-        let mut response =
-            if allowed { handle(&self.proxy, caller, path, request).await } else { Box::pin(self.overreached(&caller, path)).await };
+        let mut response = if allowed {
+            handle(&self.proxy, caller, path, request).await
+        } else {
+            Box::pin(self.overreached(&caller, path)).await
+        };
         pace.mark(&mut response);
         response
     }

@@ -7,6 +7,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use policy::{AddressFault, HostName, Scheme, vet_address};
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use std::future::Future;
 use std::io;
@@ -28,7 +29,7 @@ const ADDRESSES_MAX: usize = 16;
 
 /// Why a host could not be connected to.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DialError {
+pub(crate) enum DialError {
     /// It leads where nobody may go.
     #[error("every address is refused: {0}")]
     Refused(AddressFault),
@@ -65,25 +66,27 @@ impl Dialer {
         let host = uri.host().and_then(|host| HostName::parse(host).ok()).ok_or(DialError::NoRule)?;
         let port = uri.port_u16().ok_or(DialError::NoRule)?;
         let private = self.hosts.rules.private_allowed(&host, port).ok_or(DialError::NoRule)?;
-        let dialling = async {
-            let tcp = connect(&vetted(&host, port, private).await?).await?;
-            let _ = tcp.set_nodelay(true);
-            match scheme {
-                Scheme::Http => Ok(Line::Plain(TokioIo::new(tcp))),
-                Scheme::Https => {
-                    let name = ServerName::try_from(host.as_str().to_owned()).map_err(|_| DialError::NoRule)?;
-                    let tls = TlsConnector::from(Arc::clone(&self.hosts.tls)).connect(name, tcp).await.map_err(DialError::Tls)?;
-                    Ok(Line::Tls(Box::new(TokioIo::new(tls))))
-                }
-            }
-        };
-        tokio::time::timeout(WAIT, dialling).await.map_err(|_| DialError::Slow)?
+        let tls = (scheme == Scheme::Https).then(|| Arc::clone(&self.hosts.tls));
+        dial(host.as_str(), port, private, tls).await
     }
 }
 
+/// Resolves a name once, judges what it leads to, and connects to what may be; with TLS, the host has to prove that name.
+pub(crate) async fn dial(host: &str, port: u16, private: bool, tls: Option<Arc<ClientConfig>>) -> Result<Line, DialError> {
+    let dialling = async {
+        let tcp = connect(&vetted(host, port, private).await?).await?;
+        let _ = tcp.set_nodelay(true);
+        let Some(tls) = tls else { return Ok(Line::Plain(TokioIo::new(tcp))) };
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError::NoRule)?;
+        let tls = TlsConnector::from(tls).connect(name, tcp).await.map_err(DialError::Tls)?;
+        Ok(Line::Tls(Box::new(TokioIo::new(tls))))
+    };
+    tokio::time::timeout(WAIT, dialling).await.map_err(|_| DialError::Slow)?
+}
+
 /// The addresses of a name that may be dialled.
-async fn vetted(host: &HostName, port: u16, private: bool) -> Result<Vec<SocketAddr>, DialError> {
-    let found = lookup_host((host.as_str(), port)).await.map_err(DialError::Name)?;
+async fn vetted(host: &str, port: u16, private: bool) -> Result<Vec<SocketAddr>, DialError> {
+    let found = lookup_host((host, port)).await.map_err(DialError::Name)?;
     let own = own_addresses().map_err(DialError::Name)?;
     let (mut good, mut refused) = (Vec::new(), None);
     for address in found.take(ADDRESSES_MAX) {
@@ -124,7 +127,7 @@ fn own_addresses() -> io::Result<Vec<IpAddr>> {
 }
 
 /// A connection, plain or not.
-pub(super) enum Line {
+pub(crate) enum Line {
     Plain(TokioIo<TcpStream>),
     Tls(Box<TokioIo<TlsStream<TcpStream>>>),
 }

@@ -29,6 +29,8 @@ pub use hooked::{HookedListener, serve_hooked};
 pub use hosts::{Hosts, HostsError, SECRET_BYTES_MIN};
 pub use refused::{Refused, RefusedPorts};
 
+pub(crate) use dial::{Line, dial};
+
 use crate::{Gate, Proxy, accept};
 use policy::AuditEvent;
 use std::sync::Arc;

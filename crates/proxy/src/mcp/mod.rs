@@ -39,7 +39,6 @@ mod wire;
 
 pub use back::Back;
 pub(crate) use back::{asks, passed_on};
-pub(crate) use wire::tls;
 pub(crate) use capped::{bounded, capped};
 pub use marked::DATA_MARK;
 pub(crate) use marked::marked;
@@ -47,6 +46,7 @@ pub use notices::Notices;
 pub(crate) use plain::{plain, visible};
 pub(crate) use state::{Kept, StateSeal};
 pub(crate) use streamed::stream;
+pub(crate) use wire::tls;
 
 /// The revision without handshake and sessions.
 pub const MODERN: &str = "2026-07-28";

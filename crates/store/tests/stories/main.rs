@@ -15,3 +15,4 @@ mod tools;
 mod trouble;
 mod undo;
 mod users;
+mod webhooks;
