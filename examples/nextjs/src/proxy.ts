@@ -21,7 +21,8 @@ export function proxy(request: NextRequest): NextResponse {
   const response = NextResponse.next({ request: { headers } });
   response.headers.set("content-security-policy", policy);
   response.headers.set("x-content-type-options", "nosniff");
-  response.headers.set("referrer-policy", "no-referrer");
+  // Not `no-referrer`: a posted form would then say that it comes from nowhere.
+  response.headers.set("referrer-policy", "same-origin");
   return response;
 }
 
