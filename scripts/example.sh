@@ -42,6 +42,10 @@ build() {
 
 try() {
     local url= example status=0
+    node --test "$from/test/" </dev/null >"$tools/example-tests.log" 2>&1 || {
+        grep -A 20 '^not ok' "$tools/example-tests.log" >&2 || tail -n 40 "$tools/example-tests.log" >&2
+        die "the example's own tests failed; $tools/example-tests.log has all of it"
+    }
     work=$(mktemp -d)
     chmod 755 "$work"
     EXAMPLE_PORT=free EXAMPLE_STATE=$work/state EXAMPLE_BIN=target/debug examples/nextjs/run.sh </dev/null >"$work/log" 2>&1 &
