@@ -30,7 +30,7 @@ if ! { [ -f "$from/dist/index.js" ] && is_stamped client "$want"; }; then
 fi
 
 if [ "${1:-}" != test ]; then exit 0; fi
-(cd "$from" && npm run --silent check-codes && npm test --silent </dev/null >"../../$tools/client-tests.log" 2>&1) || {
+(cd "$from" && npm run --silent check-codes && npm run --silent check-types && npm test --silent </dev/null >"../../$tools/client-tests.log" 2>&1) || {
     grep -A 20 '^not ok' "$tools/client-tests.log" >&2 || tail -n 40 "$tools/client-tests.log" >&2
     die "the client's tests failed; $tools/client-tests.log has all of it"
 }
