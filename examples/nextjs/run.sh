@@ -54,8 +54,9 @@ fi
 if [ ! -f "$state/gateway/hexward.db" ] || [ ! -f "$state/key" ]; then
     rm -rf "$state/gateway"
     say "making a service key ..."
-    (umask 077 && "$bin/hexward" key --state-dir "$state/gateway" create example --purpose service --host tiles --app tiles >"$state/key") ||
+    (umask 077 && "$bin/hexward" key --state-dir "$state/gateway" create example --purpose service --host tiles --app tiles >"$state/key.new") ||
         die "no service key could be made"
+    mv "$state/key.new" "$state/key"
 fi
 
 app=$state/app
