@@ -4,11 +4,12 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 REAL ?= 0
 ARGS ?=
 
-.PHONY: help demo test test-e2e redteam redteam-tools bench soak fuzz cards kernels setup setup-test ui build fmt lint clean
+.PHONY: help demo example test test-e2e redteam redteam-tools bench soak fuzz cards kernels setup setup-test ui build fmt lint clean
 
 help:
 	@echo "make demo          set up, build and start everything on this machine, with a scripted model"
 	@echo "make demo REAL=1   the same with the real model; needs ANTHROPIC_API_KEY"
+	@echo "make example       the Next.js application with its own users and tiles, and the gateway behind it (examples/nextjs)"
 	@echo "make test          all checks and tests, as in CI"
 	@echo "make redteam       attack a sandbox of this machine in every way we know, and say what held"
 	@echo "make redteam-tools AgentDojo's attacks on tools, replayed through a gateway; gets that package once"
@@ -21,6 +22,9 @@ help:
 
 demo: build
 	@exec target/release/hexward demo $(if $(filter 1,$(REAL)),--real) $(ARGS)
+
+example:
+	@exec examples/nextjs/run.sh
 
 # The agent is proprietary: it comes from its own package, is pinned and tried by the program itself, and is never part of this
 # repository. Quick when it is there.
@@ -95,4 +99,5 @@ lint: setup-test ui
 # Removes what was built and installed here; a demo's own state in .hexward stays.
 clean:
 	@cargo clean
+	@rm -rf clients/typescript/dist clients/typescript/node_modules examples/nextjs/.next examples/nextjs/node_modules
 	@rm -rf ui/dist ui/node_modules .hexward/agent .hexward/tools .hexward/stamps .hexward/setup.log

@@ -35,6 +35,8 @@ collect() {
             need postgresql has_initdb
             need bubblewrap command -v bwrap
             need curl command -v curl
+            need openssl command -v openssl
+            need jq command -v jq
             need python3 test -x /usr/bin/python3
             need python3-venv /usr/bin/python3 -c 'import ensurepip'
             need procps test -x /bin/kill

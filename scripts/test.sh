@@ -28,6 +28,7 @@ use_node
 step "pages" scripts/ui.sh modules
 step "formatting" cargo fmt --all --check
 step "tidy" cargo xtask tidy
+step "TypeScript client" scripts/client.sh test
 step "build" cargo build --locked -p hexward -p jail
 step "agent" target/debug/hexward agent install
 step "lints" cargo clippy --locked --workspace --all-targets -- -D warnings
