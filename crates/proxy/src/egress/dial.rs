@@ -81,6 +81,14 @@ impl Dialer {
     }
 }
 
+/// A connection to a public host that an operator's configuration names, outside of any sandbox.
+pub(crate) async fn dial_public(host: &str, port: u16) -> io::Result<TcpStream> {
+    let name = HostName::parse(host).map_err(io::Error::other)?;
+    let dialling =
+        async { connect(&vetted(&name, port, false).await.map_err(io::Error::other)?).await.map_err(io::Error::other) };
+    tokio::time::timeout(WAIT, dialling).await.map_err(io::Error::other)?
+}
+
 /// The addresses of a name that may be dialled.
 async fn vetted(host: &HostName, port: u16, private: bool) -> Result<Vec<SocketAddr>, DialError> {
     let found = lookup_host((host.as_str(), port)).await.map_err(DialError::Name)?;
