@@ -49,3 +49,5 @@ CREATE TABLE confirmation_links (
     expires_at BIGINT NOT NULL
 );
 CREATE INDEX confirmation_links_by_end ON confirmation_links (expires_at);
+
+CREATE INDEX runs_by_user ON runs (user_id, started_at);

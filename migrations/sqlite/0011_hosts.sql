@@ -72,3 +72,5 @@ CREATE TABLE confirmation_links (
     expires_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX confirmation_links_by_end ON confirmation_links (expires_at);
+
+CREATE INDEX runs_by_user ON runs (user_id, started_at);

@@ -39,6 +39,8 @@ const EXECUTING: Statement =
     Statement("SELECT CAST(COUNT(*) AS BIGINT) FROM confirmations WHERE state IN ('approved', 'executing')");
 const TOO_MANY: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'rate.refused' ORDER BY id");
 
+const HOSTS_REFUSED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'host.refused' ORDER BY id");
+
 /// A model call as the ledger has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -202,6 +204,15 @@ impl Database {
             (detail["code"].as_str().unwrap().to_owned(), detail["unwritten"].as_u64().unwrap())
         };
         self.rows(TOO_MANY, None).await.iter().map(told).collect()
+    }
+
+    /// Why back ends of hosts were refused, as far as it was written down.
+    pub async fn host_refusals(&self) -> Vec<String> {
+        let code = |row: &Row| {
+            let detail: serde_json::Value = serde_json::from_str(&row.text(0).unwrap()).unwrap();
+            detail["code"].as_str().unwrap().to_owned()
+        };
+        self.rows(HOSTS_REFUSED, None).await.iter().map(code).collect()
     }
 
     /// The sandboxes that were handed to runs, in order.

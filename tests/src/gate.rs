@@ -65,6 +65,8 @@ pub struct Setup {
     pub webhooks: (Vec<WebhookEndpoint>, Vec<Duration>),
     /// Apps beside the map.
     pub apps: Vec<AppFolder>,
+    /// The address under which people reach it.
+    pub public_url: Option<String>,
     /// Host applications.
     pub hosts: Vec<web::HostSettings>,
     /// Whether there is the Magic assistant.
@@ -111,6 +113,7 @@ impl Default for Setup {
             egress: Egress::default(),
             webhooks: (Vec::new(), Vec::new()),
             apps: Vec::new(),
+            public_url: None,
             hosts: Vec::new(),
             magic: false,
             map_limits: hexmap::map::LimitsByTier::default(),
@@ -204,7 +207,7 @@ impl TestGate {
             map_limits: setup.map_limits,
             page_app: "hexmap".to_owned(),
             runtime_path: setup.runtime,
-            public_url: None,
+            public_url: setup.public_url,
             hosts: setup.hosts,
         };
         let started = Arc::new(Mutex::new(Vec::new()));

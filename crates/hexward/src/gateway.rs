@@ -326,6 +326,7 @@ async fn sweep_regularly(store: Store, clock: Arc<dyn Clock>, stop: Cancellation
             store.sweep_client_sessions(now).await?;
             store.sweep_hosts(now).await?;
             store.sweep_webhooks(now).await?;
+            store.sweep_confirmation_links(now).await?;
             store.sweep_slices(now).await
         };
         match swept.await {

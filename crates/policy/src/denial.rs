@@ -179,6 +179,8 @@ codes! {
     HostAction = "host.action", Caller, "This service key is not for this. Use one whose actions allow it, or ask the operator for another.";
     /// An app that a service key, or its host, is not for.
     HostApp = "host.app", Caller, "This service key is not for this application. Use one that is, or ask the operator to add it to the host.";
+    /// A service key whose host is not configured (any more).
+    HostUnknown = "host.unknown", Caller, "The host application of this service key is not configured here. Ask the operator to add it, or to revoke the key.";
     /// No assertion of a user, or several.
     AssertionMissing = "assertion.missing", Caller, "The request says for no user, or for several, that it is made. Send one assertion as x-hexward-user.";
     /// An assertion that is no JSON Web Token with what must be in it.
@@ -265,7 +267,7 @@ mod tests {
                         confirmation.expired confirmation.stale confirmation.unknown tool.unconfirmed egress.host egress.tls \
                         egress.rule egress.address egress.protocol egress.busy run.idle agent.output agent.memory agent.cpu \
                         agent.processes agent.disk agent.connections agent.requests rate.address rate.user rate.edits rate.lookups rate.tools \
-                        behaviour.unconfirmed behaviour.hostile behaviour.client rate.global rate.host rate.key run.queue_expired host.action host.app \
+                        behaviour.unconfirmed behaviour.hostile behaviour.client rate.global rate.host rate.key run.queue_expired host.action host.app host.unknown \
                         assertion.missing assertion.malformed assertion.algorithm assertion.key assertion.signature assertion.issuer \
                         assertion.audience assertion.time assertion.replayed assertion.keys ticket.invalid ticket.in_use";
         assert_eq!(listed.join(" "), expected, "a code was renamed or removed: clients match on them");

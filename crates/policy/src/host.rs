@@ -180,6 +180,8 @@ pub struct AssertionClaims {
     pub issued_at: i64,
     /// `exp`, in seconds.
     pub expires_at: i64,
+    /// `nbf`, in seconds, where it says one.
+    pub not_before: Option<i64>,
     /// The host's claim for tiers.
     pub tier: Option<String>,
 }
@@ -251,7 +253,9 @@ pub fn judge_assertion(rules: &HostRules, claims: &AssertionClaims, now: Timesta
         () if !named(&claims.subject) || !named(&claims.id) => Err(AssertionFault::Malformed),
         () if !(1..=ASSERTION_LIFE_SECS_MAX).contains(&life) => Err(AssertionFault::Time),
         () if secs >= claims.expires_at.saturating_add(ASSERTION_LEEWAY_SECS) => Err(AssertionFault::Time),
-        () if claims.issued_at > secs.saturating_add(ASSERTION_LEEWAY_SECS) => Err(AssertionFault::Time),
+        () if claims.issued_at.max(claims.not_before.unwrap_or(i64::MIN)) > secs.saturating_add(ASSERTION_LEEWAY_SECS) => {
+            Err(AssertionFault::Time)
+        }
         () => Ok(Asserted {
             subject: claims.subject.clone(),
             standing: standing(rules, claims.tier.as_deref()),
@@ -292,6 +296,7 @@ mod tests {
             id: "1".to_owned(),
             issued_at: 1_000,
             expires_at: 1_300,
+            not_before: None,
             tier: Some("gold".to_owned()),
         }
     }
@@ -315,7 +320,8 @@ mod tests {
     #[test]
     fn what_an_assertion_must_say_is_looked_at_whole() {
         type Change = fn(&mut AssertionClaims);
-        let cases: [(Change, AssertionFault); 10] = [
+        let cases: [(Change, AssertionFault); 11] = [
+            (|claims| claims.not_before = Some(1_161), AssertionFault::Time),
             (|claims| claims.issuer.push('/'), AssertionFault::Issuer),
             (|claims| claims.audiences.truncate(1), AssertionFault::Audience),
             (|claims| claims.audiences.clear(), AssertionFault::Audience),

@@ -18,6 +18,7 @@ mod once;
 mod past;
 mod pool;
 mod queue;
+mod quota;
 mod settings;
 mod shown;
 mod undo;

@@ -59,7 +59,15 @@ impl Runs {
         if let Some(run) = self.parts.store.begun_before(sender.user, once.clone(), self.parts.clock.now()).await? {
             return Ok(Started { run, before: true });
         }
-        self.begin(sender, app, conversation, message, writes, Some(once)).await
+        let user = sender.user;
+        match self.begin(sender, app, conversation, message, writes, Some(once.clone())).await {
+            // Another gateway began it meanwhile, and its own run is what stands in the way.
+            Err(error @ (StartError::Rate(_) | StartError::Busy | StartError::Waiting | StartError::Active)) => {
+                let before = self.parts.store.begun_before(user, once, self.parts.clock.now()).await?;
+                before.map(|run| Started { run, before: true }).ok_or(error)
+            }
+            begun => begun,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The gateway's own tables: users, sessions, conversations, runs, ledger, tool journal, audit log.
 
 use crate::{
-    Migration, Schema, alerts, audit, client_keys, confirmations, conversations, definitions, hosts, keys, ledger, person_calls,
+    Migration, Schema, alerts, audit, client_keys, confirmations, conversations, definitions, host_users, hosts, keys, ledger, person_calls,
     rates, runs, tools, undo, users, webhooks,
 };
 
@@ -39,6 +39,7 @@ pub static CORE: Schema = Schema {
         confirmations::ALL,
         conversations::ALL,
         definitions::ALL,
+        host_users::ALL,
         hosts::ALL,
         keys::ALL,
         ledger::ALL,

@@ -95,7 +95,7 @@ fn app_named<'a>(web: &'a Shared, signed: &'a Signed, wanted: Option<&'a str>) -
         "There is more than one application here. Name one of them as `app`.",
     ))?;
     if !signed.sees(app) {
-        return Err(Refusal::denied(DenialCode::HostApp));
+        return Err(Refusal::denied(StatusCode::FORBIDDEN, DenialCode::HostApp));
     }
     web.runs.app(app).filter(|found| found.app.manifest.skill.is_none()).map(|_| app).ok_or(Refusal::not_found())
 }

@@ -7,10 +7,12 @@ mod answer;
 mod apps;
 mod assets;
 mod body;
+mod confirm_page;
 mod confirmations;
 mod conversations;
 mod door;
 mod forwarded;
+mod host_users;
 mod hosts;
 mod keys;
 mod person_tools;
@@ -101,7 +103,8 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
      connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
      trusted-types svelte-trusted-html chat-html dompurify";
 
-/// Every route of this listener on one screen. All but the first three and the session's need a session.
+/// Every route of this listener on one screen. All but the first three, the session's and those for one question (which
+/// have a session of their own) need a session.
 fn router(web: Shared) -> Router {
     Router::new()
         .route("/", get(assets::index))
@@ -117,6 +120,8 @@ fn router(web: Shared) -> Router {
         .route("/api/undo", post(undo::undo))
         .route("/api/confirmations", get(confirmations::list))
         .route("/api/confirmations/{id}", post(confirmations::answer))
+        .route("/confirm", get(confirm_page::show).post(confirm_page::answer))
+        .route("/confirm/{code}", get(confirm_page::enter))
         .route("/api/apps/{app}/resource", get(apps::resource))
         .route("/api/apps/{app}/tools/{tool}", post(person_tools::call))
         .route("/api/changes", get(apps::changes))

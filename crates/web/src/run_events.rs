@@ -9,7 +9,8 @@ use crate::streams::Place;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::stream::{self, Stream, StreamExt};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, StreamExt};
 use policy::{ChallengeId, RunId};
 use runs::{Answered, EventBody, Feed};
 use serde::Deserialize;
@@ -24,43 +25,51 @@ pub(crate) async fn stream(
     signed: Signed,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
+) -> Result<Response, Refusal> {
     let (run, user): (RunId, _) = (id_of(&id)?, signed.user);
     signed.check_run(&web, run).await?;
     let seen =
         headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok()).unwrap_or(0);
     let feed = match web.runs.feed(user, run) {
         Some(feed) => feed,
-        None => ended(&web, user, run).await?,
+        None => return ended(&web, user, run, seen).await,
     };
     let place = web.streams.open(user)?;
     let events = stream::unfold((feed, seen, place), |(feed, seen, place): (Feed, u64, Place)| async move {
         let new = feed.after(seen).await;
         let last = new.last()?.seq;
-        let shown: Vec<_> = new.into_iter().map(|event| Ok(sse(event.seq, &event))).collect();
+        let shown: Vec<_> = new.into_iter().map(|event| Ok::<_, Infallible>(sse(event.seq, &event))).collect();
         Some((stream::iter(shown), (feed, last, place)))
     });
     let until = web.stop.clone();
     let events = events.flatten().take_until(async move { until.cancelled().await });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
 fn sse(id: u64, data: &impl serde::Serialize) -> Event {
     Event::default().id(id.to_string()).json_data(data).unwrap_or_default()
 }
 
-/// A run that ended a while ago: only its end is still known, from the database.
-async fn ended(web: &Shared, user: policy::UserId, run: RunId) -> Result<Feed, Refusal> {
+/// A run that ended a while ago: only its end is still known, from the database. It comes after whatever was seen before.
+async fn ended(web: &Shared, user: policy::UserId, run: RunId, seen: u64) -> Result<Response, Refusal> {
     let row = web.store.run_of(user, run).await?.ok_or(Refusal::not_found())?;
     let outcome = match row.state.as_str() {
         "finished" => "finished",
         "stopped" => "stopped",
+        "active" => {
+            return Err(Refusal::new(
+                StatusCode::CONFLICT,
+                "run.elsewhere",
+                "Another gateway works on this. Ask the one that began it, or wait for its end.",
+            ));
+        }
         _ => "failed",
     };
     let turns = u32::try_from(row.turns).unwrap_or(0);
     let end =
         EventBody::RunEnded { outcome, code: row.code, message: row.message, cost_microusd: row.cost.0, turns, duration_ms: 0 };
-    Ok(Feed::of(vec![end]))
+    let last = runs::Event { seq: seen.saturating_add(1), body: end };
+    Ok(Sse::new(stream::iter([Ok::<_, Infallible>(sse(last.seq, &last))])).into_response())
 }
 
 /// `POST /api/runs/{id}/stop`

@@ -136,7 +136,7 @@ impl Web {
         policy::digest_bytes(hmac::sign(&key, token.as_bytes()).as_ref())
     }
 
-    fn is_tls(&self) -> bool {
+    pub(crate) fn is_tls(&self) -> bool {
         self.settings.public_origin.as_deref().is_some_and(|origin| origin.starts_with("https://"))
     }
 
@@ -148,6 +148,11 @@ impl Web {
         let cookie = Cookie::build((self.cookie_name(), token)).path("/").http_only(true).same_site(SameSite::Strict);
         cookie.secure(self.is_tls()).build().to_string()
     }
+}
+
+/// A cookie's value, if exactly one of this name was sent.
+pub(crate) fn single_cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    token_of(headers, name)
 }
 
 /// The session's token, if exactly one well-formed one was sent.

@@ -1,15 +1,15 @@
 //! The API for host applications' back ends, below `/v1/` at the callers' listener.
 
-use crate::hosts::{Entry, FetchKeys, HostSettings, Hosts, admit};
+use crate::hosts::{Entry, FetchKeys, HostSettings, Hosts, admit, issue_ticket, link, listed, preflight, ticket_door};
 use crate::serve::Peer;
 use crate::streams::Streams;
-use crate::{PageSettings, Shared, Web, answer, apps, confirmations, conversations, fixed, person_tools, run_events, undo};
+use crate::{PageSettings, Shared, Web, answer, apps, conversations, fixed, host_users, person_tools, run_events, undo};
 use axum::BoxError;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, Response, header};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, options, post};
 use policy::{Clock, HostAction, ShownKey};
 use runs::Runs;
 use std::net::IpAddr;
@@ -72,7 +72,7 @@ impl HostApi {
 
 /// Every route on one screen, each with what a key must be for.
 fn router(web: &Shared) -> Router {
-    use HostAction::{Read, Runs, Undo};
+    use HostAction::{Confirm, Read, Runs, Undo, Users};
     let may = |action: HostAction, route: MethodRouter<Shared>| {
         route.route_layer(from_fn_with_state(Entry { web: Arc::clone(web), action }, admit))
     };
@@ -80,14 +80,20 @@ fn router(web: &Shared) -> Router {
         .route("/v1/conversations", may(Runs, post(conversations::create)))
         .route("/v1/conversations", may(Read, get(conversations::list)))
         .route("/v1/conversations/{id}", may(Read, get(conversations::show)))
+        .route("/v1/conversations/{id}", may(Users, delete(host_users::forget)))
         .route("/v1/conversations/{id}/runs", may(Runs, post(conversations::send)))
-        .route("/v1/runs/{id}/events", may(Read, get(run_events::stream)))
+        .route("/v1/runs/{id}", may(Read, get(host_users::run)))
+        .route("/v1/runs/{id}/events", get(run_events::stream).route_layer(from_fn_with_state(Arc::clone(web), ticket_door)))
+        .route("/v1/runs/{id}/events", options(preflight))
+        .route("/v1/runs/{id}/tickets", may(Runs, post(issue_ticket)))
         .route("/v1/runs/{id}/stop", may(Runs, post(run_events::stop)))
         .route("/v1/runs/{id}/challenge", may(Runs, post(run_events::answer_challenge)))
-        .route("/v1/confirmations", may(Read, get(confirmations::list)))
+        .route("/v1/confirmations", may(Read, get(listed)))
+        .route("/v1/confirmations/{id}/links", may(Confirm, post(link)))
         .route("/v1/undo", may(Undo, post(undo::undo)))
         .route("/v1/apps/{app}/resource", may(Read, get(apps::resource)))
         .route("/v1/apps/{app}/tools/{tool}", may(Runs, post(person_tools::call)))
+        .route("/v1/user", may(Read, get(host_users::user)))
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::method_not_allowed)
         .layer(CatchPanicLayer::custom(answer::panicked))

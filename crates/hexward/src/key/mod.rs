@@ -66,6 +66,8 @@ async fn create(store: &Store, args: &CreateArgs, now: Timestamp) -> Result<()> 
         let expires_at = args.expires_days.map(|days| now.plus_secs(days.saturating_mul(86_400)));
         let (token, new) = fresh(host, args.name.clone(), args.scope(), expires_at)?;
         let row = store.create_service_key(new, now).await?;
+        let apps = args.scope().apps.map_or_else(String::new, |apps| format!(" with the apps {}", apps.join(", ")));
+        writeln!(std::io::stderr(), "it opens something only where [[hosts]] has id = {:?}{apps}", row.principal)?;
         return hand_over(&token, &row);
     }
     let principal = args.principal.clone().unwrap_or_else(|| args.name.clone());
@@ -98,6 +100,11 @@ async fn revoke(store: &Store, id: &str, now: Timestamp) -> Result<()> {
 
 /// One new key in place of the old one, in one commit: callers that get the new token within the grace see no gap.
 async fn rotate(store: &Store, which: &str, grace: i64, now: Timestamp) -> Result<()> {
+    if let Some(id) = which.parse::<KeyId>().ok()
+        && store.keys().await?.1.iter().any(|row| row.id == id && row.purpose == KeyPurpose::Service)
+    {
+        bail!("a host's key is not replaced in one step: make a second one, give it to the back end, then revoke {id}");
+    }
     let old = to_rotate(store, which, now).await?;
     let Some(newest) = old.last() else {
         bail!("no live key is called {which:?}; `hexward key list` shows all. Make one with `hexward key create`");

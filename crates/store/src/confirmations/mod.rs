@@ -105,6 +105,37 @@ impl Store {
         .await
     }
 
+    /// What waits for the user, without counting as shown.
+    pub(crate) async fn own_confirmations(&self, user: UserId) -> Result<Vec<Confirmation>, StoreError> {
+        self.read(move |tx| list(tx, LIST_OWN, &[user.to_string().into()])).await
+    }
+
+    /// One of the user's questions, wherever it stands. One that waits counts as shown from now on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn show_confirmation(
+        &self,
+        user: UserId,
+        id: ConfirmationId,
+        now: Timestamp,
+    ) -> Result<Option<Confirmation>, StoreError> {
+        self.write(move |tx| {
+            let (now, own) = (tx.clock(now)?, [id.to_string().into(), user.to_string().into()]);
+            let Some(row) = tx.query_opt(READ_OWN, &own)?.map(|row| Confirmation::of(&row)).transpose()? else { return Ok(None) };
+            if row.state != ConfirmationState::Pending {
+                return Ok(Some(row));
+            }
+            if now >= row.times.expires_at {
+                expire(tx, &row, now)?;
+            } else {
+                tx.execute(MARK_SHOWN, &[row.key(), now.0.into()])?;
+            }
+            tx.query_opt(READ_OWN, &own)?.map(|row| Confirmation::of(&row)).transpose()
+        })
+        .await
+    }
+
     /// Takes the owner's answer; a yes leaves it approved, for `executor` to carry it out.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ const NO_STORE: Refusal = Refusal::new(
 /// Lets a request in with the user for whom it is made.
 pub(crate) async fn admit(State(entry): State<Entry>, mut request: Request, next: Next) -> Result<Response, Refusal> {
     let Entry { web, action } = entry;
-    let (host, key) = host_of(&web, &request)?;
+    let (host, key) = host_of(&web, request.extensions().get::<ShownKey>().cloned()).await?;
     match user_of(&web, &host, &key, action, (request.method(), request.headers())).await {
         Ok(signed) => {
             request.headers_mut().remove(header::COOKIE);
@@ -43,22 +43,35 @@ pub(crate) async fn admit(State(entry): State<Entry>, mut request: Request, next
         }
         Err(Denied::Rule(code)) => {
             write_down(&web, &key, code).await;
-            Err(Refusal::denied(code))
+            Err(Refusal::denied(status_of(code), code))
         }
         Err(Denied::Store(error)) => Err(error.into()),
     }
 }
 
 /// The host whose key a request shows.
-pub(crate) fn host_of(web: &Shared, request: &Request) -> Result<(Arc<Host>, Arc<HostKey>), Refusal> {
-    let key = match request.extensions().get::<ShownKey>() {
-        Some(ShownKey::Good(key)) => Arc::clone(key),
+async fn host_of(web: &Shared, shown: Option<ShownKey>) -> Result<(Arc<Host>, Arc<HostKey>), Refusal> {
+    let key = match shown {
+        Some(ShownKey::Good(key)) => key,
         Some(ShownKey::Unavailable) => return Err(NO_STORE),
         Some(ShownKey::None) | None => return Err(NO_KEY),
     };
     // A key whose host is not configured any more opens nothing.
-    let host = web.hosts.host(&key.host).map(Arc::clone).ok_or(NO_KEY)?;
+    let Some(host) = web.hosts.host(&key.host).map(Arc::clone) else {
+        write_down(web, &key, DenialCode::HostUnknown).await;
+        return Err(NO_KEY);
+    };
     Ok((host, key))
+}
+
+fn status_of(code: DenialCode) -> StatusCode {
+    if code == DenialCode::AssertionKeys {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else if code == DenialCode::HostAction {
+        StatusCode::FORBIDDEN
+    } else {
+        StatusCode::UNAUTHORIZED
+    }
 }
 
 enum Denied {

@@ -62,6 +62,7 @@ struct Claims {
     jti: String,
     iat: i64,
     exp: i64,
+    nbf: Option<i64>,
     #[serde(flatten)]
     others: Map<String, Value>,
 }
@@ -72,7 +73,7 @@ impl Host {
         let token = shown(headers).map_err(AssertionFault::code)?;
         let tier = self.rules.tier_claim.as_deref();
         let parsed = parse(token, &self.algorithms, tier).map_err(AssertionFault::code)?;
-        match self.keys.verify(&parsed).await {
+        match self.keys.verify(&parsed, now).await {
             Verdict::Good => {}
             Verdict::NoKey => return Err(AssertionFault::Key.code()),
             Verdict::Bad => return Err(AssertionFault::Signature.code()),
@@ -95,7 +96,11 @@ fn shown(headers: &HeaderMap) -> Result<&str, AssertionFault> {
 }
 
 /// Reads a token; nothing of it is believed yet.
-fn parse<'a>(token: &'a str, algorithms: &[AssertionAlgorithm], tier: Option<&str>) -> Result<Parsed<'a>, AssertionFault> {
+pub(super) fn parse<'a>(
+    token: &'a str,
+    algorithms: &[AssertionAlgorithm],
+    tier: Option<&str>,
+) -> Result<Parsed<'a>, AssertionFault> {
     let (message, signature) = token.rsplit_once('.').ok_or(AssertionFault::Malformed)?;
     let (header, claims) =
         message.split_once('.').filter(|(_, claims)| !claims.contains('.')).ok_or(AssertionFault::Malformed)?;
@@ -109,13 +114,14 @@ fn parse<'a>(token: &'a str, algorithms: &[AssertionAlgorithm], tier: Option<&st
     if header.kid.as_ref().is_some_and(|kid| kid.chars().count() > KEY_ID_CHARS_MAX) {
         return Err(AssertionFault::Key);
     }
-    let Claims { iss, aud, sub, jti, iat, exp, others } = json(claims)?;
+    let Claims { iss, aud, sub, jti, iat, exp, nbf, others } = json(claims)?;
     let audiences = match aud {
         Audience::One(one) => vec![one],
         Audience::Several(several) => several,
     };
     let tier = tier.and_then(|claim| others.get(claim)).and_then(Value::as_str).map(str::to_owned);
-    let claims = AssertionClaims { issuer: iss, audiences, subject: sub, id: jti, issued_at: iat, expires_at: exp, tier };
+    let claims =
+        AssertionClaims { issuer: iss, audiences, subject: sub, id: jti, issued_at: iat, expires_at: exp, not_before: nbf, tier };
     Ok(Parsed { algorithm, key_id: header.kid, message, signature, claims })
 }
 

@@ -5,11 +5,15 @@
 
 mod admit;
 mod assertion;
+mod confirm;
 mod keys;
+mod tickets;
 
 pub use keys::{FetchKeys, Fetched};
 
 pub(crate) use admit::{Entry, admit};
+pub(crate) use confirm::{link, listed, random_token};
+pub(crate) use tickets::{Tickets, door as ticket_door, issue as issue_ticket, preflight};
 
 use crate::answer::Refusal;
 use axum::http::StatusCode;
@@ -50,6 +54,7 @@ pub(crate) struct Host {
 pub(crate) struct Hosts {
     by_id: HashMap<String, Arc<Host>>,
     written: Mutex<HashMap<KeyId, (i64, u64)>>,
+    pub(crate) tickets: Tickets,
 }
 
 /// On behalf of whom, and with which key, a host asks.
@@ -71,12 +76,17 @@ impl Hosts {
             let (account, keys) = (Arc::new(rules.account.clone()), Keys::new(keys, fetch));
             (rules.account.id.clone(), Arc::new(Host { rules, account, algorithms, keys }))
         };
-        Self { by_id: settings.into_iter().map(host).collect(), written: Mutex::default() }
+        Self { by_id: settings.into_iter().map(host).collect(), written: Mutex::default(), tickets: Tickets::default() }
     }
 
     /// At people's door there are none.
     pub(crate) fn none() -> Self {
-        Self { by_id: HashMap::new(), written: Mutex::default() }
+        Self { by_id: HashMap::new(), written: Mutex::default(), tickets: Tickets::default() }
+    }
+
+    /// Whether a page of this origin may read anything with a ticket of some host.
+    fn knows_origin(&self, origin: &str) -> bool {
+        self.by_id.values().any(|host| host.has_origin(origin))
     }
 
     pub(crate) fn host(&self, id: &str) -> Option<&Arc<Host>> {
@@ -99,6 +109,13 @@ impl Hosts {
     }
 }
 
+impl Host {
+    /// Whether a page is one of the host's.
+    pub(crate) fn has_origin(&self, origin: &str) -> bool {
+        self.rules.origins.iter().any(|known| known == origin)
+    }
+}
+
 impl HostUse {
     /// Whether the host has this app, and its key is for it. `key` may name a skill of it.
     pub(crate) fn allows_app(&self, key: &str) -> bool {
@@ -115,13 +132,7 @@ impl HostUse {
 
 impl Refusal {
     /// What a rule refuses.
-    pub(crate) const fn denied(code: DenialCode) -> Self {
-        let status = match code {
-            DenialCode::AssertionKeys => StatusCode::SERVICE_UNAVAILABLE,
-            DenialCode::HostAction | DenialCode::HostApp => StatusCode::FORBIDDEN,
-            DenialCode::TicketInUse => StatusCode::CONFLICT,
-            _ => StatusCode::UNAUTHORIZED,
-        };
+    pub(crate) const fn denied(status: StatusCode, code: DenialCode) -> Self {
         Self::new(status, code.as_str(), code.sentence())
     }
 }

@@ -1,0 +1,110 @@
+//! A host hands a question over to the person's own browser: a link that opens once, at our own origin. Neither the host nor an agent
+//! can answer it.
+
+use super::HostUse;
+use crate::Shared;
+use crate::answer::Refusal;
+use crate::body::StrictJson;
+use crate::conversations::id_of;
+use crate::session::Signed;
+use aws_lc_rs::rand;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use data_encoding::BASE64URL_NOPAD;
+use policy::{ConfirmationId, digest_bytes};
+use runs::ConfirmationView;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::ConfirmationLink;
+
+const RETURN_CHARS_MAX: usize = 2_000;
+
+/// `{"return_to": "https://shop.example/orders/17"}`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    return_to: Option<String>,
+}
+
+/// `GET /v1/confirmations`: what waits for the user. That a back end reads it does not count as shown.
+pub(crate) async fn listed(State(web): State<Shared>, signed: Signed) -> Result<Json<Vec<ConfirmationView>>, Refusal> {
+    let waiting = web.store.waiting_confirmations(signed.user, web.clock.now()).await?;
+    Ok(Json(waiting.iter().filter(|asked| signed.sees(&asked.app)).map(ConfirmationView::from).collect()))
+}
+
+/// `POST /v1/confirmations/{id}/links`
+pub(crate) async fn link(
+    State(web): State<Shared>,
+    signed: Signed,
+    Path(id): Path<String>,
+    StrictJson(Wanted { return_to }): StrictJson<Wanted>,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let id: ConfirmationId = id_of(&id)?;
+    let Some(HostUse { host, .. }) = &signed.host else { return Err(Refusal::not_found()) };
+    let Some(origin) = web.settings.public_origin.as_deref() else {
+        return Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "confirm.origin",
+            "The server does not know the address under which people reach it. Ask its operator to set HEXFRAME_API_BASE_URL.",
+        ));
+    };
+    if return_to.as_deref().is_some_and(|url| !leads_to(url, &host.rules.origins)) {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "confirm.return_to",
+            "return_to must be an address at one of the host's own origins.",
+        ));
+    }
+    let waiting = web.store.waiting_confirmations(signed.user, web.clock.now()).await?;
+    let asked = waiting.into_iter().find(|asked| asked.id == id && signed.sees(&asked.app)).ok_or(Refusal::not_found())?;
+    let code = random_token()?;
+    let expires_at = asked.times.expires_at;
+    let link = ConfirmationLink { confirmation: id, user: signed.user, host: host.account.id.clone(), return_to, expires_at };
+    web.store.create_confirmation_link(digest_bytes(code.as_bytes()), link).await?;
+    let body = json!({"url": format!("{origin}/confirm/{code}"), "expires_at_ms": expires_at.as_millis()});
+    Ok((StatusCode::CREATED, Json(body)))
+}
+
+/// Nobody guesses it.
+pub(crate) fn random_token() -> Result<String, Refusal> {
+    let mut bytes = [0; 32];
+    rand::fill(&mut bytes).map_err(|_| {
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server can't make a link right now. Try again.")
+    })?;
+    Ok(BASE64URL_NOPAD.encode(&bytes))
+}
+
+/// Whether an address is at one of these origins: the origin itself, and then a path or nothing.
+fn leads_to(url: &str, origins: &[String]) -> bool {
+    let rest = |origin: &String| url.strip_prefix(origin.as_str()).map(str::to_owned);
+    let printable = url.len() <= RETURN_CHARS_MAX && url.bytes().all(|byte| (b'!'..=b'~').contains(&byte));
+    printable && origins.iter().filter_map(rest).any(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leads_to;
+
+    #[test]
+    fn one_is_led_back_to_the_host_alone() {
+        let origins = ["https://shop.example".to_owned(), "http://localhost:3000".to_owned()];
+        for own in ["https://shop.example", "https://shop.example/", "https://shop.example/a?b=c#d", "http://localhost:3000/x"] {
+            assert!(leads_to(own, &origins), "{own}");
+        }
+        for other in [
+            "",
+            "/orders",
+            "https://shop.example.evil.example/",
+            "https://shop.example@evil.example/",
+            "https://shop.example:444/",
+            "http://shop.example/",
+            "javascript:alert(1)",
+            "https://shop.example/a b",
+            "https://shop.example/\r\nx",
+            "https://evil.example/https://shop.example/",
+        ] {
+            assert!(!leads_to(other, &origins), "{other}");
+        }
+    }
+}
