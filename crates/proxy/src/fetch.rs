@@ -1,18 +1,16 @@
 //! Fetches a small public document from an address of the operator's, within bounds: nothing is shown there, no redirect is followed, and
 //! a name that leads to a private address is refused. Plain HTTP is for loopback only.
 
-use crate::egress::dial_public;
+use crate::egress::dial;
 use crate::mcp::tls;
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
+use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::ServerName;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -28,10 +26,8 @@ async fn fetch(url: &str, bytes_max: usize) -> Result<Vec<u8>, String> {
     let uri: Uri = url.parse().map_err(|error| format!("no address: {error}"))?;
     let host = uri.host().ok_or("no host in the address")?.to_owned();
     if uri.scheme_str() == Some("https") {
-        let tcp = dial_public(&host, uri.port_u16().unwrap_or(443)).await.map_err(|error| error.to_string())?;
-        let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
-        let config = tls(true).map_err(|error| error.to_string())?;
-        let line = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|error| format!("no TLS: {error}"))?;
+        let config = Arc::new(tls(true).map_err(|error| error.to_string())?);
+        let line = dial(&host, uri.port_u16().unwrap_or(443), false, Some(config)).await.map_err(|error| error.to_string())?;
         return ask(line, &uri, bytes_max).await;
     }
     if !matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]") {
@@ -43,12 +39,12 @@ async fn fetch(url: &str, bytes_max: usize) -> Result<Vec<u8>, String> {
     if !tcp.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()) {
         return Err("plain http is for loopback only".to_owned());
     }
-    ask(tcp, &uri, bytes_max).await
+    ask(TokioIo::new(tcp), &uri, bytes_max).await
 }
 
-async fn ask(line: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, uri: &Uri, bytes_max: usize) -> Result<Vec<u8>, String> {
+async fn ask(line: impl Read + Write + Unpin + Send + 'static, uri: &Uri, bytes_max: usize) -> Result<Vec<u8>, String> {
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(line)).await.map_err(|error| format!("no connection: {error}"))?;
+        hyper::client::conn::http1::handshake(line).await.map_err(|error| format!("no connection: {error}"))?;
     let answering = async {
         let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let request = Request::get(path)

@@ -26,6 +26,7 @@ mod harness;
 mod hooked;
 mod hostile;
 mod hosts;
+mod hosts_confirm;
 mod hosts_refused;
 mod installing;
 mod integrity;

@@ -84,12 +84,6 @@ pub(crate) async fn dial(host: &str, port: u16, private: bool, tls: Option<Arc<C
     tokio::time::timeout(WAIT, dialling).await.map_err(|_| DialError::Slow)?
 }
 
-/// A connection to a public host that an operator's configuration names, outside of any sandbox.
-pub(crate) async fn dial_public(host: &str, port: u16) -> io::Result<TcpStream> {
-    let dialling = async { connect(&vetted(host, port, false).await.map_err(io::Error::other)?).await.map_err(io::Error::other) };
-    tokio::time::timeout(WAIT, dialling).await.map_err(io::Error::other)?
-}
-
 /// The addresses of a name that may be dialled.
 async fn vetted(host: &str, port: u16, private: bool) -> Result<Vec<SocketAddr>, DialError> {
     let found = lookup_host((host, port)).await.map_err(DialError::Name)?;

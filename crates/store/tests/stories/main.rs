@@ -5,6 +5,7 @@ mod client_keys;
 mod confirmations;
 mod conversations;
 mod definitions;
+mod hosts;
 mod keys;
 mod ledger;
 mod migrations;
