@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use policy::{KeyScope, Microusd, RateRules};
 use proxy::callers::{CallerSecret, CallerSettings};
 use proxy::messages::ProviderConfig;
-use proxy::webhooks::WebhookEndpoint;
+use proxy::webhooks::WebhookSettings;
 use runs::{AgentLimits, Keeping, QueueSettings, RunSettings};
 use sandbox::Mode;
 use secrecy::SecretString;
@@ -61,8 +61,8 @@ pub struct Setup {
     pub calls_max: usize,
     /// What sandboxes may reach beside the model and their tools.
     pub egress: Egress,
-    /// Where host applications are told what happened, and how long after each failed try again.
-    pub webhooks: (Vec<WebhookEndpoint>, Vec<Duration>),
+    /// Where host applications are told what happened.
+    pub webhooks: WebhookSettings,
     /// Apps beside the map.
     pub apps: Vec<AppFolder>,
     /// The address under which people reach it.
@@ -111,7 +111,7 @@ impl Default for Setup {
             },
             calls_max: proxy::CALLS_MAX,
             egress: Egress::default(),
-            webhooks: (Vec::new(), Vec::new()),
+            webhooks: WebhookSettings::default(),
             apps: Vec::new(),
             public_url: None,
             hosts: Vec::new(),
@@ -200,8 +200,7 @@ impl TestGate {
             day_limit: setup.day_limit,
             runs: setup.runs,
             egress: setup.egress,
-            webhooks: setup.webhooks.0,
-            webhook_waits: Some(setup.webhooks.1),
+            webhooks: setup.webhooks,
             apps: setup.apps,
             magic: setup.magic,
             map_limits: setup.map_limits,
@@ -215,7 +214,6 @@ impl TestGate {
         let gateway = Gateway::start_with(config, Arc::new(watching)).await.unwrap();
         let (address, stop, serving) = open_door(&gateway, setup.mode, auth_secret).await;
         let (database, seen) = (Database(gateway.store.clone()), Arc::default());
-        let (must_finish, above_ceilings) = (MustFinish(false), 0);
         Self {
             address,
             caller_secret,
@@ -229,8 +227,8 @@ impl TestGate {
             started,
             stop,
             serving,
-            must_finish,
-            above_ceilings,
+            must_finish: MustFinish(false),
+            above_ceilings: 0,
         }
     }
 

@@ -8,6 +8,7 @@ mod egress;
 mod environment;
 mod faults;
 mod hosts;
+mod keys;
 mod limits;
 mod map;
 mod model;
@@ -33,7 +34,7 @@ pub(crate) use show::Shown;
 use policy::{Budgets, Microusd, Prices};
 use proxy::callers::CallerSettings;
 use proxy::messages::ProviderConfig;
-use proxy::webhooks::WebhookEndpoint;
+use proxy::webhooks::WebhookSettings;
 use runs::RunSettings;
 use sandbox::Mode;
 use secrecy::SecretString;
@@ -41,7 +42,6 @@ use serde::Deserialize;
 use source::Source;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 const AUTH_SECRET_CHARS_MIN: usize = 32;
 
@@ -168,9 +168,7 @@ pub struct Config {
     /// What sandboxes may reach beside the model and their tools.
     pub egress: Egress,
     /// Where host applications are told what happened.
-    pub webhooks: Vec<WebhookEndpoint>,
-    /// How long after each failed try; none for the usual times.
-    pub webhook_waits: Option<Vec<Duration>>,
+    pub webhooks: WebhookSettings,
     /// The apps beside those that come with the gateway.
     pub apps: Vec<AppFolder>,
     /// Whether the Magic assistant is among those that come with it.
@@ -316,8 +314,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         day_limit,
         runs,
         egress,
-        webhooks,
-        webhook_waits: None,
+        webhooks: WebhookSettings { endpoints: webhooks, waits: None },
         apps,
         magic,
         map_limits,

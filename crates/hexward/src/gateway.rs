@@ -101,7 +101,7 @@ impl Gateway {
         tasks.spawn(keep_rates(rates.clone(), Arc::clone(&clock), stop.clone()));
         tasks.spawn(sweep_regularly(store.clone(), Arc::clone(&clock), stop.clone()));
         tasks.spawn(keep_draining(ledger.clone(), stop.clone()));
-        let webhooks = Webhooks::new(config.webhooks, config.webhook_waits)?;
+        let webhooks = Webhooks::new(config.webhooks)?;
         webhooks.register(&store, clock.as_ref()).await?;
         tasks.spawn(webhooks.keep_telling(store.clone(), Arc::clone(&clock), name.clone(), stop.clone()));
         warn_of(config.mode);

@@ -3,7 +3,7 @@
 use gate_tests::{Setup, TestGate};
 use parking_lot::Mutex;
 use policy::{AuditEvent, ConversationId, RunId, UserId, UserMessage, WebhookEvent};
-use proxy::webhooks::{WebhookEndpoint, WebhookSecret, check_address};
+use proxy::webhooks::{WebhookEndpoint, WebhookSecret, WebhookSettings, check_address};
 use secrecy::SecretString;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -107,7 +107,7 @@ impl Endpoint {
 
 fn setup(endpoints: Vec<WebhookEndpoint>, waits_ms: &[u64]) -> Setup {
     let waits = waits_ms.iter().copied().map(Duration::from_millis).collect();
-    Setup { webhooks: (endpoints, waits), ..Setup::default() }
+    Setup { webhooks: WebhookSettings { endpoints, waits: Some(waits) }, ..Setup::default() }
 }
 
 async fn user(gate: &TestGate, subject: &str) -> UserId {

@@ -8,6 +8,7 @@ use crate::{demo, secrets};
 use anyhow::{Context, Result, bail};
 use fake::{Exchange, Fake, FakeConfig};
 use policy::{Microusd, RateRules, UserMessage};
+use proxy::webhooks::WebhookSettings;
 use runs::{AgentLimits, EventBody, QueueSettings, RunSettings, Sender};
 use sandbox::Mode;
 use secrecy::SecretString;
@@ -75,8 +76,7 @@ fn config(installed: &Installed, fake: &Fake, key: String, state_dir: PathBuf) -
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     Ok(Config {
         magic: false,
-        webhooks: Vec::new(),
-        webhook_waits: None,
+        webhooks: WebhookSettings::default(),
         map_limits: hexmap::map::LimitsByTier::default(),
         calls_max: proxy::CALLS_MAX,
         gateway: "agent-probe".to_owned(),

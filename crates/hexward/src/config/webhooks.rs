@@ -107,14 +107,15 @@ mod tests {
                     events = ['run.finished', 'anomaly']\n";
         let (new, old) = (("HOOK", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), ("OLD", "0123456789abcdef0123456789abcdef"));
         let signs = ("SIGNS", "0123456789abcdef0123456789abcdef");
-        let hooks = loaded(file, &[new, signs]).expect("usable").webhooks;
+        let hooks = loaded(file, &[new, signs]).expect("usable").webhooks.endpoints;
         assert_eq!(
             hooks.iter().map(|one| (one.host.as_str(), one.id.as_str(), one.events.len())).collect::<Vec<_>>(),
             [("shop", "main", 2)]
         );
-        let both = loaded(&format!("{file}previous_secret_env = 'OLD'\n"), &[new, old, signs]).expect("usable").webhooks;
+        let both =
+            loaded(&format!("{file}previous_secret_env = 'OLD'\n"), &[new, old, signs]).expect("usable").webhooks.endpoints;
         assert!(both.iter().all(|one| one.secrets.len() == 2), "while a secret changes");
-        assert!(loaded("", &[]).expect("usable").webhooks.is_empty());
+        assert!(loaded("", &[]).expect("usable").webhooks.endpoints.is_empty());
         for (from, to, said) in [
             ("https://shop.example/", "http://shop.example/", "hosts[1].webhooks[1].url: must be https"),
             ("https://shop.example/", "https://u:p@shop.example/", "hosts[1].webhooks[1].url: must have no user"),

@@ -24,7 +24,6 @@ mod tunnel;
 mod tests;
 
 pub use ca::SandboxCa;
-pub(crate) use dial::dial_public;
 pub use door::Door;
 pub use hooked::{HookedListener, serve_hooked};
 pub use hosts::{Hosts, HostsError, SECRET_BYTES_MIN};

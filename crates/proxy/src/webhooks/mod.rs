@@ -69,6 +69,15 @@ pub fn check_address(text: &str, danger_allow_private: bool) -> Result<Url, Addr
     }
 }
 
+/// All endpoints of a configuration.
+#[derive(Clone, Default)]
+pub struct WebhookSettings {
+    /// Where to tell.
+    pub endpoints: Vec<WebhookEndpoint>,
+    /// How long after each failed try the next one comes; none for the usual times.
+    pub waits: Option<Vec<Duration>>,
+}
+
 /// What tells all endpoints of a configuration.
 pub struct Webhooks {
     endpoints: Vec<WebhookEndpoint>,
@@ -88,11 +97,11 @@ pub enum WebhooksError {
 }
 
 impl Webhooks {
-    /// Endpoints with the times between tries; their hosts are verified against the platform's roots.
+    /// The hosts of endpoints are verified against the platform's roots.
     ///
     /// # Errors
     /// [`WebhooksError`].
-    pub fn new(endpoints: Vec<WebhookEndpoint>, waits: Option<Vec<Duration>>) -> Result<Self, WebhooksError> {
+    pub fn new(WebhookSettings { endpoints, waits }: WebhookSettings) -> Result<Self, WebhooksError> {
         let mut roots = RootCertStore::empty();
         if endpoints.iter().any(|endpoint| endpoint.url.scheme() == "https") {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
