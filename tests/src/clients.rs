@@ -23,6 +23,21 @@ pub async fn run(script: &str, base_url: &str, key: &str) -> Value {
     seen(script, &output)
 }
 
+/// Runs a script of Node's that a host application's back end could be, in a folder and with an environment of its own, and returns what it
+/// saw. Needs the TypeScript client, as `scripts/client.sh` leaves it.
+///
+/// # Panics
+/// When the script fails.
+pub async fn back_end(script: &str, arguments: &[&str], environment: &[(&str, &str)], folder: &Path) -> Value {
+    let mut command = Command::new("node");
+    command.arg(repository().join("tests/clients").join(script)).args(arguments).current_dir(folder);
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"] {
+        command.env_remove(name);
+    }
+    command.envs(environment.iter().copied());
+    seen(script, &ended(command, script).await)
+}
+
 /// A script in its own language, with the module that it is to load where it can't find it itself.
 fn started(script: &str, module: &str) -> Command {
     let (installed, path) = (repository().join(".hexward"), repository().join("tests/clients").join(script));

@@ -37,7 +37,7 @@ export type StoredMessage =
     };
 export interface Conversation { id: string; skill: string | null; messages: StoredMessage[]; active_run: string | null }
 export interface RunStartedAnswer { runId: string; /** Whether this was the repetition of a request that had begun the run already. */ replayed: boolean }
-export interface RunState { run_id: string; conversation_id: string; state: string; outcome: Outcome | null; cost_microusd: number; [more: string]: unknown }
+export interface RunState { run_id: string; conversation_id: string; app: string; state: "active" | "ended"; outcome: Outcome | null; code: string | null; message: string | null; cost_microusd: number; [more: string]: unknown }
 export interface ConfirmationLink { url: string; expires_at_ms: number }
 export interface UndoneCall {
   call: string;
@@ -51,8 +51,10 @@ export interface UndoneCall {
 export interface UndoAnswer { calls: UndoneCall[]; complete: boolean; more: boolean }
 export type UndoScope = { call: string } | { run: string } | { app: string; sinceMs: number };
 export interface UserAnswer {
-  /** Hexward's own id of this user: what its tool servers are told. */
+  /** Your own id of them. */
   user: string;
+  /** Hexward's: what its tool servers are told. */
+  id: string;
   tier: string;
   quota: { window: string; limit: number; used: number; resets_at_ms: number }[];
   cost: { day_microusd: number; day_limit_microusd: number | null; total_microusd: number };
@@ -241,16 +243,6 @@ export class HexwardUser {
   /** Who this user is to Hexward, and how much they have left. */
   get(): Promise<UserAnswer> {
     return this.#json("GET", "/v1/user");
-  }
-
-  /** Everything that Hexward keeps of this user. */
-  export(): Promise<unknown> {
-    return this.#json("GET", "/v1/user/export");
-  }
-
-  /** Ends their runs and deletes everything of them. There is no way back. */
-  erase(): Promise<void> {
-    return this.#nothing("DELETE", "/v1/user");
   }
 
   #json<T>(method: Method, path: string, body?: unknown): Promise<T> {

@@ -120,6 +120,8 @@ fn document(status: StatusCode, body: &str) -> Response {
     );
     let mut response: Response<Body> = (status, Html(html)).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Without any, a browser posts the form from an origin that it calls null, and nobody could answer.
+    response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
 }
 

@@ -64,7 +64,7 @@ pub(crate) async fn user(State(web): State<Shared>, signed: Signed) -> Result<Js
     let (day, total) = web.store.cost_of_runs(signed.user, now).await?;
     let limit = web.runs.day_limit(&sender);
     Ok(Json(json!({
-        "user": host.subject, "tier": signed.standing.as_str(), "quota": quota,
+        "user": host.subject, "id": signed.user, "tier": signed.standing.as_str(), "quota": quota,
         "cost": {"day_microusd": day, "day_limit_microusd": limit, "total_microusd": total},
     })))
 }

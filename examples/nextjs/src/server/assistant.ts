@@ -22,7 +22,7 @@ export function assistantOf(user: User): HexwardUser {
 export async function conversationOf(user: User): Promise<string> {
   const assistant = assistantOf(user);
   // The tool server is told Hexward's id of them, so it has to be known before the first call.
-  if (!user.hexward) remember(user, { hexward: (await assistant.get()).user });
+  if (!user.hexward) remember(user, { hexward: (await assistant.get()).id });
   if (user.conversation) {
     try {
       await assistant.conversations.get(user.conversation);
