@@ -36,7 +36,8 @@ async fn key(db: &Db, token: &str) -> KeyRow {
     db.store.create_service_key(new, NOW).await.expect("a key")
 }
 
-async fn an_assertion_belongs_to_its_key_and_is_spent_once(db: &Db) {
+async fn an_assertion_belongs_to_its_key_and_is_spent_once(db: Db) {
+    let db = &db;
     let (one, other) = (KeyId::random(), KeyId::random());
     let show = async |shown: Shown| db.store.show_assertion(shown).await.expect("an answer");
     assert!(show(shown(1, 1, one)).await && show(shown(1, 1, one)).await, "reading may be repeated");
@@ -60,7 +61,8 @@ fn once(request: u8) -> Once {
     Once { key_digest: [9; 32], request_digest: [request; 32] }
 }
 
-async fn of_fifty_alike_one_begins_a_run(db: &Db) {
+async fn of_fifty_alike_one_begins_a_run(db: Db) {
+    let db = &db;
     let (user, conversation) = user(db).await;
     let store = db.store.clone();
     let begun = at_once((0..50).map(|_| {
@@ -87,7 +89,8 @@ async fn of_fifty_alike_one_begins_a_run(db: &Db) {
     assert_eq!(db.store.begun_before(user, free, NOW).await.expect("an answer"), None);
 }
 
-async fn a_request_is_known_for_a_day(db: &Db) {
+async fn a_request_is_known_for_a_day(db: Db) {
+    let db = &db;
     let (user, conversation) = user(db).await;
     let new = new_run(user, conversation);
     let run = new.run;
@@ -99,7 +102,8 @@ async fn a_request_is_known_for_a_day(db: &Db) {
     assert_eq!(db.store.begun_before(stranger, once(1), NOW).await.expect("an answer"), None, "a key is its user's own");
 }
 
-async fn a_ticket_lives_as_long_as_its_key_and_its_run(db: &Db) {
+async fn a_ticket_lives_as_long_as_its_key_and_its_run(db: Db) {
+    let db = &db;
     let (user, conversation) = user(db).await;
     let key = key(db, "one").await;
     assert_eq!((key.purpose, key.principal.as_str()), (KeyPurpose::Service, "shop"));
@@ -119,7 +123,8 @@ async fn a_ticket_lives_as_long_as_its_key_and_its_run(db: &Db) {
     assert_eq!(found(NOW.plus_secs(20)).await, None, "it dies with its key");
 }
 
-async fn a_link_is_opened_once(db: &Db) {
+async fn a_link_is_opened_once(db: Db) {
+    let db = &db;
     let (user, _) = user(db).await;
     let link = ConfirmationLink {
         confirmation: ConfirmationId::random(),
@@ -138,7 +143,8 @@ async fn a_link_is_opened_once(db: &Db) {
     assert_eq!(db.store.confirmation_link_of([2; 32], NOW.plus_secs(300)).await.expect("an answer"), None);
 }
 
-async fn a_conversation_is_deleted_when_nothing_goes_on_in_it(db: &Db) {
+async fn a_conversation_is_deleted_when_nothing_goes_on_in_it(db: Db) {
+    let db = &db;
     let (user, conversation) = user(db).await;
     let new = new_run(user, conversation);
     let run: RunId = new.run;
