@@ -26,6 +26,8 @@ export type DenialCode =
   | "tool.not_emitted"
   | "tool.induced"
   | "tool.argument"
+  | "tool.input"
+  | "tool.schema"
   | "tool.write_off"
   | "undo.inverse"
   | "undo.active"
@@ -55,9 +57,11 @@ export type DenialCode =
   | "rate.address"
   | "rate.user"
   | "rate.edits"
+  | "rate.lookups"
   | "rate.tools"
   | "behaviour.unconfirmed"
   | "behaviour.hostile"
+  | "behaviour.client"
   | "rate.global"
   | "rate.key"
   | "run.queue_expired";
@@ -129,6 +133,8 @@ export const CODES: readonly KnownCode[] = [
   "tool.not_emitted",
   "tool.induced",
   "tool.argument",
+  "tool.input",
+  "tool.schema",
   "tool.write_off",
   "undo.inverse",
   "undo.active",
@@ -158,9 +164,11 @@ export const CODES: readonly KnownCode[] = [
   "rate.address",
   "rate.user",
   "rate.edits",
+  "rate.lookups",
   "rate.tools",
   "behaviour.unconfirmed",
   "behaviour.hostile",
+  "behaviour.client",
   "rate.global",
   "rate.key",
   "run.queue_expired",
