@@ -15,4 +15,5 @@ mod tools;
 mod trouble;
 mod undo;
 mod users;
+mod vault;
 mod webhooks;
