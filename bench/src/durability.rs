@@ -24,7 +24,10 @@ const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
 pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let store = Store::open(&format!("sqlite:{}", places.work.join("durability.db").display()), &[&CORE]).await?;
+        let store = Store::open(&format!("sqlite:{}", places.work.join("durability.db").display()), &[&CORE])
+            .await?
+            .with_masters(store::Masters::passing()?)
+            .await?;
         let user = store.user_of("bench", "writer", NOW).await?;
         let mut file = File::create(places.work.join("durability.raw"))?;
         alone(&store, user, &mut file, report).await?;

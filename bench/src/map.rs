@@ -43,7 +43,7 @@ pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let url = format!("sqlite:{}", places.work.join("map.db").display());
-        let store = Store::open(&url, &[&hexmap::SCHEMA]).await?;
+        let store = Store::open(&url, &[&store::CORE, &hexmap::SCHEMA]).await?.with_masters(store::Masters::passing()?).await?;
         fill(&store, OWNER, TILES).await?;
         for other in 0..OTHERS {
             fill(&store, &format!("other-{other}"), OTHER_TILES).await?;

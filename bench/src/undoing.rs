@@ -34,7 +34,10 @@ impl Clock for Standing {
 pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let store = Store::open(&format!("sqlite:{}", places.work.join("hexmap.db").display()), &[&hexmap::SCHEMA]).await?;
+        let store = Store::open(&format!("sqlite:{}", places.work.join("hexmap.db").display()), &[&store::CORE, &hexmap::SCHEMA])
+            .await?
+            .with_masters(store::Masters::passing()?)
+            .await?;
         let maps = Maps::new(store.clone(), Arc::new(Standing));
         let top = Coord::new(OWNER, 0, Path::new(&[1])?)?;
         maps.tile(&Coord::new(OWNER, 0, Path::root())?).await?;

@@ -19,7 +19,10 @@ const ABOVE: Statement = Statement(
     "SELECT reserved_microusd, CAST(cost_microusd AS BIGINT) FROM model_calls WHERE cost_microusd > reserved_microusd ORDER BY opened_at, id",
 );
 const TOLD_ABOVE: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'model_call.above_ceiling' ORDER BY id");
-const TEXTS: Statement = Statement("SELECT content FROM messages UNION ALL SELECT detail FROM audit_log");
+const AUDITED: Statement = Statement("SELECT detail FROM audit_log");
+const SAID: Statement = Statement(
+    "SELECT c.user_id, m.conversation_id, m.seq, m.content FROM messages m JOIN conversations c ON c.id = m.conversation_id",
+);
 const DENIED: Statement = Statement("SELECT detail FROM audit_log WHERE kind = 'denied' ORDER BY id");
 const CONDUCT: Statement =
     Statement("SELECT detail FROM audit_log WHERE kind IN ('conduct.rose', 'challenge.ended') ORDER BY id");
@@ -251,7 +254,17 @@ impl Database {
 
     /// Everything written down in words.
     pub(crate) async fn texts(&self) -> Vec<u8> {
-        let rows = self.rows(TEXTS, None).await;
-        rows.iter().flat_map(|row| row.text(0).unwrap().into_bytes()).collect()
+        let said = self.0.read(|tx| {
+            let mut said = String::new();
+            for row in tx.query(SAID, &[])? {
+                let place = format!("{}:{}", row.text(1)?, row.int(2)?);
+                let key = tx.key_of(&row.text(0)?, None)?;
+                said.push_str(&key.open(store::Place::new("messages", "content", &place), &row.text(3)?)?);
+            }
+            Ok::<_, StoreError>(said)
+        });
+        let said = said.await.unwrap_or_else(|error| panic!("what was said can't be read: {error}"));
+        let rows = self.rows(AUDITED, None).await;
+        rows.iter().flat_map(|row| row.text(0).unwrap().into_bytes()).chain(said.into_bytes()).collect()
     }
 }

@@ -7,6 +7,7 @@ use crate::program::random_hex;
 use crate::watch::{Started, Watching, left_of};
 use crate::{logs, places};
 use fake::{Exchange, Fake, FakeConfig};
+use hexward::MasterKeys;
 use hexward::config::{AppFolder, Config, Egress};
 use hexward::gateway::{Gateway, driver};
 use parking_lot::Mutex;
@@ -19,13 +20,16 @@ use sandbox::Mode;
 use secrecy::SecretString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use web::{PageSettings, WebParts};
+
+/// Of all gateways in this process, as `HEXWARD_MASTER_KEY` would give it.
+pub static MASTER_KEY: LazyLock<String> = LazyLock::new(random_hex);
 
 /// What a test wants of its gateway. The default is the real agent, confined, over SQLite.
 pub struct Setup {
@@ -169,7 +173,10 @@ impl TestGate {
         let state_dir = folder.path().join("state");
         let database_url =
             setup.database.clone().unwrap_or_else(|| format!("sqlite:{}", folder.path().join("gate.db").display()));
+        // Gateways that share a database share this.
+        let master_keys = Some(MasterKeys { current: SecretString::from(MASTER_KEY.clone()), old: SecretString::from("") });
         let mut secrets = vec![
+            ("the master key", MASTER_KEY.clone()),
             ("the provider's key", api_key.clone()),
             ("AUTH_SECRET", auth_secret.clone()),
             ("the callers' secret", caller_secret.clone()),
@@ -196,6 +203,7 @@ impl TestGate {
             budgets: policy::Budgets { run: setup.runs.run_budget, day: setup.day_limit, ..policy::Budgets::default() },
             auth_secret: SecretString::from(auth_secret.clone()),
             database_url: SecretString::from(database_url.clone()),
+            master_keys,
             state_dir,
             day_limit: setup.day_limit,
             runs: setup.runs,

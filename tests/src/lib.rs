@@ -29,7 +29,7 @@ pub use checks::{Call, Database};
 pub use clients::mcp_tool;
 pub use code_app::{CodeApp, code_runtime};
 pub use ear::Ear;
-pub use gate::{Setup, TestGate};
+pub use gate::{MASTER_KEY, Setup, TestGate};
 pub use logs::contain as logged;
 pub use person::{Person, Stream};
 pub use places::{agent, agent_folder, chatterer, hexward, jail, probe, red_probe};

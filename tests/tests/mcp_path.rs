@@ -41,7 +41,12 @@ impl Drop for Running {
 
 async fn hexmap() -> Running {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&format!("sqlite:{}", folder.path().join("map.db").display()), &[&hexmap::SCHEMA]).await.unwrap();
+    let store = Store::open(&format!("sqlite:{}", folder.path().join("map.db").display()), &[&store::CORE, &hexmap::SCHEMA])
+        .await
+        .unwrap()
+        .with_masters(store::Masters::passing().unwrap())
+        .await
+        .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}{}", listener.local_addr().unwrap(), hexmap::PATH);
     let shutdown = CancellationToken::new();

@@ -13,6 +13,7 @@ mod server;
 pub mod tile;
 mod tools;
 
+pub use map::{erase, seal};
 pub use server::{ACTOR_HEADER, PATH, ServerConfig, TIER_HEADER, USER_HEADER, USER_NAME_HEADER, serve, serve_within};
 
 use store::{Migration, Schema};
@@ -31,11 +32,13 @@ pub static SCHEMA: Schema = Schema {
         Migration { number: 1, name: "tiles", sql: include_str!("../migrations/sqlite/0001_tiles.sql") },
         Migration { number: 2, name: "changes", sql: include_str!("../migrations/sqlite/0002_changes.sql") },
         Migration { number: 3, name: "versions", sql: include_str!("../migrations/sqlite/0003_versions.sql") },
+        Migration { number: 4, name: "sealed", sql: include_str!("../migrations/sqlite/0004_sealed.sql") },
     ],
     postgres: &[
         Migration { number: 1, name: "tiles", sql: include_str!("../migrations/postgres/0001_tiles.sql") },
         Migration { number: 2, name: "changes", sql: include_str!("../migrations/postgres/0002_changes.sql") },
         Migration { number: 3, name: "versions", sql: include_str!("../migrations/postgres/0003_versions.sql") },
+        Migration { number: 4, name: "sealed", sql: include_str!("../migrations/postgres/0004_sealed.sql") },
     ],
     statements: &[
         map::READS,
@@ -50,5 +53,6 @@ pub static SCHEMA: Schema = Schema {
         map::ATLAS,
         map::VIEWS,
         map::TRANSFER,
+        map::SEALED,
     ],
 };

@@ -30,7 +30,12 @@ impl Drop for Server {
 async fn server() -> Server {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("map.db").display());
-    let store = Store::open(&url, &[&hexmap::SCHEMA]).await.unwrap();
+    let store = Store::open(&url, &[&store::CORE, &hexmap::SCHEMA])
+        .await
+        .unwrap()
+        .with_masters(store::Masters::passing().unwrap())
+        .await
+        .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
@@ -190,7 +195,12 @@ async fn only_the_gateway_gets_in_and_only_for_a_user() {
 #[tokio::test]
 async fn a_short_credential_starts_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&format!("sqlite:{}", folder.path().join("map.db").display()), &[&hexmap::SCHEMA]).await.unwrap();
+    let store = Store::open(&format!("sqlite:{}", folder.path().join("map.db").display()), &[&store::CORE, &hexmap::SCHEMA])
+        .await
+        .unwrap()
+        .with_masters(store::Masters::passing().unwrap())
+        .await
+        .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = hexmap::ServerConfig { credential: String::new(), hosts: Vec::new(), clock: Arc::new(Then) };
     assert!(hexmap::serve(listener, store, config, CancellationToken::new()).await.is_err());

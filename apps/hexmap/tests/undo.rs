@@ -14,12 +14,25 @@ use store::{Statement, Store, StoreError, Value};
 async fn sqlite() -> (Store, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("map.db").display());
-    (Store::open(&url, &[&hexmap::SCHEMA]).await.unwrap(), folder)
+    (
+        Store::open(&url, &[&store::CORE, &hexmap::SCHEMA])
+            .await
+            .unwrap()
+            .with_masters(store::Masters::passing().unwrap())
+            .await
+            .unwrap(),
+        folder,
+    )
 }
 
 async fn postgres() -> Store {
     let url = tokio::task::spawn_blocking(|| testkit::Postgres::shared().fresh_database()).await.unwrap();
-    Store::open(&url, &[&hexmap::SCHEMA]).await.unwrap()
+    Store::open(&url, &[&store::CORE, &hexmap::SCHEMA])
+        .await
+        .unwrap()
+        .with_masters(store::Masters::passing().unwrap())
+        .await
+        .unwrap()
 }
 
 /// Always the same moment: nothing here may depend on times that differ.

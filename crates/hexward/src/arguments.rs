@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Makes, lists, ends and rotates keys for remote callers, also while gateways run.
     Key(crate::key::KeyArgs),
+    /// The master key by which what people wrote is sealed.
+    DataKey(crate::data_key::DataKeyArgs),
     /// Takes back what agents changed, or does it again, also while no gateway runs.
     Undo(crate::undo::UndoArgs),
     /// Imports cards and rules for the Magic assistant, and says how old they are; also while gateways run.

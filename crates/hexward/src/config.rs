@@ -31,6 +31,7 @@ pub(crate) use providers::DEFAULT as DEFAULT_PROVIDER;
 pub(crate) use reference::text as reference;
 pub(crate) use show::Shown;
 
+use crate::data_key::{MASTER_KEY, MasterKeys};
 use policy::{Budgets, Microusd, Prices};
 use proxy::callers::CallerSettings;
 use proxy::messages::ProviderConfig;
@@ -157,6 +158,8 @@ pub struct Config {
     pub auth_secret: SecretString,
     /// The database.
     pub database_url: SecretString,
+    /// The master keys of the environment; without, there is one in the state folder.
+    pub master_keys: Option<MasterKeys>,
     /// Where the gateway keeps its own small files.
     pub state_dir: PathBuf,
     /// What everybody together may spend in a UTC day.
@@ -260,12 +263,22 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     if !is_database(&database_url) {
         faults.add("DATABASE_URL", "must start with sqlite: (a path) or postgres:// (a server)");
     }
+    let master_keys = MasterKeys::given(environment);
+    if let Some(Err(error)) = master_keys.as_ref().map(MasterKeys::parse) {
+        faults.add(MASTER_KEY, &error.to_string());
+    }
     let model::Model { upstream, providers, calls_max } = model::read(&file.model, environment, &mut faults);
     let prices = prices::read(&file.prices, &mut faults);
     environment.refuse_unsupported(&mut faults);
     let public_url = environment.public_url(&mut faults);
     refuse_proxy(mode, public_url.as_deref(), &mut faults);
     let production = file.deployment == Deployment::Production || environment.says_production();
+    if production && master_keys.is_none() && !is_sqlite(&database_url) {
+        faults.add(
+            MASTER_KEY,
+            "is not set; in production with PostgreSQL every gateway needs the same one. Make it with `openssl rand -hex 32`",
+        );
+    }
     let egress = egress::read(&file.egress, environment, production, &mut faults);
     let webhooks = webhooks::read(&file.hosts, environment, production, &mut faults);
     let apps = apps::read(&file.apps, environment, mode, &mut faults);
@@ -310,6 +323,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         calls_max,
         auth_secret,
         database_url,
+        master_keys,
         state_dir: defaults.state_dir,
         day_limit,
         runs,
@@ -329,6 +343,11 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
 pub fn database_url(environment: &Environment, state_dir: &Path) -> SecretString {
     let own = || SecretString::from(format!("sqlite:{}", state_dir.join("hexward.db").display()));
     environment.secret("DATABASE_URL").unwrap_or_else(own)
+}
+
+fn is_sqlite(url: &SecretString) -> bool {
+    use secrecy::ExposeSecret;
+    url.expose_secret().starts_with("sqlite:")
 }
 
 fn is_database(url: &SecretString) -> bool {

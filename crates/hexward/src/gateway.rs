@@ -6,6 +6,7 @@ use crate::apps;
 use crate::builtin;
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::data_key;
 use crate::host_api::{self, KeyFetcher};
 use crate::{provider_keys, secrets};
 use anyhow::{Context, Result, bail};
@@ -73,6 +74,9 @@ impl Gateway {
     pub(crate) async fn start_by(config: Config, driver: Arc<dyn Driver>, clock: Arc<dyn Clock>) -> Result<Self> {
         let lock = lock(&config.state_dir)?;
         let store = Store::open(config.database_url.expose_secret(), &builtin::SCHEMAS).await?;
+        let masters = data_key::masters(config.master_keys.as_ref(), &config.state_dir)?;
+        let store = store.with_masters(masters).await?;
+        hexmap::seal(&store).await?;
         let name = if config.gateway.is_empty() { secrets::gateway_name(&config.state_dir)? } else { config.gateway.clone() };
         let ledger = open_ledger(&store, &clock, &name, &config.state_dir).await?;
         sweep(&store, &name, clock.as_ref()).await?;
@@ -272,7 +276,7 @@ pub async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
 }
 
 /// One gateway for one folder: two would end each other's runs.
-fn lock(folder: &Path) -> Result<File> {
+pub(crate) fn lock(folder: &Path) -> Result<File> {
     secrets::private_folder(folder)?;
     let path = folder.join("lock");
     let file = secrets::open_private(&path)?;

@@ -11,6 +11,7 @@ mod cards;
 pub mod clock;
 pub mod config;
 mod config_command;
+mod data_key;
 mod demo;
 mod fake_command;
 pub mod gateway;
@@ -39,6 +40,7 @@ pub(crate) use redteam::SANDBOX_RUNTIME;
 pub use agent::CURRENT_EXECUTABLE;
 pub use arguments::Cli;
 pub(crate) use arguments::{DemoArgs, FakeArgs, RunArgs, ServeArgs};
+pub use data_key::MasterKeys;
 
 use anyhow::Result;
 use arguments::Command;
@@ -61,6 +63,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Run(args) => in_threads(run::run(args)),
         Command::Cards(args) => in_threads(cards::command(args)),
         Command::Key(args) => in_threads(key::command(args)),
+        Command::DataKey(args) => in_threads(data_key::command(args)),
         Command::Tools(args) => in_threads(tools_command::command(args)),
         Command::Webhooks(args) => in_threads(webhooks_command::command(args)),
         Command::Agent(args) => in_threads(agent::command(args)),

@@ -1,6 +1,7 @@
 //! Conversations and what was said in them. Every read is keyed by the owner: what belongs to another does not exist.
 
-use crate::{Store, StoreError, Tx, Value, statements};
+use crate::vault::message_row;
+use crate::{Place, Store, StoreError, Tx, Value, statements};
 use policy::{ConversationId, RunId, Timestamp, UserId};
 
 statements! { ALL:
@@ -8,10 +9,12 @@ statements! { ALL:
     /// 3 is every skill of the app.
     LIST = "SELECT id, title, updated_at FROM conversations WHERE user_id = ?1 AND (app = ?2 OR app LIKE ?3) ORDER BY updated_at DESC, id DESC LIMIT 100";
     READ = "SELECT app, title FROM conversations WHERE id = ?1 AND user_id = ?2";
-    TOUCH = "UPDATE conversations SET updated_at = ?2, title = CASE WHEN title = '' THEN ?3 ELSE title END WHERE id = ?1";
+    OWNER = "SELECT user_id FROM conversations WHERE id = ?1";
+    READ_TITLE = "SELECT user_id, title FROM conversations WHERE id = ?1";
+    TOUCH = "UPDATE conversations SET updated_at = ?2, title = ?3 WHERE id = ?1";
     NEXT_SEQ = "SELECT CAST(COALESCE(MAX(seq), 0) + 1 AS BIGINT) FROM messages WHERE conversation_id = ?1";
     INSERT_MESSAGE = "INSERT INTO messages (conversation_id, seq, run_id, role, content, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    LIST_MESSAGES = "SELECT role, content FROM messages WHERE conversation_id = ?1 ORDER BY seq";
+    LIST_MESSAGES = "SELECT role, content, seq FROM messages WHERE conversation_id = ?1 ORDER BY seq";
 }
 
 /// A line of the list of conversations.
@@ -58,7 +61,9 @@ impl Store {
     pub async fn create_conversation(&self, user: UserId, app: &str, now: Timestamp) -> Result<ConversationId, StoreError> {
         let (id, app) = (ConversationId::random(), app.to_owned());
         self.write(move |tx| {
-            tx.execute(INSERT, &[id.to_string().into(), user.to_string().into(), (&app).into(), "".into(), now.0.into()])
+            let (id, user) = (id.to_string(), user.to_string());
+            let title = tx.key_of(&user, Some(now))?.seal(title_of(&id), "")?;
+            tx.execute(INSERT, &[id.into(), user.into(), (&app).into(), title.into(), now.0.into()])
         })
         .await?;
         Ok(id)
@@ -72,8 +77,13 @@ impl Store {
         let app = app.to_owned();
         self.read(move |tx| {
             let rows = tx.query(LIST, &[user.to_string().into(), (&app).into(), format!("{app}/%").into()])?;
+            let key = tx.key_of(&user.to_string(), None)?;
             rows.iter()
-                .map(|row| Ok(ConversationLine { id: row.text(0)?, title: row.text(1)?, updated_at: Timestamp(row.int(2)?) }))
+                .map(|row| {
+                    let id = row.text(0)?;
+                    let title = key.open(title_of(&id), &row.text(1)?)?;
+                    Ok(ConversationLine { id, title, updated_at: Timestamp(row.int(2)?) })
+                })
                 .collect()
         })
         .await
@@ -88,8 +98,14 @@ impl Store {
             if app_of(tx, user, id)?.is_none() {
                 return Ok(None);
             }
-            let rows = tx.query(LIST_MESSAGES, &[id.to_string().into()])?;
-            rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect::<Result<Vec<_>, StoreError>>().map(Some)
+            let id = id.to_string();
+            let rows = tx.query(LIST_MESSAGES, &[(&id).into()])?;
+            let key = tx.key_of(&user.to_string(), None)?;
+            let message = |row: &crate::Row| {
+                let name = message_row(&id, row.int(2)?);
+                Ok((row.text(0)?, key.open(Place::new("messages", "content", &name), &row.text(1)?)?))
+            };
+            rows.iter().map(message).collect::<Result<Vec<_>, StoreError>>().map(Some)
         })
         .await
     }
@@ -131,8 +147,12 @@ pub(crate) fn append(
     content: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let conversation = Value::from(id.to_string());
+    let id = id.to_string();
+    let conversation = Value::from(&id);
+    let owner = tx.query_one(OWNER, std::slice::from_ref(&conversation))?.text(0)?;
     let seq = tx.query_one(NEXT_SEQ, std::slice::from_ref(&conversation))?.int(0)?;
+    let place = message_row(&id, seq);
+    let content = tx.key_of(&owner, Some(now))?.seal(Place::new("messages", "content", &place), content)?;
     tx.execute(
         INSERT_MESSAGE,
         &[conversation, seq.into(), run.to_string().into(), role.as_str().into(), content.into(), now.0.into()],
@@ -142,6 +162,14 @@ pub(crate) fn append(
 
 pub(crate) fn touch(tx: &mut dyn Tx, id: ConversationId, text: &str, now: Timestamp) -> Result<(), StoreError> {
     let title: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(TITLE_CHARS_MAX).collect();
-    tx.execute(TOUCH, &[id.to_string().into(), now.0.into(), title.into()])?;
+    let id = id.to_string();
+    let row = tx.query_one(READ_TITLE, &[(&id).into()])?;
+    let (key, kept) = (tx.key_of(&row.text(0)?, Some(now))?, row.text(1)?);
+    let title = if key.open(title_of(&id), &kept)?.is_empty() { key.seal(title_of(&id), &title)? } else { kept };
+    tx.execute(TOUCH, &[(&id).into(), now.0.into(), title.into()])?;
     Ok(())
+}
+
+const fn title_of(id: &str) -> Place<'_> {
+    Place { table: "conversations", column: "title", row: id }
 }

@@ -1,8 +1,8 @@
 //! The gateway's own tables: users, sessions, conversations, runs, ledger, tool journal, audit log.
 
 use crate::{
-    Migration, Schema, alerts, audit, client_keys, confirmations, conversations, definitions, host_users, hosts, keys, ledger,
-    person_calls, rates, runs, tools, undo, users, webhooks,
+    Migration, Schema, alerts, audit, client_keys, confirmations, conversations, definitions, erase, host_users, hosts, keys,
+    ledger, person_calls, rates, runs, tools, undo, users, vault, webhooks,
 };
 
 /// The schema every gateway has; apps bring theirs beside it.
@@ -17,6 +17,7 @@ pub static CORE: Schema = Schema {
         Migration { number: 6, name: "undo", sql: include_str!("../../../migrations/sqlite/0006_undo.sql") },
         Migration { number: 7, name: "confirmations", sql: include_str!("../../../migrations/sqlite/0007_confirmations.sql") },
         Migration { number: 8, name: "client_keys", sql: include_str!("../../../migrations/sqlite/0008_client_keys.sql") },
+        Migration { number: 9, name: "sealed", sql: include_str!("../../../migrations/sqlite/0009_sealed.sql") },
         Migration { number: 11, name: "hosts", sql: include_str!("../../../migrations/sqlite/0011_hosts.sql") },
         Migration { number: 14, name: "webhooks", sql: include_str!("../../../migrations/sqlite/0014_webhooks.sql") },
     ],
@@ -29,6 +30,7 @@ pub static CORE: Schema = Schema {
         Migration { number: 6, name: "undo", sql: include_str!("../../../migrations/postgres/0006_undo.sql") },
         Migration { number: 7, name: "confirmations", sql: include_str!("../../../migrations/postgres/0007_confirmations.sql") },
         Migration { number: 8, name: "client_keys", sql: include_str!("../../../migrations/postgres/0008_client_keys.sql") },
+        Migration { number: 9, name: "sealed", sql: include_str!("../../../migrations/postgres/0009_sealed.sql") },
         Migration { number: 11, name: "hosts", sql: include_str!("../../../migrations/postgres/0011_hosts.sql") },
         Migration { number: 14, name: "webhooks", sql: include_str!("../../../migrations/postgres/0014_webhooks.sql") },
     ],
@@ -39,6 +41,7 @@ pub static CORE: Schema = Schema {
         confirmations::ALL,
         conversations::ALL,
         definitions::ALL,
+        erase::ALL,
         host_users::ALL,
         hosts::ALL,
         keys::ALL,
@@ -50,6 +53,7 @@ pub static CORE: Schema = Schema {
         undo::ALL,
         undo::PLANS,
         users::ALL,
+        vault::ALL,
         webhooks::ALL,
     ],
 };

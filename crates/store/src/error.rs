@@ -31,6 +31,14 @@ pub enum StoreError {
     /// The configured database address can't be understood.
     #[error("DATABASE_URL: {0}")]
     Address(String),
+    /// A sealed value can't be opened, or nothing can be sealed. It says why, and never what.
+    #[error(
+        "sealed data: {0}. If the master key or the database was changed or restored, put back the ones that belong together"
+    )]
+    Sealed(&'static str),
+    /// The master key that was given is none.
+    #[error("master key: {0}")]
+    MasterKey(String),
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,

@@ -1,6 +1,6 @@
 //! What back ends of hosts read and delete of their users, and links by which a person answers a question in their own browser.
 
-use crate::{Confirmation, Store, StoreError, Tx, statements};
+use crate::{Confirmation, Place, Store, StoreError, Tx, statements};
 use policy::{ConfirmationId, ConversationId, Microusd, RunId, Timestamp, UserId};
 
 const DAY_MICROS: i64 = 86_400_000_000;
@@ -82,13 +82,14 @@ impl Store {
     pub async fn run_shown(&self, user: UserId, run: RunId) -> Result<Option<RunShown>, StoreError> {
         self.read(move |tx| {
             let row = tx.query_opt(READ_RUN, &[run.to_string().into(), user.to_string().into()])?;
+            let key = tx.key_of(&user.to_string(), None)?;
             row.map(|row| {
                 Ok(RunShown {
                     conversation: row.text(0)?,
                     app: row.text(1)?,
                     state: row.text(2)?,
                     code: row.opt_text(3)?,
-                    message: row.opt_text(4)?,
+                    message: key.open_opt(Place::new("runs", "message", &run.to_string()), row.opt_text(4)?.as_deref())?,
                     cost: Microusd(row.int(5)?),
                     turns: row.int(6)?,
                     writes: row.bool(7)?,

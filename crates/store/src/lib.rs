@@ -13,11 +13,13 @@ mod conversations;
 mod core;
 mod definitions;
 mod engine;
+mod erase;
 mod error;
 mod host_users;
 mod hosts;
 mod keys;
 mod ledger;
+mod masters;
 mod person_calls;
 mod rates;
 mod runs;
@@ -26,6 +28,7 @@ mod tools;
 mod undo;
 mod users;
 mod value;
+mod vault;
 mod webhooks;
 
 pub use alerts::BudgetAlert;
@@ -41,6 +44,7 @@ pub use host_users::{ConfirmationLink, DeleteConversationError, RunShown};
 pub use hosts::{BeginOnceError, Once, Shown, Ticket};
 pub use keys::{CALLER_ISSUER, KeyRow, KeySource, NewKey};
 pub use ledger::{CallEnd, CallNotes, Ledger, OpenError, OpenModelCall, Purse, Settlement};
+pub use masters::Masters;
 pub use person_calls::{OpenPersonCall, PersonRead};
 pub use rates::{RateError, Rates};
 pub use runs::{BeginError, NewRun, RunEnd, RunRow};
@@ -48,26 +52,32 @@ pub use schema::{Migration, Schema, Statement};
 pub use tools::{OpenToolCall, ReadCall, ToolState};
 pub use undo::{BeginUndoError, Inverse, OpenUndo, UNDO_CALLS_MAX, UndoEntry, UndoPlan, UndoScope, UndoStanding};
 pub use value::{Row, Value};
+pub use vault::{Place, UserKey};
 pub use webhooks::{Delivery, DeliveryRow, WebhookRoute};
 
 use engine::Engine;
+use std::sync::Arc;
 use tokio::sync::broadcast;
+use vault::Keyed;
 
 /// The open database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     engine: Engine,
     changes: broadcast::Sender<Change>,
+    /// Without, nothing that people wrote can be read or written.
+    masters: Option<Arc<Masters>>,
 }
 
 impl Store {
-    /// Opens `sqlite:PATH` or `postgres://...`, migrates every schema and prepares every statement.
+    /// Opens `sqlite:PATH` or `postgres://...`, migrates every schema and prepares every statement. What people wrote in it needs
+    /// [`Store::with_masters`].
     ///
     /// # Errors
     /// [`StoreError`] naming what is wrong with the address, the server or a migration.
     pub async fn open(url: &str, schemas: &[&'static Schema]) -> Result<Self, StoreError> {
         let engine = Engine::open(url, schemas).await?;
-        Ok(Self { engine, changes: changes::channel() })
+        Ok(Self { engine, changes: changes::channel(), masters: None })
     }
 
     /// Runs `work` in one serializable transaction; an `Err` rolls it back. It may run more than once, so it must not have
@@ -81,7 +91,8 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: Fn(&mut dyn Tx) -> Result<T, E> + Send + Sync + 'static,
     {
-        self.engine.write(work).await
+        let masters = self.masters.clone();
+        self.engine.write(move |tx| work(&mut Keyed::new(tx, masters.as_deref()))).await
     }
 
     /// Runs `work` on a consistent view without writing.
@@ -94,6 +105,7 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: Fn(&mut dyn Tx) -> Result<T, E> + Send + Sync + 'static,
     {
-        self.engine.read(work).await
+        let masters = self.masters.clone();
+        self.engine.read(move |tx| work(&mut Keyed::new(tx, masters.as_deref()))).await
     }
 }

@@ -1,7 +1,8 @@
 //! What people do in an app's page by themselves, in the same journal as agents' calls: written down before it leaves and after it
 //! came back. Such a call belongs to no run; it stands under its own id, so that nothing that a run does can be taken for it.
 
-use crate::{Store, StoreError, ToolState, audit, statements};
+use crate::tools::arguments_of;
+use crate::{Place, Store, StoreError, ToolState, audit, statements};
 use data_encoding::HEXLOWER;
 use policy::{AuditEvent, CallId, PersonPermit, Timestamp, ToolEffect};
 
@@ -100,15 +101,19 @@ impl Store {
         let digest = HEXLOWER.encode(permit.arguments_digest());
         let kept = kept(arguments, &digest);
         self.write(move |tx| {
+            let (call, owner) = (id.to_string(), user.to_string());
+            let key = tx.key_of(&owner, Some(now))?;
+            let (kept, result) =
+                (key.seal(arguments_of(&call), &kept)?, key.seal(Place::new("tool_calls", "result", &call), &result)?);
             let params = [
-                id.to_string().into(),
-                user.to_string().into(),
+                call.into(),
+                owner.into(),
                 (&app).into(),
                 (&tool).into(),
                 BY_PERSON.into(),
-                (&kept).into(),
+                kept.into(),
                 state.as_str().into(),
-                (&result).into(),
+                result.into(),
                 opened.0.into(),
                 now.0.into(),
             ];
@@ -139,14 +144,16 @@ impl Store {
             ToolEffect::Write => "write",
         };
         self.write(move |tx| {
+            let (call, owner) = (id.to_string(), user.to_string());
+            let kept = tx.key_of(&owner, Some(now))?.seal(arguments_of(&call), &kept)?;
             let params = [
-                id.to_string().into(),
-                user.to_string().into(),
+                call.into(),
+                owner.into(),
                 (&app).into(),
                 (&tool).into(),
                 BY_PERSON.into(),
                 effect.into(),
-                (&kept).into(),
+                kept.into(),
                 now.0.into(),
             ];
             tx.execute(INSERT, &params)?;

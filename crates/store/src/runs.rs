@@ -1,7 +1,7 @@
 //! Runs: one user message from its arrival to its end.
 
 use crate::conversations::{self, Role};
-use crate::{Store, StoreError, Tx, audit, ledger, statements};
+use crate::{Place, Store, StoreError, Tx, audit, ledger, statements};
 use policy::{AuditEvent, ConversationId, Microusd, RunId, Timestamp, UserId, UserMessage};
 use serde_json::json;
 
@@ -11,6 +11,7 @@ statements! { ALL:
     END = "UPDATE runs SET state = ?2, code = ?3, message = ?4, turns = ?5, cost_microusd = ?6, ended_at = ?7 WHERE id = ?1 AND state = 'active'";
     READ_ACTIVE = "SELECT id FROM runs WHERE conversation_id = ?1 AND state = 'active'";
     READ_OWNER = "SELECT state, code, message, cost_microusd, turns FROM runs WHERE id = ?1 AND user_id = ?2";
+    OWNER = "SELECT user_id FROM runs WHERE id = ?1";
     LIST_LEFT = "SELECT id FROM runs WHERE gateway = ?1 AND state = 'active'";
 }
 
@@ -95,7 +96,7 @@ impl Store {
                 run.to_string().into(),
                 end.outcome.into(),
                 end.code.clone().into(),
-                end.message.clone().into(),
+                sealed_message(tx, run, end.message.as_deref(), now)?.into(),
                 i64::from(end.turns).into(),
                 cost.0.into(),
                 now.0.into(),
@@ -115,11 +116,12 @@ impl Store {
     pub async fn run_of(&self, user: UserId, run: RunId) -> Result<Option<RunRow>, StoreError> {
         self.read(move |tx| {
             let row = tx.query_opt(READ_OWNER, &[run.to_string().into(), user.to_string().into()])?;
+            let key = tx.key_of(&user.to_string(), None)?;
             row.map(|row| {
                 Ok(RunRow {
                     state: row.text(0)?,
                     code: row.opt_text(1)?,
-                    message: row.opt_text(2)?,
+                    message: key.open_opt(Place::new("runs", "message", &run.to_string()), row.opt_text(2)?.as_deref())?,
                     cost: Microusd(row.int(3)?),
                     turns: row.int(4)?,
                 })
@@ -193,4 +195,12 @@ pub(crate) fn begin(tx: &mut dyn Tx, new: &NewRun, now: Timestamp) -> Result<(),
     conversations::touch(tx, *conversation, message.as_str(), now)?;
     audit::append(tx, &AuditEvent::RunBegan { run: *run, user: *user, conversation: *conversation, writes: *writes }, now)?;
     Ok(())
+}
+
+/// What is said of a failure may repeat what its person wrote.
+fn sealed_message(tx: &mut dyn Tx, run: RunId, message: Option<&str>, now: Timestamp) -> Result<Option<String>, StoreError> {
+    let (Some(message), id) = (message, run.to_string()) else { return Ok(None) };
+    // A run that is not there is not ended either.
+    let Some(row) = tx.query_opt(OWNER, &[(&id).into()])? else { return Ok(None) };
+    tx.key_of(&row.text(0)?, Some(now))?.seal(Place::new("runs", "message", &id), message).map(Some)
 }

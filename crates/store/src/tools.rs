@@ -1,7 +1,7 @@
 //! The tool journal: a call is written down before it leaves and after it came back.
 
 use crate::undo::{self, Inverse};
-use crate::{OpenError, Store, StoreError, Tx, audit, statements};
+use crate::{OpenError, Place, Store, StoreError, Tx, audit, statements};
 use data_encoding::HEXLOWER;
 use policy::{AuditEvent, CallId, Denial, DenialCode, RunId, Timestamp, ToolEffect, ToolPermit, UserId};
 use std::pin::Pin;
@@ -13,6 +13,7 @@ statements! { ALL:
     LEFT_OPEN = "UPDATE tool_calls SET state = 'uncertain', settled_at = ?1 \
                  WHERE state = 'open' AND (gateway = ?2 OR (undoes IS NULL AND run_id IN (SELECT id FROM runs WHERE gateway = ?2 \
                  UNION SELECT id FROM client_windows WHERE gateway = ?2)))";
+    OWNER = "SELECT user_id FROM tool_calls WHERE id = ?1";
     LIST_OF_RUN = "SELECT tool, effect, state FROM tool_calls WHERE run_id = ?1 ORDER BY id";
 }
 
@@ -63,15 +64,17 @@ impl Entry {
             ToolEffect::Read => "read",
             ToolEffect::Write => "write",
         };
+        let (id, user) = (self.id.to_string(), self.user.to_string());
+        let arguments = tx.key_of(&user, Some(now))?.seal(arguments_of(&id), &self.arguments)?;
         let params = [
-            self.id.to_string().into(),
+            id.into(),
             self.run.to_string().into(),
-            self.user.to_string().into(),
+            user.into(),
             (&self.app).into(),
             (&self.tool).into(),
             (&self.tool_use_id).into(),
             effect.into(),
-            (&self.arguments).into(),
+            arguments.into(),
             now.0.into(),
         ];
         tx.execute(INSERT, &params)?;
@@ -203,7 +206,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write(move |tx| {
             if settle(tx, id, ToolState::Done, &result, now)? {
-                undo::keep(tx, id, &inverse)?;
+                undo::keep(tx, id, &inverse, now)?;
             }
             Ok(())
         })
@@ -234,5 +237,18 @@ impl Store {
 
 /// Whether the call was still open.
 pub(crate) fn settle(tx: &mut dyn Tx, id: CallId, state: ToolState, result: &str, now: Timestamp) -> Result<bool, StoreError> {
-    Ok(tx.execute(SETTLE, &[id.to_string().into(), state.as_str().into(), result.into(), now.0.into()])? == 1)
+    let id = id.to_string();
+    let Some(owner) = owner(tx, &id)? else { return Ok(false) };
+    let result = tx.key_of(&owner, Some(now))?.seal(Place::new("tool_calls", "result", &id), result)?;
+    Ok(tx.execute(SETTLE, &[id.into(), state.as_str().into(), result.into(), now.0.into()])? == 1)
+}
+
+/// Whose call it is.
+pub(crate) fn owner(tx: &mut dyn Tx, id: &str) -> Result<Option<String>, StoreError> {
+    tx.query_opt(OWNER, &[id.into()])?.map(|row| row.text(0)).transpose()
+}
+
+/// Where a call's arguments stand.
+pub(crate) const fn arguments_of(id: &str) -> Place<'_> {
+    Place { table: "tool_calls", column: "arguments", row: id }
 }

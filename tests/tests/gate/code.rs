@@ -276,7 +276,12 @@ async fn a_runtime_that_is_changed_under_a_running_gateway_is_not_used() {
 
 /// The map's server as a foreign one would be: at an address, with a credential of its own.
 async fn foreign_server(folder: &Path, credential: &str) -> (String, CancellationToken) {
-    let store = Store::open(&format!("sqlite:{}", folder.join("foreign.db").display()), &[&hexmap::SCHEMA]).await.unwrap();
+    let store = Store::open(&format!("sqlite:{}", folder.join("foreign.db").display()), &[&store::CORE, &hexmap::SCHEMA])
+        .await
+        .unwrap()
+        .with_masters(store::Masters::passing().unwrap())
+        .await
+        .unwrap();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}{}", listener.local_addr().unwrap(), hexmap::PATH);
     let config = hexmap::ServerConfig { credential: credential.to_owned(), hosts: Vec::new(), clock: Arc::new(SystemClock) };

@@ -304,7 +304,12 @@ steps = [{ tool_use = { name = "mcp__hexmap__addItem", input = { coords = { user
 async fn another_map(stop: &CancellationToken, setting: &str) -> AppFolder {
     const CREDENTIAL: &str = "a credential of this test's own, long enough to be one";
     let folder = tempfile::tempdir().unwrap().keep();
-    let store = Store::open(&format!("sqlite:{}", folder.join("map.db").display()), &[&hexmap::SCHEMA]).await.unwrap();
+    let store = Store::open(&format!("sqlite:{}", folder.join("map.db").display()), &[&store::CORE, &hexmap::SCHEMA])
+        .await
+        .unwrap()
+        .with_masters(store::Masters::passing().unwrap())
+        .await
+        .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}{}", listener.local_addr().unwrap(), hexmap::PATH);
     let config = hexmap::ServerConfig { credential: CREDENTIAL.to_owned(), hosts: Vec::new(), clock: Arc::new(SystemClock) };

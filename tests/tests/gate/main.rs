@@ -49,6 +49,7 @@ mod redteam;
 mod repeats;
 mod runtime;
 mod schemas;
+mod sealed;
 mod smuggling;
 mod stopping;
 mod undo;

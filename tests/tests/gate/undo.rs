@@ -359,6 +359,7 @@ fn command(gate: &TestGate, arguments: &[&str]) -> Output {
     let database = format!("sqlite:{}", gate.folder.path().join("gate.db").display());
     let mut command = Command::new(hexward());
     command.arg("undo").args(arguments).current_dir(gate.folder.path()).env_clear().env("DATABASE_URL", database);
+    command.env("HEXWARD_MASTER_KEY", &*gate_tests::MASTER_KEY);
     command.output().unwrap()
 }
 

@@ -1,6 +1,7 @@
 //! The maps of one owner. Map 0 is the one everybody has; others are made and deleted by their owner alone.
 
 use super::read::{id_at, key};
+use super::sealed::{key_of, open};
 use super::{MapError, Maps, OWN_GROUP, Usage, attention, change, limits};
 use crate::coord::{Coord, Path};
 use crate::tile::{ItemType, NewTile, Tile};
@@ -37,9 +38,12 @@ pub struct MapLine {
 /// An owner's maps by group.
 pub(super) fn list(tx: &mut dyn Tx, owner: &str) -> Result<Vec<MapLine>, MapError> {
     let rows = tx.query(LIST, &[owner.into()])?;
+    let opening = key_of(tx, owner)?;
     let line = |row: &store::Row| {
         let group = u32::try_from(row.int(0)?).unwrap_or(OWN_GROUP);
-        Ok(MapLine { group, title: row.text(1)?, tiles: row.int(2)?, bytes: row.int(3)?, root_id: row.text(4)? })
+        let root_id = row.text(4)?;
+        let title = open(&opening, "title", &root_id, &row.text(1)?)?;
+        Ok(MapLine { group, title, tiles: row.int(2)?, bytes: row.int(3)?, root_id })
     };
     rows.iter().map(line).collect()
 }

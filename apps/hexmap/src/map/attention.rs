@@ -1,6 +1,7 @@
 //! What an agent changed stays marked until its owner has looked at it.
 
 use super::read::{self, key};
+use super::sealed::key_of;
 use super::{Actor, MapError, Maps, rows};
 use crate::coord::Coord;
 use crate::tile::Tile;
@@ -48,7 +49,8 @@ pub(super) fn unseen(tx: &mut dyn Tx, map: &Coord) -> Result<(i64, Vec<Tile>), M
         return Ok((0, Vec::new()));
     }
     let listed = tx.query(FIRST, &[owner, group, Value::Int(NAMED_MAX)])?;
-    Ok((count, listed.iter().map(|row| rows::tile(&map.user, row)).collect::<Result<_, _>>()?))
+    let key = key_of(tx, &map.user)?;
+    Ok((count, listed.iter().map(|row| rows::tile(&key, &map.user, row)).collect::<Result<_, _>>()?))
 }
 
 impl Maps {

@@ -2,6 +2,7 @@
 
 use super::read::{self, id_at, key};
 use super::record::{self, Kind, New, Side};
+use super::sealed::{self, key_for, renewed};
 use super::{MapError, Stamp, attention};
 use crate::coord::Coord;
 use crate::tile::{ItemType, NewTile, Tile, TileUpdate};
@@ -17,8 +18,10 @@ store::statements! { CHANGES:
     /// 1 owner, 2 group, 3 path, 4 type, 5 title, 6 content, 7 preview, 8 link, 9 version, 10 now, 11 visibility.
     UPDATE = "UPDATE hexmap_tiles SET item_type = ?4, title = ?5, content = ?6, preview = ?7, link = ?8, version = ?9,
               updated_at = ?10, visibility = ?11 WHERE owner = ?1 AND group_id = ?2 AND path = ?3";
-    /// 1 owner, 2 group, 3 path, 4 and 5 range of the paths below.
-    DELETE = "DELETE FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND (path = ?3 OR (path >= ?4 AND path < ?5))";
+    /// 1 owner, 2 group, 3 path.
+    READ_TEXTS = "SELECT title, content, preview, link FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND path = ?3";
+    /// 1 owner, 2 group, 3 and 4 range of the paths.
+    DELETE = "DELETE FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND path >= ?3 AND path < ?4";
 }
 
 /// Makes the root of a map, unless it is there.
@@ -80,13 +83,15 @@ pub(super) fn rewrite(
 ) -> Result<(), MapError> {
     update.apply(tile);
     tile.version = tile.version.saturating_add(1);
+    let there = tx.query_one(READ_TEXTS, &key(coord))?;
+    let sealing = key_for(tx, &coord.user, stamp.now_us)?;
     let mut params = key(coord).to_vec();
     params.extend([
         Value::from(tile.item_type.word()),
-        Value::from(&tile.title),
-        Value::from(&tile.content),
-        Value::from(tile.preview.clone()),
-        Value::from(tile.link.clone()),
+        renewed(&sealing, "title", &tile.id, there.opt_text(0)?, Some(&tile.title))?,
+        renewed(&sealing, "content", &tile.id, there.opt_text(1)?, Some(&tile.content))?,
+        renewed(&sealing, "preview", &tile.id, there.opt_text(2)?, tile.preview.as_deref())?,
+        renewed(&sealing, "link", &tile.id, there.opt_text(3)?, tile.link.as_deref())?,
         Value::Int(tile.version),
         Value::Int(stamp.now_us),
         Value::from(tile.visibility.word()),
@@ -111,24 +116,15 @@ pub(super) fn delete(tx: &mut dyn Tx, coord: &Coord, stamp: &Stamp) -> Result<u6
 
 /// Takes a tile and everything below it out of the map.
 pub(super) fn remove(tx: &mut dyn Tx, coord: &Coord) -> Result<u64, MapError> {
-    let below = coord.path.texts_below();
-    let mut params = key(coord).to_vec();
-    params.extend([Value::from(below.start), Value::from(below.end)]);
-    Ok(tx.execute(DELETE, &params)?)
+    let ([owner, group, _], [start, end]) = (key(coord), record::tree(&coord.path));
+    Ok(tx.execute(DELETE, &[owner, group, start, end])?)
 }
 
 /// Whether the place was free.
 pub(super) fn insert(tx: &mut dyn Tx, coord: &Coord, tile: &NewTile, id: &str, now_us: i64) -> Result<bool, MapError> {
-    let mut params = key(coord).to_vec();
-    params.extend([
-        Value::from(id),
-        Value::from(tile.item_type.word()),
-        Value::from(&tile.title),
-        Value::from(&tile.content),
-        Value::from(tile.preview.clone()),
-        Value::from(tile.link.clone()),
-        Value::from(tile.visibility.word()),
-        Value::Int(now_us),
-    ]);
+    let texts = sealed::fields(&*key_for(tx, &coord.user, now_us)?, id, tile)?;
+    let head = [Value::from(id), Value::from(tile.item_type.word())];
+    let tail = [Value::from(tile.visibility.word()), Value::Int(now_us)];
+    let params = [key(coord).as_slice(), &head, &texts, &tail].concat();
     Ok(tx.execute(INSERT, &params)? == 1)
 }

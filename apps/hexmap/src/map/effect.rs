@@ -4,19 +4,21 @@
 //! its place, and back only with an undo, whose next change happens at another time: as long as the digest holds, they are as they were.
 
 use super::read::{id_at, key};
+use super::record;
+use super::sealed::key_of;
 use super::{MapError, Maps, rows};
 use crate::coord::Coord;
 use crate::tile::{Tile, TileUpdate};
 use data_encoding::HEXLOWER;
 use std::sync::Arc;
-use store::{Row, StoreError, Tx, Value};
+use store::{Row, StoreError, Tx};
 
 const TITLE_CHARS_SHOWN: usize = 80;
 
 store::statements! { EFFECTS:
-    /// 1 owner, 2 group, 3 path, 4 and 5 range of the paths below.
+    /// 1 owner, 2 group, 3 and 4 range of the paths.
     LIST_TOUCHED = "SELECT id, version, updated_at FROM hexmap_tiles
-                    WHERE owner = ?1 AND group_id = ?2 AND (path = ?3 OR (path >= ?4 AND path < ?5)) ORDER BY path";
+                    WHERE owner = ?1 AND group_id = ?2 AND path >= ?3 AND path < ?4 ORDER BY path";
     /// 1 owner, 2 group, 3 path.
     READ_TOUCHED = "SELECT id, version, updated_at FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND path = ?3";
     /// 1 owner, 2 group, 3 path.
@@ -169,15 +171,14 @@ fn effect(kind: &str, touched: &[String], summary: String) -> Effect {
 
 /// The tile at a place, its parent not known.
 fn top(tx: &mut dyn Tx, coord: &Coord) -> Result<Option<Tile>, MapError> {
-    Ok(tx.query_opt(READ_TOP, &key(coord))?.map(|row| rows::tile(&coord.user, &row)).transpose()?)
+    let opening = key_of(tx, &coord.user)?;
+    Ok(tx.query_opt(READ_TOP, &key(coord))?.map(|row| rows::tile(&opening, &coord.user, &row)).transpose()?)
 }
 
 /// Every tile of a subtree, the top first.
 fn subtree(tx: &mut dyn Tx, coord: &Coord) -> Result<Vec<String>, MapError> {
-    let below = coord.path.texts_below();
-    let mut params = key(coord).to_vec();
-    params.extend([Value::from(below.start), Value::from(below.end)]);
-    let listed = tx.query(LIST_TOUCHED, &params)?;
+    let ([owner, group, _], [start, end]) = (key(coord), record::tree(&coord.path));
+    let listed = tx.query(LIST_TOUCHED, &[owner, group, start, end])?;
     Ok(listed.iter().map(line).collect::<Result<_, _>>()?)
 }
 

@@ -1,5 +1,6 @@
 //! Reading one tile or a part of a map.
 
+use super::sealed::{bytes, key_of};
 use super::{LISTING_BYTES_MAX, MapError, OWN_GROUP, rows};
 use crate::coord::{Coord, Path};
 use crate::tile::Tile;
@@ -15,11 +16,11 @@ store::statements! { READS:
     READ_ID = "SELECT id FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND path = ?3";
     /// 1 owner, 2 group, 3 and 4 range of the places of one level, 5 how many at most. What they weigh: their texts, and about as much
     /// as the rest of a tile takes when it is written out.
-    WEIGH = "SELECT CAST(COALESCE(SUM(LENGTH(title) + LENGTH(COALESCE(preview, '')) + LENGTH(COALESCE(link, '')) + LENGTH(content)
-             + 400), 0) AS BIGINT) FROM (SELECT title, preview, link, content FROM hexmap_tiles
-             WHERE owner = ?1 AND group_id = ?2 AND place >= ?3 AND place < ?4 ORDER BY place LIMIT ?5) AS level";
+    WEIGH = concat!("SELECT CAST(COALESCE(SUM(", bytes!("title"), " + ", bytes!("preview"), " + ", bytes!("link"), " + ",
+             bytes!("content"), " + 400), 0) AS BIGINT) FROM (SELECT title, preview, link, content FROM hexmap_tiles
+             WHERE owner = ?1 AND group_id = ?2 AND place >= ?3 AND place < ?4 ORDER BY place LIMIT ?5) AS level");
     /// As [`WEIGH`], and 6 whether contents are wanted.
-    LIST = "SELECT id, group_id, path, item_type, title, CASE WHEN ?6 = 1 THEN content ELSE '' END, preview, link, version,
+    LIST = "SELECT id, group_id, path, item_type, title, CASE WHEN ?6 = 1 THEN content ELSE NULL END, preview, link, version,
             visibility, unseen FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND place >= ?3 AND place < ?4
             ORDER BY place LIMIT ?5";
 }
@@ -37,7 +38,10 @@ pub(super) fn key(coord: &Coord) -> [Value; 3] {
 /// The tile at a place, with its parent's id.
 pub(super) fn tile(tx: &mut dyn Tx, coord: &Coord) -> Result<Tile, MapError> {
     match tx.query_opt(READ, &key(coord))? {
-        Some(row) => with_parent(tx, rows::tile(&coord.user, &row)?),
+        Some(row) => {
+            let key = key_of(tx, &coord.user)?;
+            with_parent(tx, rows::tile(&key, &coord.user, &row)?)
+        }
         None => Err(missing(tx, &coord.user, MapError::NotFound(coord.to_string()))?),
     }
 }
@@ -45,7 +49,10 @@ pub(super) fn tile(tx: &mut dyn Tx, coord: &Coord) -> Result<Tile, MapError> {
 /// The tile with an id, with its parent's id.
 pub(super) fn tile_by_id(tx: &mut dyn Tx, owner: &str, id: &str) -> Result<Tile, MapError> {
     match tx.query_opt(READ_BY_ID, &[owner.into(), id.into()])? {
-        Some(row) => with_parent(tx, rows::tile(owner, &row)?),
+        Some(row) => {
+            let key = key_of(tx, owner)?;
+            with_parent(tx, rows::tile(&key, owner, &row)?)
+        }
         None => Err(missing(tx, owner, MapError::NoSuchId(id.chars().take(64).collect()))?),
     }
 }
@@ -93,7 +100,8 @@ pub(super) fn level_below(
 ) -> Result<Vec<Tile>, MapError> {
     let [owner, group, start, end] = level_key(coord, level);
     let params = [owner, group, start, end, Value::Int(tiles_max), content.into()];
-    Ok(tx.query(LIST, &params)?.iter().map(|row| rows::tile(&coord.user, row)).collect::<Result<_, _>>()?)
+    let key = key_of(tx, &coord.user)?;
+    Ok(tx.query(LIST, &params)?.iter().map(|row| rows::tile(&key, &coord.user, row)).collect::<Result<_, _>>()?)
 }
 
 /// Owner, group and the range of places of the tiles exactly `level` steps below a tile.

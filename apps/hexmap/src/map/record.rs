@@ -4,6 +4,7 @@
 //! transaction, so there is no change without its record.
 
 use super::read::key;
+use super::sealed::bytes;
 use super::{MapError, Stamp, rows};
 use crate::coord::{Coord, Path};
 use store::{StoreError, Tx, Value};
@@ -12,7 +13,7 @@ use store::{StoreError, Tx, Value};
 pub const CHANGES_MAX: i64 = 1_000;
 /// Tiles in the images of one person's changes.
 pub const IMAGE_TILES_MAX: i64 = 100_000;
-/// Characters in them.
+/// Bytes of text in them.
 pub const IMAGE_CHARS_MAX: i64 = 64 << 20;
 
 store::statements! { RECORDS:
@@ -30,9 +31,8 @@ store::statements! { RECORDS:
          FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?4 AND path >= ?5 AND path < ?6"
     );
     /// 1 owner, 2 image.
-    WEIGH_IMAGE = "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(LENGTH(COALESCE(title, '')) + LENGTH(COALESCE(content, ''))
-                   + LENGTH(COALESCE(preview, '')) + LENGTH(COALESCE(link, ''))), 0) AS BIGINT)
-                   FROM hexmap_images WHERE owner = ?1 AND image = ?2";
+    WEIGH_IMAGE = concat!("SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(", bytes!("title"), " + ", bytes!("content"), " + ",
+                   bytes!("preview"), " + ", bytes!("link"), "), 0) AS BIGINT) FROM hexmap_images WHERE owner = ?1 AND image = ?2");
     /// 1 owner, 2 id, 3 group, 4 kind, 5 path, 6 parent, 7 other path, 8 other parent, 9 image, 10 flipped, 11 tiles, 12 characters,
     /// 13 what it undoes, 14 now.
     INSERT_CHANGE = "INSERT INTO hexmap_changes (owner, id, seq, group_id, kind, path, parent_id, other_path, other_parent_id, image,

@@ -2,6 +2,7 @@
 
 use super::read::{self, id_at, key};
 use super::record::{self, Kind, New, Side};
+use super::sealed::key_of;
 use super::{MOVED_LISTED_MAX, MapError, Moved, Stamp, attention, rows};
 use crate::coord::{Coord, DEPTH_MAX, PATH_BYTES_MAX, Path};
 use crate::tile::{Tile, check_place};
@@ -11,15 +12,15 @@ use store::{Tx, Value};
 const PARKED: &str = "*";
 
 store::statements! { MOVES:
-    /// 1 owner, 2 group, 3 path, 4 and 5 range of the paths below, 6 new start of the paths, 7 what is kept of them, 8 now.
-    RELOCATE = "UPDATE hexmap_tiles SET path = CAST(?6 AS TEXT) || SUBSTR(path, ?7), version = version + 1, updated_at = ?8
-                WHERE owner = ?1 AND group_id = ?2 AND (path = ?3 OR (path >= ?4 AND path < ?5))";
-    /// 1 owner, 2 group, 3 path, 4 and 5 range of the paths below. The longest path and the most steps of a subtree.
+    /// 1 owner, 2 group, 3 and 4 range of the paths, 5 new start of the paths, 6 what is kept of them, 7 now.
+    RELOCATE = "UPDATE hexmap_tiles SET path = CAST(?5 AS TEXT) || SUBSTR(path, ?6), version = version + 1, updated_at = ?7
+                WHERE owner = ?1 AND group_id = ?2 AND path >= ?3 AND path < ?4";
+    /// 1 owner, 2 group, 3 and 4 range of the paths. The longest path and the most steps of a subtree.
     EXTENT = "SELECT CAST(MAX(LENGTH(path)) AS BIGINT), CAST(MAX(LENGTH(path) - LENGTH(REPLACE(path, ',', ''))) + 1 AS BIGINT)
-              FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND (path = ?3 OR (path >= ?4 AND path < ?5))";
-    /// 1 owner, 2 group, 3 path, 4 and 5 range of the paths below, 6 how many. Without contents: a move changes none.
-    LIST_MOVED = "SELECT id, group_id, path, item_type, title, '', preview, link, version, visibility, unseen FROM hexmap_tiles
-                  WHERE owner = ?1 AND group_id = ?2 AND (path = ?3 OR (path >= ?4 AND path < ?5)) ORDER BY path LIMIT ?6";
+              FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND path >= ?3 AND path < ?4";
+    /// 1 owner, 2 group, 3 and 4 range of the paths, 5 how many. Without contents: a move changes none.
+    LIST_MOVED = "SELECT id, group_id, path, item_type, title, CAST(NULL AS TEXT), preview, link, version, visibility, unseen FROM hexmap_tiles
+                  WHERE owner = ?1 AND group_id = ?2 AND path >= ?3 AND path < ?4 ORDER BY path LIMIT ?5";
 }
 
 /// What can be refused without looking at the map.
@@ -89,25 +90,24 @@ pub(super) fn carry(tx: &mut dyn Tx, from: &Coord, to: &Path, swapped: bool, now
 }
 
 fn swap(tx: &mut dyn Tx, from: &Coord, to: &Path, now_us: i64) -> Result<u64, MapError> {
-    let parked = [PARKED.to_owned(), format!("{PARKED},"), format!("{PARKED}-")];
+    let parked = [PARKED.to_owned(), format!("{PARKED}-")];
     rename(tx, from, &subtree(&from.path), PARKED, now_us)?;
     let back = rename(tx, from, &subtree(to), &from.path.to_string(), now_us)?;
     let there = rename(tx, from, &parked, &to.to_string(), now_us)?;
     Ok(there.saturating_add(back))
 }
 
-/// A path's text and the range of those below it.
-fn subtree(path: &Path) -> [String; 3] {
-    let below = path.texts_below();
-    [path.to_string(), below.start, below.end]
+/// The range of a path's text and those below it: nothing else lies between (see [`record::tree`]).
+fn subtree(path: &Path) -> [String; 2] {
+    [path.to_string(), path.texts_below().end]
 }
 
 /// Gives a subtree another start of its paths.
-fn rename(tx: &mut dyn Tx, map: &Coord, old: &[String; 3], new: &str, now_us: i64) -> Result<u64, MapError> {
-    let [path, start, end] = old;
+fn rename(tx: &mut dyn Tx, map: &Coord, old: &[String; 2], new: &str, now_us: i64) -> Result<u64, MapError> {
+    let [path, end] = old;
     let kept_from = i64::try_from(path.len().saturating_add(1)).unwrap_or(i64::MAX);
     let [owner, group, _] = key(map);
-    let range = [path, start, end].map(Value::from);
+    let range = [path, end].map(Value::from);
     let params = [[owner, group].as_slice(), &range, &[new.into(), Value::Int(kept_from), Value::Int(now_us)]].concat();
     Ok(tx.execute(RELOCATE, &params)?)
 }
@@ -140,7 +140,9 @@ fn of(coord: &Coord) -> Vec<Value> {
 fn list(tx: &mut dyn Tx, coord: &Coord) -> Result<Vec<Tile>, MapError> {
     let mut params = of(coord);
     params.push(Value::Int(length(MOVED_LISTED_MAX)));
-    let listed: Result<Vec<Tile>, _> = tx.query(LIST_MOVED, &params)?.iter().map(|row| rows::tile(&coord.user, row)).collect();
+    let key = key_of(tx, &coord.user)?;
+    let listed: Result<Vec<Tile>, _> =
+        tx.query(LIST_MOVED, &params)?.iter().map(|row| rows::tile(&key, &coord.user, row)).collect();
     let mut tiles = listed?;
     if let (Some(top), Some(above)) = (tiles.first_mut(), coord.path.parent()) {
         top.parent_id = id_at(tx, &coord.at(above))?;

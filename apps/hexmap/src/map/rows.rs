@@ -1,8 +1,9 @@
 //! How a row becomes a tile.
 
+use super::sealed::{open, open_opt};
 use crate::coord::{Coord, Path};
 use crate::tile::{ItemType, Tile, Visibility};
-use store::{Row, StoreError};
+use store::{Row, StoreError, UserKey};
 
 /// The columns [`tile`] reads, in its order.
 macro_rules! columns {
@@ -22,19 +23,21 @@ macro_rules! kept {
 pub(super) use kept;
 
 /// The tile in a row, its parent not known yet.
-pub(super) fn tile(owner: &str, row: &Row) -> Result<Tile, StoreError> {
+pub(super) fn tile(key: &UserKey, owner: &str, row: &Row) -> Result<Tile, StoreError> {
     let broken = |what: &str| StoreError::Statement(format!("a tile in the database has no valid {what}"));
     let group = u32::try_from(row.int(1)?).map_err(|_| broken("group"))?;
     let path = Path::parse(&row.text(2)?).map_err(|_| broken("path"))?;
+    let id = row.text(0)?;
     Ok(Tile {
-        id: row.text(0)?,
         coord: Coord::new(owner, group, path).map_err(|_| broken("owner"))?,
         parent_id: None,
         item_type: ItemType::from_word(&row.text(3)?).ok_or_else(|| broken("type"))?,
-        title: row.text(4)?,
-        content: row.text(5)?,
-        preview: row.opt_text(6)?,
-        link: row.opt_text(7)?,
+        title: open(key, "title", &id, &row.text(4)?)?,
+        // Where it was not asked for there is none.
+        content: open_opt(key, "content", &id, row.opt_text(5)?)?.unwrap_or_default(),
+        preview: open_opt(key, "preview", &id, row.opt_text(6)?)?,
+        link: open_opt(key, "link", &id, row.opt_text(7)?)?,
+        id,
         version: row.int(8)?,
         visibility: Visibility::from_word(&row.text(9)?).ok_or_else(|| broken("visibility"))?,
         unseen: row.bool(10)?,

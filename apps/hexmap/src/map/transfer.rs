@@ -5,12 +5,13 @@
 
 use super::read::{self, id_at, key};
 use super::record::{self, Kind, New, Side};
+use super::sealed::{self, key_for, key_of, open, open_opt};
 use super::{MapError, Maps, Stamp, attention, change, limits};
 use crate::coord::{Coord, DEPTH_MAX, PATH_BYTES_MAX, Path};
 use crate::tile::{ItemType, NewTile, TileUpdate, Visibility};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use store::{Tx, Value};
+use store::{Tx, UserKey, Value};
 
 /// Bytes of a document.
 pub const DOCUMENT_BYTES_MAX: usize = 24 << 20;
@@ -27,7 +28,7 @@ const INSERTED_AT_ONCE: usize = 8;
 
 store::statements! { TRANSFER:
     /// 1 owner, 2 group, 3 the last path of the page before, 4 the end of the paths, 5 how many.
-    PAGE = "SELECT path, item_type, title, content, preview, link, visibility FROM hexmap_tiles
+    PAGE = "SELECT path, item_type, title, content, preview, link, visibility, id FROM hexmap_tiles
             WHERE owner = ?1 AND group_id = ?2 AND path > ?3 AND path < ?4 ORDER BY path LIMIT ?5";
     /// 1 owner, 2 group.
     REVISION = "SELECT revision FROM hexmap_maps WHERE owner = ?1 AND group_id = ?2";
@@ -256,6 +257,7 @@ impl Maps {
 fn page(tx: &mut dyn Tx, top: &Coord, after: Option<&str>) -> Result<ExportPage, MapError> {
     let [owner, group, path] = key(top);
     let first = read::tile(tx, top)?;
+    let opening = key_of(tx, &top.user)?;
     let below = top.path.texts_below();
     let revision = tx.query_opt(REVISION, &[owner.clone(), group.clone()])?.map_or(Ok(0), |row| row.int(0))?;
     let (mut tiles, mut bytes, mut last) = (Vec::new(), 0, path);
@@ -280,7 +282,7 @@ fn page(tx: &mut dyn Tx, top: &Coord, after: Option<&str>) -> Result<ExportPage,
         let ended = i64::try_from(rows.len()).unwrap_or(i64::MAX) < READ_AT_ONCE;
         last = ending.text(0)?.into();
         for row in &rows {
-            let tile = of_row(row, &top.path)?;
+            let tile = of_row(&opening, row, &top.path)?;
             bytes += 60 + tile.title.len() + tile.content.len() + tile.preview.as_ref().map_or(0, String::len);
             tiles.push(tile);
         }
@@ -298,17 +300,18 @@ fn page(tx: &mut dyn Tx, top: &Coord, after: Option<&str>) -> Result<ExportPage,
     Ok(ExportPage { format: FORMAT, version: FORMAT_VERSION, revision, tiles, next: None })
 }
 
-fn of_row(row: &store::Row, top: &Path) -> Result<WrittenTile, MapError> {
+fn of_row(key: &UserKey, row: &store::Row, top: &Path) -> Result<WrittenTile, MapError> {
     let broken = || store::StoreError::Statement("a tile in the database has no valid path".to_owned());
     let path = Path::parse(&row.text(0)?).map_err(|_| broken())?;
     let path = path.steps().get(top.depth()..).unwrap_or_default().iter().map(|step| i64::from(*step)).collect();
+    let id = row.text(7)?;
     Ok(WrittenTile {
         path,
         item_type: row.text(1)?,
-        title: row.text(2)?,
-        content: row.text(3)?,
-        preview: row.opt_text(4)?,
-        link: row.opt_text(5)?,
+        title: open(key, "title", &id, &row.text(2)?)?,
+        content: open(key, "content", &id, &row.text(3)?)?,
+        preview: open_opt(key, "preview", &id, row.opt_text(4)?)?,
+        link: open_opt(key, "link", &id, row.opt_text(5)?)?,
         visibility: row.text(6)?,
     })
 }
@@ -319,8 +322,9 @@ fn bring(tx: &mut dyn Tx, target: &Coord, document: &Document, ids: &[String], s
     let now_us = stamp.now_us;
     let [owner, group, _] = key(target);
     let mut ids = ids.iter();
-    let mut id = || ids.next().map(Value::from).ok_or_else(|| MapError::Invalid("too few ids".to_owned()));
+    let mut id = || ids.next().ok_or_else(|| MapError::Invalid("too few ids".to_owned()));
     let root = &document.root;
+    let sealing = key_for(tx, &target.user, now_us)?;
     let (kind, parent_id) = if target.path.is_root() {
         if id_at(tx, target)?.is_none() {
             return Err(MapError::NotFound(target.to_string()));
@@ -345,14 +349,14 @@ fn bring(tx: &mut dyn Tx, target: &Coord, document: &Document, ids: &[String], s
             return Err(MapError::Occupied(target.to_string()));
         }
         let head = [owner.clone(), group.clone()];
-        let row = fields(target.path.to_string(), id()?, root);
+        let row = fields(&sealing, target.path.to_string(), id()?, root)?;
         tx.execute(INSERT_ONE, &[head.as_slice(), &row, &[Value::Int(now_us)]].concat())?;
         (Kind::Create, Some(parent_id))
     };
     let rows: Vec<[Value; 8]> = document
         .tiles
         .iter()
-        .map(|(path, tile)| Ok(fields(below(&target.path, path), id()?, tile)))
+        .map(|(path, tile)| fields(&sealing, below(&target.path, path), id()?, tile))
         .collect::<Result<_, MapError>>()?;
     for rows in rows.chunks(INSERTED_AT_ONCE) {
         if rows.len() == INSERTED_AT_ONCE {
@@ -375,15 +379,7 @@ fn below(top: &Path, path: &Path) -> String {
 }
 
 /// Path, id, type, title, content, preview, link, visibility.
-fn fields(path: String, id: Value, tile: &NewTile) -> [Value; 8] {
-    [
-        path.into(),
-        id,
-        tile.item_type.word().into(),
-        (&tile.title).into(),
-        (&tile.content).into(),
-        tile.preview.clone().into(),
-        tile.link.clone().into(),
-        tile.visibility.word().into(),
-    ]
+fn fields(key: &UserKey, path: String, id: &str, tile: &NewTile) -> Result<[Value; 8], MapError> {
+    let [title, content, preview, link] = sealed::fields(key, id, tile)?;
+    Ok([path.into(), id.into(), tile.item_type.word().into(), title, content, preview, link, tile.visibility.word().into()])
 }

@@ -7,6 +7,7 @@
 use super::effect::{place, quoted};
 use super::read::{self, id_at, key};
 use super::record::{self, Kind, New, Side};
+use super::sealed::{key_of, open, open_opt};
 use super::{MapError, Stamp, change, relocate, rows};
 use crate::coord::{Coord, Path};
 use store::{Row, StoreError, Tx, Value};
@@ -42,7 +43,7 @@ store::statements! { UNDOS:
                  SELECT path FROM hexmap_images WHERE owner = ?1 AND image = ?2 AND side = ?3
              ) AS added ORDER BY path LIMIT ?7";
     /// 1 owner, 2 image, 3 side, 4 path.
-    IN_IMAGE = "SELECT id, COALESCE(title, '') FROM hexmap_images WHERE owner = ?1 AND image = ?2 AND side = ?3 AND path = ?4";
+    IN_IMAGE = "SELECT id, title FROM hexmap_images WHERE owner = ?1 AND image = ?2 AND side = ?3 AND path = ?4";
     /// 1 owner, 2 group, 3 path.
     IN_MAP = "SELECT id, title FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND path = ?3";
     /// 1 owner, 2 id.
@@ -247,13 +248,22 @@ fn differs(tx: &mut dyn Tx, kept: &Kept, path: &str) -> Result<String, MapError>
     in_image.truncate(3);
     in_image.push(path.into());
     let left = tx.query_one(IN_IMAGE, &in_image)?;
-    let (id, title) = (left.text(0)?, left.text(1)?);
+    let opening = key_of(tx, &kept.map.user)?;
+    let id = left.text(0)?;
+    let title = open_opt(&opening, "title", &id, left.opt_text(1)?)?.unwrap_or_default();
     Ok(match tx.query_opt(IN_MAP, &[owner.clone(), group, path.into()])? {
-        Some(there) if there.text(0)? == id => format!("{} at {place} was changed since", quoted(&there.text(1)?)),
-        Some(there) => format!("Another tile, {}, is at {place} now", quoted(&there.text(1)?)),
+        Some(there) => {
+            let title = quoted(&open(&opening, "title", &there.text(0)?, &there.text(1)?)?);
+            if there.text(0)? == id {
+                format!("{title} at {place} was changed since")
+            } else {
+                format!("Another tile, {title}, is at {place} now")
+            }
+        }
         None => {
             // A move keeps no titles; the tile itself has it, wherever it is now.
-            let elsewhere = tx.query_opt(TITLE_OF, &[owner, id.into()])?.map(|row| row.text(0)).transpose()?;
+            let elsewhere = tx.query_opt(TITLE_OF, &[owner, (&id).into()])?.map(|row| row.text(0)).transpose()?;
+            let elsewhere = open_opt(&opening, "title", &id, elsewhere)?;
             format!("{} is not at {place} any more", quoted(&elsewhere.unwrap_or(title)))
         }
     })
@@ -264,7 +274,8 @@ fn added(tx: &mut dyn Tx, kept: &Kept, path: &Path, conflicts: &mut Conflicts) -
     let [owner, group, _] = key(&kept.map);
     let rows = tx.query(ADDED, &[kept.image(Side::After), record::tree(path).into(), vec![limit()]].concat())?;
     conflicts.add(&rows, |path| {
-        let title = tx.query_one(IN_MAP, &[owner.clone(), group.clone(), path.into()])?.text(1)?;
+        let there = tx.query_one(IN_MAP, &[owner.clone(), group.clone(), path.into()])?;
+        let title = open(&*key_of(tx, &kept.map.user)?, "title", &there.text(0)?, &there.text(1)?)?;
         Ok(format!("{} is at {} now", quoted(&title), place_of(kept, path)))
     })
 }

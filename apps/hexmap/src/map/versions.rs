@@ -1,10 +1,11 @@
 //! What a tile held before: each change of it leaves a version, which the database keeps by itself (a trigger), whoever made the
 //! change. The newest twenty of each tile are kept, and of one owner's as many bytes as their limit says.
 
+use super::sealed::{key_of, open, open_opt};
 use super::{MapError, Maps, change, read};
 use crate::coord::Coord;
 use crate::tile::{ItemType, Tile, TileUpdate, Visibility};
-use store::{Row, StoreError, Tx, Value};
+use store::{Row, StoreError, Tx, UserKey, Value};
 
 /// Earlier versions of one tile; the trigger of the migration holds the same number.
 pub const VERSIONS_MAX: usize = 20;
@@ -49,15 +50,15 @@ pub struct Version {
 }
 
 impl Version {
-    fn of(row: &Row) -> Result<Self, StoreError> {
+    fn of(key: &UserKey, tile: &str, row: &Row) -> Result<Self, StoreError> {
         let broken = |what: &str| StoreError::Statement(format!("a version in the database has no valid {what}"));
         Ok(Self {
             number: row.int(0)?,
             item_type: ItemType::from_word(&row.text(1)?).ok_or_else(|| broken("type"))?,
-            title: row.text(2)?,
-            content: row.text(3)?,
-            preview: row.opt_text(4)?,
-            link: row.opt_text(5)?,
+            title: open(key, "title", tile, &row.text(2)?)?,
+            content: open(key, "content", tile, &row.text(3)?)?,
+            preview: open_opt(key, "preview", tile, row.opt_text(4)?)?,
+            link: open_opt(key, "link", tile, row.opt_text(5)?)?,
             visibility: Visibility::from_word(&row.text(6)?).ok_or_else(|| broken("visibility"))?,
             written_by: row.text(7)?,
             replaced_at_us: row.int(8)?,
@@ -97,8 +98,9 @@ impl Maps {
         let wanted = coord.clone();
         let work = move |tx: &mut dyn Tx| {
             let id = read::tile(tx, &wanted)?.id;
-            let rows = tx.query(LIST, &[(&wanted.user).into(), id.into()])?;
-            Ok(rows.iter().map(Version::of).collect::<Result<_, _>>()?)
+            let rows = tx.query(LIST, &[(&wanted.user).into(), (&id).into()])?;
+            let key = key_of(tx, &wanted.user)?;
+            Ok(rows.iter().map(|row| Version::of(&key, &id, row)).collect::<Result<_, _>>()?)
         };
         self.read(&coord.user, work).await
     }
@@ -113,7 +115,7 @@ impl Maps {
             let tile = read::tile(tx, &wanted)?;
             let row = tx.query_opt(READ, &[(&wanted.user).into(), (&tile.id).into(), Value::Int(number)])?;
             let missing = || MapError::Invalid(format!("There is no version {number} of this tile. Look at its versions again"));
-            let version = Version::of(&row.ok_or_else(missing)?)?;
+            let version = Version::of(&*key_of(tx, &wanted.user)?, &tile.id, &row.ok_or_else(missing)?)?;
             change::update(tx, &wanted, &version.into_update(&tile), &stamp)
         };
         self.write(&coord.user, work).await

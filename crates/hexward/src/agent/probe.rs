@@ -75,6 +75,7 @@ fn config(installed: &Installed, fake: &Fake, key: String, state_dir: PathBuf) -
     let defaults = demo::defaults(state_dir)?;
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     Ok(Config {
+        master_keys: None,
         magic: false,
         webhooks: WebhookSettings::default(),
         map_limits: hexmap::map::LimitsByTier::default(),

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{CORE, Ledger, Store};
+use store::{CORE, Ledger, Masters, Store};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,7 @@ impl Network {
     ) -> Result<Self> {
         let scratch = Scratch::new()?;
         let store = Store::open(&format!("sqlite:{}", scratch.0.join("run.db").display()), &[&CORE]).await?;
+        let store = store.with_masters(Masters::passing()?).await?;
         let unused = || SecretString::from("unused");
         let upstream = ModelUpstream::new(NOWHERE, unused())?;
         let clock: Arc<dyn policy::Clock> = Arc::new(SystemClock);

@@ -10,7 +10,7 @@ pub(crate) use arguments::UndoArgs;
 
 use crate::clock::SystemClock;
 use crate::config;
-use crate::{apps, builtin, demo, key};
+use crate::{apps, builtin, data_key, demo};
 use anyhow::{Context, Result, bail};
 use policy::{Clock, Direction, UndoneBy, UserId};
 use proxy::{App, UndoLine, UndoOutcome, UndoReport, Undoing};
@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 /// Carries the command out.
 pub(crate) async fn command(args: UndoArgs) -> Result<ExitCode> {
-    let (store, clock) = (key::open(&args.state_dir).await?, Arc::new(SystemClock) as Arc<dyn Clock>);
+    let (store, clock) = (data_key::open(&args.state_dir).await?, Arc::new(SystemClock) as Arc<dyn Clock>);
     let direction = if args.redo { Direction::Redo } else { Direction::Undo };
     let (user, scope) = what(&store, &args, clock.as_ref()).await?;
     let plan = store.undo_plan(user, scope, direction).await?.context("there is no such call or run that changed anything")?;

@@ -9,13 +9,16 @@ pub use row::{AnswerError, Confirmation, ConfirmationEnd, NewConfirmation};
 
 use crate::conversations::{self, Role};
 use crate::tools::Entry;
-use crate::{Change, OpenError, OpenToolCall, Store, StoreError, Tx, audit, statements};
+use crate::{Change, OpenError, OpenToolCall, Place, Store, StoreError, Tx, audit, statements};
 use data_encoding::HEXLOWER;
 use policy::{
     AuditEvent, CONFIRMATION_SECS, CONFIRMATIONS_PENDING_MAX, CallId, ConfirmationFault, ConfirmationId, ConfirmationState,
     ConfirmationStep, ConfirmedPermit, ConversationId, Denial, DenialCode, Timestamp, UserId, answer_confirmation,
 };
 use serde_json::{Value as Json, json};
+
+/// Where sealed values stand.
+const TABLE: &str = "confirmations";
 
 /// What a row is read as.
 macro_rules! columns {
@@ -68,7 +71,7 @@ impl Store {
                     return Err(OpenError::Denied(Denial::new(DenialCode::ConfirmationFull, &tool)));
                 }
                 insert(tx, id, &new, now)?;
-                Ok(Confirmation::of(&tx.query_one(READ, &[id.to_string().into()])?)?)
+                Ok(read(tx, id)?)
             })
             .await;
         match asked {
@@ -122,7 +125,8 @@ impl Store {
     ) -> Result<Option<Confirmation>, StoreError> {
         self.write(move |tx| {
             let (now, own) = (tx.clock(now)?, [id.to_string().into(), user.to_string().into()]);
-            let Some(row) = tx.query_opt(READ_OWN, &own)?.map(|row| Confirmation::of(&row)).transpose()? else { return Ok(None) };
+            let Some(row) = tx.query_opt(READ_OWN, &own)? else { return Ok(None) };
+            let row = Confirmation::of(tx, &row)?;
             if row.state != ConfirmationState::Pending {
                 return Ok(Some(row));
             }
@@ -131,7 +135,8 @@ impl Store {
             } else {
                 tx.execute(MARK_SHOWN, &[row.key(), now.0.into()])?;
             }
-            tx.query_opt(READ_OWN, &own)?.map(|row| Confirmation::of(&row)).transpose()
+            let row = tx.query_opt(READ_OWN, &own)?;
+            row.map(|row| Confirmation::of(tx, &row)).transpose()
         })
         .await
     }
@@ -153,7 +158,7 @@ impl Store {
             .write(move |tx| {
                 let now = tx.clock(now)?;
                 let row = tx.query_opt(READ_OWN, &[id.to_string().into(), user.to_string().into()])?;
-                let Some(row) = row.map(|row| Confirmation::of(&row)).transpose()? else { return Ok(None) };
+                let Some(row) = row.map(|row| Confirmation::of(tx, &row)).transpose()? else { return Ok(None) };
                 let next = match answer_confirmation(row.state, row.times, approve, now) {
                     Ok(next) => next,
                     Err(fault) => {
@@ -202,7 +207,8 @@ impl Store {
         let (run, user, effect) = (permit.run(), permit.user(), permit.effect());
         self.write(move |tx| {
             let now = tx.clock(now)?;
-            let row = tx.query_opt(READ, &[id.to_string().into()])?.map(|row| Confirmation::of(&row)).transpose()?;
+            let row = tx.query_opt(READ, &[id.to_string().into()])?;
+            let row = row.map(|row| Confirmation::of(tx, &row)).transpose()?;
             let meant = |row: &Confirmation| {
                 (row.user, row.run, &row.tool, &row.arguments_digest) == (user, run, &request.tool, &request.arguments_digest)
                     && row.state.after(ConfirmationStep::Begin).is_ok()
@@ -243,11 +249,11 @@ impl Store {
         let row = self
             .write(move |tx| {
                 let now = tx.clock(now)?;
-                let row = Confirmation::of(&tx.query_one(READ, &[id.to_string().into()])?)?;
+                let row = read(tx, id)?;
                 if row.state.after(ConfirmationStep::End(end.state)).is_ok() {
                     finish(tx, &row, &end, now)?;
                 }
-                Confirmation::of(&tx.query_one(READ, &[id.to_string().into()])?)
+                read(tx, id)
             })
             .await?;
         self.announce(Change::Confirmation { user: row.user.to_string() });
@@ -259,7 +265,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn confirmation(&self, id: ConfirmationId) -> Result<Option<Confirmation>, StoreError> {
-        self.read(move |tx| tx.query_opt(READ, &[id.to_string().into()])?.map(|row| Confirmation::of(&row)).transpose()).await
+        self.read(move |tx| {
+            let row = tx.query_opt(READ, &[id.to_string().into()])?;
+            row.map(|row| Confirmation::of(tx, &row)).transpose()
+        })
+        .await
     }
 
     /// Who asked is told now that it waits, unless it is over already. From here on the conversation is told what becomes of it.
@@ -268,7 +278,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn leave_confirmation(&self, id: ConfirmationId) -> Result<Confirmation, StoreError> {
         self.write(move |tx| {
-            let row = Confirmation::of(&tx.query_one(READ, &[id.to_string().into()])?)?;
+            let row = read(tx, id)?;
             if row.state.is_over() {
                 return Ok(row);
             }
@@ -345,20 +355,24 @@ fn recover(tx: &mut dyn Tx, row: &Confirmation, now: Timestamp) -> Result<(), St
 
 fn insert(tx: &mut dyn Tx, id: ConfirmationId, new: &NewConfirmation, now: Timestamp) -> Result<(), StoreError> {
     let (question, request) = (&new.question, new.question.request());
+    let (confirmation, user) = (id.to_string(), question.user().to_string());
+    let key = tx.key_of(&user, Some(now))?;
+    let arguments = key.seal(Place::new(TABLE, "arguments", &confirmation), &new.arguments)?;
+    let summary = key.seal_opt(Place::new(TABLE, "summary", &confirmation), new.summary.as_deref())?;
     let params = [
-        id.to_string().into(),
-        question.user().to_string().into(),
+        confirmation.into(),
+        user.into(),
         question.run().to_string().into(),
         (&new.app).into(),
         (&request.tool).into(),
         (&new.tool_use_id).into(),
         new.asked_by.clone().into(),
-        (&new.arguments).into(),
+        arguments.into(),
         request.arguments_digest.as_slice().into(),
         question.class().word().into(),
         request.listed.definition.as_slice().into(),
         question.writes().into(),
-        new.summary.clone().into(),
+        summary.into(),
         new.effect_digest.clone().into(),
         (&new.gateway).into(),
         now.0.into(),
@@ -369,8 +383,13 @@ fn insert(tx: &mut dyn Tx, id: ConfirmationId, new: &NewConfirmation, now: Times
     audit::append(tx, &AuditEvent::ConfirmationAsked { confirmation: id, run: question.run(), tool, arguments }, now)
 }
 
+fn read(tx: &mut dyn Tx, id: ConfirmationId) -> Result<Confirmation, StoreError> {
+    let row = tx.query_one(READ, &[id.to_string().into()])?;
+    Confirmation::of(tx, &row)
+}
+
 fn list(tx: &mut dyn Tx, statement: crate::Statement, params: &[crate::Value]) -> Result<Vec<Confirmation>, StoreError> {
-    tx.query(statement, params)?.iter().map(Confirmation::of).collect()
+    tx.query(statement, params)?.iter().map(|row| Confirmation::of(tx, row)).collect()
 }
 
 fn expire(tx: &mut dyn Tx, row: &Confirmation, now: Timestamp) -> Result<(), StoreError> {
@@ -381,14 +400,10 @@ fn expire(tx: &mut dyn Tx, row: &Confirmation, now: Timestamp) -> Result<(), Sto
 
 /// The one way to an end: state, audit entry and what the conversation is told in one commit.
 fn finish(tx: &mut dyn Tx, row: &Confirmation, end: &ConfirmationEnd, now: Timestamp) -> Result<(), StoreError> {
-    let params = [
-        row.key(),
-        row.state.as_str().into(),
-        end.state.as_str().into(),
-        end.result.clone().into(),
-        now.0.into(),
-        end.undo.is_some().into(),
-    ];
+    let key = tx.key_of(&row.user.to_string(), Some(now))?;
+    let result = key.seal_opt(Place::new(TABLE, "result", &row.id.to_string()), end.result.as_deref())?;
+    let params =
+        [row.key(), row.state.as_str().into(), end.state.as_str().into(), result.into(), now.0.into(), end.undo.is_some().into()];
     expect_one(tx.execute(END, &params)?)?;
     tell(tx, row, end.state, None, now)?;
     let (true, Some(conversation)) = (row.late, row.conversation) else { return Ok(()) };

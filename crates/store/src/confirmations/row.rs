@@ -1,6 +1,7 @@
 //! A confirmation as it stands in the database, and what changes it.
 
-use crate::{Row, StoreError, Value};
+use super::TABLE;
+use crate::{Place, Row, StoreError, Tx, Value};
 use policy::{
     CallId, ConfirmationFault, ConfirmationId, ConfirmationState, ConfirmationTimes, ConfirmedCall, ConversationId, DenialCode,
     RunId, Timestamp, ToolQuestion, UserId,
@@ -85,30 +86,33 @@ impl Confirmation {
         }
     }
 
-    pub(super) fn of(row: &Row) -> Result<Self, StoreError> {
+    pub(super) fn of(tx: &mut dyn Tx, row: &Row) -> Result<Self, StoreError> {
+        let (id, user) = (row.text(0)?, row.text(1)?);
+        let key = tx.key_of(&user, None)?;
+        let open = |column, index| key.open_opt(Place::new(TABLE, column, &id), row.opt_text(index)?.as_deref());
         let digest = |index| {
             let broken = |_| StoreError::Statement("a digest in confirmations has another length".to_owned());
             <[u8; 32]>::try_from(row.blob(index)?).map_err(broken)
         };
         let state = row.text(14)?;
         Ok(Self {
-            id: id_of(&row.text(0)?)?,
-            user: id_of(&row.text(1)?)?,
+            id: id_of(&id)?,
+            user: id_of(&user)?,
             run: id_of(&row.text(2)?)?,
             app: row.text(3)?,
             tool: row.text(4)?,
             tool_use_id: row.text(5)?,
             asked_by: row.opt_text(6)?,
-            arguments: row.text(7)?,
+            arguments: key.open(Place::new(TABLE, "arguments", &id), &row.text(7)?)?,
             arguments_digest: digest(8)?,
             class: row.text(9)?,
             definition: digest(10)?,
             writes: row.bool(11)?,
-            summary: row.opt_text(12)?,
+            summary: open("summary", 12)?,
             effect_digest: row.opt_text(13)?,
             state: ConfirmationState::from_word(&state)
                 .ok_or_else(|| StoreError::Statement(format!("{state:?} is no state of a confirmation")))?,
-            result: row.opt_text(15)?,
+            result: open("result", 15)?,
             late: row.bool(16)?,
             times: ConfirmationTimes {
                 created_at: Timestamp(row.int(17)?),

@@ -4,7 +4,7 @@ mod migrate;
 mod postgres;
 mod sqlite;
 
-use crate::{Row, Schema, Statement, StoreError, Value};
+use crate::{Row, Schema, Statement, StoreError, UserKey, Value};
 use policy::Timestamp;
 use std::sync::Arc;
 
@@ -27,6 +27,14 @@ pub trait Tx {
     /// # Errors
     /// As [`Tx::query`].
     fn clock(&mut self, ours: Timestamp) -> Result<Timestamp, StoreError>;
+
+    /// A user's data key. With a moment it is made if there is none; without, a missing one opens nothing.
+    ///
+    /// # Errors
+    /// As [`Tx::query`], and [`StoreError::Sealed`] without a master key, with a wrong one, or for a user who was erased.
+    fn key_of(&mut self, _user: &str, _made_at: Option<Timestamp>) -> Result<Arc<UserKey>, StoreError> {
+        Err(StoreError::Sealed("this transaction has no master key"))
+    }
 }
 
 impl dyn Tx + '_ {

@@ -115,6 +115,7 @@ fn connect(path: &str) -> Result<Connection, StoreError> {
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; \
+             PRAGMA secure_delete = ON; \
              PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4096;",
         )
         .map_err(|error| map(&error))?;

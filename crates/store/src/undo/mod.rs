@@ -8,7 +8,7 @@ mod plan;
 pub(crate) use plan::PLANS;
 
 use crate::tools::{self, ToolState};
-use crate::{Store, StoreError, Tx, Value, audit, statements};
+use crate::{Place, Store, StoreError, Tx, Value, audit, statements};
 use policy::{AuditEvent, CallId, ConversationId, Direction, RunId, Timestamp, UndoPermit, UserId};
 
 /// Calls that one request undoes at most; more are left for the next one.
@@ -21,9 +21,10 @@ statements! { ALL:
     /// 1 run. Another run of its conversation that may change things.
     READ_ACTIVE = "SELECT a.id FROM runs a JOIN runs r ON r.conversation_id = a.conversation_id \
                    WHERE r.id = ?1 AND a.state = 'active' AND a.writes = 1";
-    /// 1 call, 2 the undo, 3 whether undone, 4 the inverse, 5 its arguments: what was looked at must still hold.
+    /// 1 call, 2 the undo, 3 whether undone, 4 the inverse, 5 its sealed arguments: what was looked at must still hold.
     TAKE = "UPDATE tool_undos SET pending = ?2 \
             WHERE call_id = ?1 AND pending IS NULL AND undone = ?3 AND inverse = ?4 AND arguments = ?5";
+    READ_ARGUMENTS = "SELECT arguments FROM tool_undos WHERE call_id = ?1 AND arguments IS NOT NULL";
     INSERT = "INSERT INTO tool_calls (id, run_id, user_id, app, tool, tool_use_id, effect, arguments, state, opened_at, undoes, gateway) \
               SELECT CAST(?1 AS TEXT), run_id, user_id, app, CAST(?3 AS TEXT), CAST(?4 AS TEXT), 'write', CAST(?5 AS TEXT), 'open', \
               CAST(?6 AS BIGINT), id, CAST(?7 AS TEXT) FROM tool_calls WHERE id = ?2";
@@ -200,15 +201,22 @@ impl Store {
             }
             let call = Value::from(way.call.to_string());
             let undone = Value::from(direction == Direction::Redo);
-            if tx.execute(TAKE, &[call.clone(), id.to_string().into(), undone, (&way.inverse).into(), (&kept).into()])? != 1 {
+            let key = tx.key_of(&way.user.to_string(), Some(now))?;
+            let Some(row) = tx.query_opt(READ_ARGUMENTS, std::slice::from_ref(&call))? else { return Err(BeginUndoError::Taken) };
+            let sealed = row.text(0)?;
+            if key.open(way_of(&way.call.to_string()), &sealed)? != kept {
                 return Err(BeginUndoError::Taken);
             }
+            if tx.execute(TAKE, &[call.clone(), id.to_string().into(), undone, (&way.inverse).into(), sealed.into()])? != 1 {
+                return Err(BeginUndoError::Taken);
+            }
+            let arguments = key.seal(tools::arguments_of(&id.to_string()), &kept)?;
             let params = [
                 id.to_string().into(),
                 call,
                 (&way.inverse).into(),
                 format!("undo-{id}").into(),
-                (&kept).into(),
+                arguments.into(),
                 now.0.into(),
                 gateway.clone().into(),
             ];
@@ -241,15 +249,17 @@ impl Store {
         onward: Option<Inverse>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (id, call, run) = (open.id, open.permit.way().call, open.permit.way().run);
+        let (id, of_call, run, owner) = (open.id, open.permit.way().call, open.permit.way().run, open.permit.way().user);
         self.write(move |tx| {
             if !tools::settle(tx, id, state, &result, now)? {
                 return Ok(());
             }
-            let (call, undo) = (Value::from(call.to_string()), Value::from(id.to_string()));
+            let (call, undo) = (Value::from(of_call.to_string()), Value::from(id.to_string()));
             match state {
                 ToolState::Done => {
                     let (tool, arguments) = onward.clone().map(|onward| (onward.tool, onward.arguments)).unzip();
+                    let key = tx.key_of(&owner.to_string(), Some(now))?;
+                    let arguments = key.seal_opt(way_of(&of_call.to_string()), arguments.as_deref())?;
                     tx.execute(TURN, &[call, undo, tool.into(), arguments.into()])?;
                 }
                 ToolState::Failed => {
@@ -272,6 +282,15 @@ impl Store {
 }
 
 /// Keeps the way back from a call.
-pub(crate) fn keep(tx: &mut dyn Tx, call: CallId, inverse: &Inverse) -> Result<(), StoreError> {
-    tx.execute(KEEP, &[call.to_string().into(), (&inverse.tool).into(), (&inverse.arguments).into()]).map(|_| ())
+pub(crate) fn keep(tx: &mut dyn Tx, call: CallId, inverse: &Inverse, now: Timestamp) -> Result<(), StoreError> {
+    let call = call.to_string();
+    let owner =
+        tools::owner(tx, &call)?.ok_or_else(|| StoreError::Statement("a call that was settled is not there".to_owned()))?;
+    let arguments = tx.key_of(&owner, Some(now))?.seal(way_of(&call), &inverse.arguments)?;
+    tx.execute(KEEP, &[call.into(), (&inverse.tool).into(), arguments.into()]).map(|_| ())
+}
+
+/// Where the arguments of a call's way back stand.
+const fn way_of(call: &str) -> Place<'_> {
+    Place { table: "tool_undos", column: "arguments", row: call }
 }

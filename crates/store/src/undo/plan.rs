@@ -1,7 +1,8 @@
 //! What there is to undo, and in which order. Every statement that answers a person is keyed by the owner.
 
+use super::way_of;
 use super::{Inverse, READ_ACTIVE, UNDO_CALLS_MAX, UndoEntry, UndoPlan, UndoScope, UndoStanding};
-use crate::{Row, Statement, Store, StoreError, Tx, Value, statements};
+use crate::{Row, Statement, Store, StoreError, Tx, UserKey, Value, statements};
 use policy::{CallId, ConversationId, Direction, RunId, Timestamp, UserId};
 
 /// Calls that are looked through for what was undone.
@@ -100,7 +101,7 @@ fn owner(tx: &mut dyn Tx, by: Statement, id: &str) -> Result<Option<UserId>, Sto
 
 fn plan_of_call(tx: &mut dyn Tx, user: UserId, call: CallId) -> Result<Option<UndoPlan>, StoreError> {
     let Some(row) = tx.query_opt(READ_CALL, &[user.to_string().into(), call.to_string().into()])? else { return Ok(None) };
-    let entry = entry(&row)?;
+    let entry = entry(&*tx.key_of(&user.to_string(), None)?, &row)?;
     let active = tx.query_opt(READ_ACTIVE, &[entry.run.to_string().into()])?.is_some();
     Ok(Some(UndoPlan { app: row.text(4)?, user, entries: vec![entry], more: false, active }))
 }
@@ -110,7 +111,7 @@ fn plan_of_run(tx: &mut dyn Tx, user: UserId, run: RunId, direction: Direction) 
     let Some(row) = tx.query_opt(READ_RUN, &key)? else { return Ok(None) };
     let active = tx.query_opt(READ_ACTIVE, &[run.to_string().into()])?.is_some();
     let rows = tx.query(LIST_OF_RUN, &[key.as_slice(), &limits(direction)].concat())?;
-    let (entries, more) = in_order(&rows, direction)?;
+    let (entries, more) = in_order(&*tx.key_of(&user.to_string(), None)?, &rows, direction)?;
     // Whatever its skill was: a narrower list of tools for an agent is none for the person.
     let app = row.text(0)?.split('/').next().unwrap_or_default().to_owned();
     Ok(Some(UndoPlan { app, user, entries, more, active }))
@@ -120,7 +121,7 @@ fn plan_since(tx: &mut dyn Tx, user: UserId, app: &str, at: Timestamp, direction
     let key = [Value::from(user.to_string()), app.into()];
     let active = tx.query_opt(READ_ACTIVE_OF_USER, &key)?.is_some();
     let rows = tx.query(LIST_SINCE, &[key.as_slice(), &limits(direction), &[at.0.into()]].concat())?;
-    let (entries, more) = in_order(&rows, direction)?;
+    let (entries, more) = in_order(&*tx.key_of(&user.to_string(), None)?, &rows, direction)?;
     Ok(UndoPlan { app: app.to_owned(), user, entries, more, active })
 }
 
@@ -133,8 +134,8 @@ fn limits(direction: Direction) -> [Value; 2] {
     [undone.into(), Value::Int(i64::try_from(calls_max.saturating_add(1)).unwrap_or(i64::MAX))]
 }
 
-fn in_order(rows: &[Row], direction: Direction) -> Result<(Vec<UndoEntry>, bool), StoreError> {
-    let mut entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+fn in_order(key: &UserKey, rows: &[Row], direction: Direction) -> Result<(Vec<UndoEntry>, bool), StoreError> {
+    let mut entries = rows.iter().map(|row| entry(key, row)).collect::<Result<Vec<_>, _>>()?;
     if direction == Direction::Redo {
         entries.reverse();
     }
@@ -143,10 +144,10 @@ fn in_order(rows: &[Row], direction: Direction) -> Result<(Vec<UndoEntry>, bool)
     Ok((entries, more))
 }
 
-fn entry(row: &Row) -> Result<UndoEntry, StoreError> {
+fn entry(key: &UserKey, row: &Row) -> Result<UndoEntry, StoreError> {
     let broken = |what: &str| StoreError::Statement(format!("a kept {what} is none"));
     let inverse = match (row.opt_text(7)?, row.opt_text(8)?) {
-        (Some(tool), Some(arguments)) => Some(Inverse { tool, arguments }),
+        (Some(tool), Some(arguments)) => Some(Inverse { tool, arguments: key.open(way_of(&row.text(0)?), &arguments)? }),
         (Some(_) | None, _) => None,
     };
     let pending = row.opt_text(10)?;

@@ -16,4 +16,5 @@ mod tools;
 mod trouble;
 mod undo;
 mod users;
+mod vault;
 mod webhooks;

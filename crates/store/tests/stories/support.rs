@@ -6,8 +6,9 @@ use policy::{
     admit_model, admit_tool,
 };
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
-use store::{CORE, Ledger, NewRun, Row, Statement, Store, StoreError};
+use store::{CORE, Ledger, Masters, NewRun, Row, Statement, Store, StoreError};
 use tempfile::TempDir;
 use testkit::Postgres;
 
@@ -39,18 +40,18 @@ impl Db {
     pub async fn sqlite() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let url = format!("sqlite:{}", folder.path().join("hexward.db").display());
-        Self { store: open(&url).await, url, folder }
+        Self { store: open(&url, folder.path()).await, url, folder }
     }
 
     pub async fn postgres() -> Self {
         let url = Postgres::shared().fresh_database();
         let folder = TempDir::new().expect("a temporary folder");
-        Self { store: open(&url).await, url, folder }
+        Self { store: open(&url, folder.path()).await, url, folder }
     }
 
     /// The same database as a second gateway sees it.
     pub async fn second(&self) -> Store {
-        open(&self.url).await
+        open(&self.url, self.folder.path()).await
     }
 
     /// The ledger of a gateway in its life `BOOT` of the machine; whatever an earlier one left is taken over.
@@ -67,6 +68,11 @@ impl Db {
     /// Where a gateway keeps its journal.
     pub fn journals(&self, gateway: &str) -> std::path::PathBuf {
         self.folder.path().join(format!("journal-{gateway}"))
+    }
+
+    /// Where its master key is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Looks at the tables directly.
@@ -91,8 +97,10 @@ impl Db {
     }
 }
 
-async fn open(url: &str) -> Store {
-    Store::open(url, &[&CORE]).await.unwrap_or_else(|error| panic!("{error}"))
+async fn open(url: &str, folder: &Path) -> Store {
+    let store = Store::open(url, &[&CORE]).await.unwrap_or_else(|error| panic!("{error}"));
+    let masters = Masters::kept_in(folder).unwrap_or_else(|error| panic!("{error}"));
+    store.with_masters(masters).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Tells one story on both engines, as two tests.
