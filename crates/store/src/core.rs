@@ -18,8 +18,8 @@ pub static CORE: Schema = Schema {
         Migration { number: 7, name: "confirmations", sql: include_str!("../../../migrations/sqlite/0007_confirmations.sql") },
         Migration { number: 8, name: "client_keys", sql: include_str!("../../../migrations/sqlite/0008_client_keys.sql") },
         Migration { number: 9, name: "sealed", sql: include_str!("../../../migrations/sqlite/0009_sealed.sql") },
-        Migration { number: 11, name: "hosts", sql: include_str!("../../../migrations/sqlite/0011_hosts.sql") },
-        Migration { number: 14, name: "webhooks", sql: include_str!("../../../migrations/sqlite/0014_webhooks.sql") },
+        Migration { number: 10, name: "hosts", sql: include_str!("../../../migrations/sqlite/0010_hosts.sql") },
+        Migration { number: 11, name: "webhooks", sql: include_str!("../../../migrations/sqlite/0011_webhooks.sql") },
     ],
     postgres: &[
         Migration { number: 1, name: "core", sql: include_str!("../../../migrations/postgres/0001_core.sql") },
@@ -31,8 +31,8 @@ pub static CORE: Schema = Schema {
         Migration { number: 7, name: "confirmations", sql: include_str!("../../../migrations/postgres/0007_confirmations.sql") },
         Migration { number: 8, name: "client_keys", sql: include_str!("../../../migrations/postgres/0008_client_keys.sql") },
         Migration { number: 9, name: "sealed", sql: include_str!("../../../migrations/postgres/0009_sealed.sql") },
-        Migration { number: 11, name: "hosts", sql: include_str!("../../../migrations/postgres/0011_hosts.sql") },
-        Migration { number: 14, name: "webhooks", sql: include_str!("../../../migrations/postgres/0014_webhooks.sql") },
+        Migration { number: 10, name: "hosts", sql: include_str!("../../../migrations/postgres/0010_hosts.sql") },
+        Migration { number: 11, name: "webhooks", sql: include_str!("../../../migrations/postgres/0011_webhooks.sql") },
     ],
     statements: &[
         alerts::ALL,
