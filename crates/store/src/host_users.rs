@@ -10,7 +10,8 @@ statements! { ALL:
                 FROM runs WHERE id = ?1 AND user_id = ?2";
     COST = "SELECT CAST(COALESCE(SUM(cost_microusd), 0) AS BIGINT) FROM runs WHERE user_id = ?1 AND started_at >= ?2";
     ACTIVE = "SELECT id FROM runs WHERE conversation_id = ?1 AND state = 'active'";
-    ASKED = "SELECT id FROM confirmations WHERE user_id = ?1 AND conversation_id = ?2 AND state IN ('pending', 'approved', 'executing')";
+    ASKED = "SELECT c.id FROM confirmations c JOIN runs r ON r.id = c.run_id \
+             WHERE c.user_id = ?1 AND r.conversation_id = ?2 AND c.state IN ('pending', 'approved', 'executing')";
     DELETE = "DELETE FROM conversations WHERE id = ?1 AND user_id = ?2";
     INSERT_LINK = "INSERT INTO confirmation_links (code_digest, confirmation_id, user_id, host, return_to, expires_at) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
