@@ -1,6 +1,7 @@
 //! The gateway in this process, and what must hold when it has ended.
 
 use crate::checks::Database;
+use crate::finish::{MustFinish, password_of};
 use crate::person::Person;
 use crate::processes::{Frozen, signal};
 use crate::program::random_hex;
@@ -149,15 +150,6 @@ pub struct TestGate {
     serving: JoinHandle<std::io::Result<()>>,
     must_finish: MustFinish,
     above_ceilings: usize,
-}
-
-/// A test that forgets to finish its gateway would check nothing.
-struct MustFinish(bool);
-
-impl Drop for MustFinish {
-    fn drop(&mut self) {
-        assert!(self.0 || std::thread::panicking(), "this test never called TestGate::finish");
-    }
 }
 
 impl TestGate {
@@ -401,11 +393,4 @@ async fn open_door(
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     (address, stop.clone(), tokio::spawn(web::serve(listener, parts, stop)))
-}
-
-/// `postgres://user:password@...`
-fn password_of(url: &str) -> Option<String> {
-    let (_, rest) = url.split_once("://")?;
-    let (credentials, _) = rest.split_once('@')?;
-    credentials.split_once(':').map(|(_, password)| password.to_owned())
 }

@@ -11,6 +11,7 @@ mod checks;
 pub mod clients;
 mod code_app;
 mod ear;
+mod finish;
 mod gate;
 mod logs;
 mod person;

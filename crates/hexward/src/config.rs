@@ -4,6 +4,7 @@
 mod apps;
 mod budget;
 mod callers;
+mod database;
 mod egress;
 mod environment;
 mod faults;
@@ -24,6 +25,7 @@ mod webhooks;
 
 pub use apps::{AppFolder, ToolExtras};
 pub(crate) use apps::{is_there as app_is_there, load as load_apps};
+pub use database::database_url;
 pub use egress::Egress;
 pub use environment::{Environment, load as load_environment};
 pub use faults::{Fault, Faults};
@@ -260,7 +262,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     };
     let auth_secret = auth_secret(environment, &mut faults);
     let database_url = database_url(environment, &defaults.state_dir);
-    if !is_database(&database_url) {
+    if !database::is_database(&database_url) {
         faults.add("DATABASE_URL", "must start with sqlite: (a path) or postgres:// (a server)");
     }
     let master_keys = MasterKeys::given(environment);
@@ -273,7 +275,7 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
     let public_url = environment.public_url(&mut faults);
     refuse_proxy(mode, public_url.as_deref(), &mut faults);
     let production = file.deployment == Deployment::Production || environment.says_production();
-    if production && master_keys.is_none() && !is_sqlite(&database_url) {
+    if production && master_keys.is_none() && !database::is_sqlite(&database_url) {
         faults.add(
             MASTER_KEY,
             "is not set; in production with PostgreSQL every gateway needs the same one. Make it with `openssl rand -hex 32`",
@@ -337,22 +339,6 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         public_url,
         hosts,
     })
-}
-
-/// The database that `DATABASE_URL` names, or the file in the state folder.
-pub fn database_url(environment: &Environment, state_dir: &Path) -> SecretString {
-    let own = || SecretString::from(format!("sqlite:{}", state_dir.join("hexward.db").display()));
-    environment.secret("DATABASE_URL").unwrap_or_else(own)
-}
-
-fn is_sqlite(url: &SecretString) -> bool {
-    use secrecy::ExposeSecret;
-    url.expose_secret().starts_with("sqlite:")
-}
-
-fn is_database(url: &SecretString) -> bool {
-    use secrecy::ExposeSecret;
-    ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| url.expose_secret().starts_with(scheme))
 }
 
 /// Direct mode is for development on loopback only.
