@@ -10,8 +10,15 @@ impl Drop for MustFinish {
 }
 
 /// `postgres://user:password@...`
-pub(crate) fn password_of(url: &str) -> Option<String> {
+fn password_of(url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let (credentials, _) = rest.split_once('@')?;
     credentials.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+/// What must be in no log, by name.
+pub(crate) fn secrets_of([master, key, auth, caller]: [&String; 4], database_url: &str) -> Vec<(&'static str, String)> {
+    let own = [("the master key", master), ("the provider's key", key), ("AUTH_SECRET", auth), ("the callers' secret", caller)];
+    let password = password_of(database_url).map(|password| ("the database's password", password));
+    own.into_iter().map(|(name, secret)| (name, secret.clone())).chain(password).collect()
 }

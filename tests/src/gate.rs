@@ -1,7 +1,7 @@
 //! The gateway in this process, and what must hold when it has ended.
 
 use crate::checks::Database;
-use crate::finish::{MustFinish, password_of};
+use crate::finish::{MustFinish, secrets_of};
 use crate::person::Person;
 use crate::processes::{Frozen, signal};
 use crate::program::random_hex;
@@ -167,13 +167,7 @@ impl TestGate {
             setup.database.clone().unwrap_or_else(|| format!("sqlite:{}", folder.path().join("gate.db").display()));
         // Gateways that share a database share this.
         let master_keys = Some(MasterKeys { current: SecretString::from(MASTER_KEY.clone()), old: SecretString::from("") });
-        let mut secrets = vec![
-            ("the master key", MASTER_KEY.clone()),
-            ("the provider's key", api_key.clone()),
-            ("AUTH_SECRET", auth_secret.clone()),
-            ("the callers' secret", caller_secret.clone()),
-        ];
-        secrets.extend(password_of(&database_url).map(|password| ("the database's password", password)));
+        let secrets = secrets_of([&MASTER_KEY, &api_key, &auth_secret, &caller_secret], &database_url);
         let callers = setup.callers.then(|| {
             let secret = Some(CallerSecret::parse(&SecretString::from(caller_secret.clone())).unwrap());
             (SocketAddr::from(([127, 0, 0, 1], 0)), CallerSettings { secret, internal: setup.internal.clone() })
@@ -206,13 +200,13 @@ impl TestGate {
             map_limits: setup.map_limits,
             page_app: "hexmap".to_owned(),
             runtime_path: setup.runtime,
-            public_url: setup.public_url,
+            public_url: setup.public_url.clone(),
             hosts: setup.hosts,
         };
         let started = Arc::new(Mutex::new(Vec::new()));
         let watching = Watching::new(Arc::new(driver(&config).unwrap()), Arc::clone(&started));
         let gateway = Gateway::start_with(config, Arc::new(watching)).await.unwrap();
-        let (address, stop, serving) = open_door(&gateway, setup.mode, auth_secret).await;
+        let (address, stop, serving) = open_door(&gateway, (setup.mode, setup.public_url), auth_secret).await;
         let (database, seen) = (Database(gateway.store.clone()), Arc::default());
         Self {
             address,
@@ -377,7 +371,7 @@ async fn start_fake(setup: &Setup, folder: &std::path::Path, api_key: &str) -> F
 
 async fn open_door(
     gateway: &Gateway,
-    mode: Mode,
+    (mode, public_origin): (Mode, Option<String>),
     auth_secret: String,
 ) -> (SocketAddr, CancellationToken, JoinHandle<std::io::Result<()>>) {
     let settings = PageSettings {
@@ -385,7 +379,7 @@ async fn open_door(
         warning: (mode == Mode::Direct).then(|| hexward::gateway::DIRECT_WARNING.to_owned()),
         model: "scripted",
         writes_default: true,
-        public_origin: None,
+        public_origin,
         session_key: SecretString::from(auth_secret),
     };
     let parts = WebParts { store: gateway.store.clone(), clock: gateway.clock.clone(), runs: gateway.runs.clone(), settings };

@@ -33,7 +33,7 @@ pub(crate) use providers::DEFAULT as DEFAULT_PROVIDER;
 pub(crate) use reference::text as reference;
 pub(crate) use show::Shown;
 
-use crate::data_key::{MASTER_KEY, MasterKeys};
+use crate::data_key::MasterKeys;
 use policy::{Budgets, Microusd, Prices};
 use proxy::callers::CallerSettings;
 use proxy::messages::ProviderConfig;
@@ -254,6 +254,7 @@ fn read_file(path: Option<&Path>) -> Result<File, Faults> {
 
 fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Config, Faults> {
     let mut faults = Faults::default();
+    let production = file.deployment == Deployment::Production || environment.says_production();
     let mode = mode(&file, environment, &mut faults);
     let callers = callers::read(&file, environment, &mut faults);
     let api_key = match file.model.providers.is_empty() {
@@ -261,36 +262,16 @@ fn check(file: File, environment: &Environment, defaults: Defaults) -> Result<Co
         false => Some(SecretString::from("")),
     };
     let auth_secret = auth_secret(environment, &mut faults);
-    let database_url = database_url(environment, &defaults.state_dir);
-    if !database::is_database(&database_url) {
-        faults.add("DATABASE_URL", "must start with sqlite: (a path) or postgres:// (a server)");
-    }
-    let master_keys = MasterKeys::given(environment);
-    if let Some(Err(error)) = master_keys.as_ref().map(MasterKeys::parse) {
-        faults.add(MASTER_KEY, &error.to_string());
-    }
+    let (database_url, master_keys) = database::read(environment, &defaults.state_dir, production, &mut faults);
     let model::Model { upstream, providers, calls_max } = model::read(&file.model, environment, &mut faults);
     let prices = prices::read(&file.prices, &mut faults);
     environment.refuse_unsupported(&mut faults);
     let public_url = environment.public_url(&mut faults);
     refuse_proxy(mode, public_url.as_deref(), &mut faults);
-    let production = file.deployment == Deployment::Production || environment.says_production();
-    if production && master_keys.is_none() && !database::is_sqlite(&database_url) {
-        faults.add(
-            MASTER_KEY,
-            "is not set; in production with PostgreSQL every gateway needs the same one. Make it with `openssl rand -hex 32`",
-        );
-    }
     let egress = egress::read(&file.egress, environment, production, &mut faults);
     let webhooks = webhooks::read(&file.hosts, environment, production, &mut faults);
     let apps = apps::read(&file.apps, environment, mode, &mut faults);
-    for app in apps.iter().filter(|app| production && app.manifest.is_fixture()) {
-        let text = format!(
-            "{}: mcp.danger_without_provenance is for fixtures of tests, never for production; remove it",
-            app.manifest.id
-        );
-        faults.add("apps", &text);
-    }
+    apps::refuse_fixtures(&apps, production, &mut faults);
     let magic = file.magic.enabled.unwrap_or(defaults.magic);
     if !apps::is_there(&apps, magic, &file.page.app) {
         faults.add("page.app", "is not the id of an app; name its folder under [[apps]], or say [magic] enabled = true");

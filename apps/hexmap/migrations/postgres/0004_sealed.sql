@@ -1,7 +1,8 @@
 -- Titles, contents, previews and links are sealed. What is counted is what they hold: a sealed text of n bytes is one character and
--- then n + 28 bytes as base64url, so it holds (length - 1) * 3 / 4 - 28.
+-- then n + 28 bytes as base64url, so it holds (length - 1) * 3 / 4 - 28. No text counts as less than nothing: a plain one of an older version
+-- may be shorter than any sealed one.
 CREATE OR REPLACE FUNCTION hexmap_bytes(title TEXT, content TEXT, preview TEXT, link TEXT) RETURNS BIGINT LANGUAGE SQL IMMUTABLE AS $$
-    SELECT CAST(COALESCE((OCTET_LENGTH(title) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(content) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(preview) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(link) - 1) * 3 / 4 - 28, 0)
+    SELECT CAST((CASE WHEN OCTET_LENGTH(title) > 38 THEN (OCTET_LENGTH(title) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(content) > 38 THEN (OCTET_LENGTH(content) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(preview) > 38 THEN (OCTET_LENGTH(preview) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(link) > 38 THEN (OCTET_LENGTH(link) - 1) * 3 / 4 - 28 ELSE 0 END)
                 AS BIGINT)
 $$;
 

@@ -1,5 +1,6 @@
 -- Titles, contents, previews and links are sealed. What is counted is what they hold: a sealed text of n bytes is one character and
--- then n + 28 bytes as base64url, so it holds (length - 1) * 3 / 4 - 28.
+-- then n + 28 bytes as base64url, so it holds (length - 1) * 3 / 4 - 28. No text counts as less than nothing: a plain one of an older version
+-- may be shorter than any sealed one.
 DROP TRIGGER hexmap_tiles_added;
 DROP TRIGGER hexmap_tiles_removed;
 DROP TRIGGER hexmap_tiles_changed;
@@ -16,19 +17,19 @@ WHERE NOT EXISTS (SELECT 1 FROM hexmap_tiles) AND NOT EXISTS (SELECT 1 FROM hexm
 
 CREATE TRIGGER hexmap_tiles_added AFTER INSERT ON hexmap_tiles BEGIN
     INSERT INTO hexmap_maps (owner, group_id, tiles, bytes, revision)
-    VALUES (NEW.owner, NEW.group_id, 1, COALESCE((OCTET_LENGTH(NEW.title) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(NEW.content) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(NEW.preview) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(NEW.link) - 1) * 3 / 4 - 28, 0), 1)
+    VALUES (NEW.owner, NEW.group_id, 1, (CASE WHEN OCTET_LENGTH(NEW.title) > 38 THEN (OCTET_LENGTH(NEW.title) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(NEW.content) > 38 THEN (OCTET_LENGTH(NEW.content) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(NEW.preview) > 38 THEN (OCTET_LENGTH(NEW.preview) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(NEW.link) > 38 THEN (OCTET_LENGTH(NEW.link) - 1) * 3 / 4 - 28 ELSE 0 END), 1)
     ON CONFLICT (owner, group_id) DO UPDATE
     SET tiles = tiles + 1, bytes = bytes + excluded.bytes, revision = revision + 1;
 END;
 CREATE TRIGGER hexmap_tiles_removed AFTER DELETE ON hexmap_tiles BEGIN
     UPDATE hexmap_maps SET tiles = tiles - 1, revision = revision + 1,
-        bytes = bytes - (COALESCE((OCTET_LENGTH(OLD.title) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(OLD.content) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(OLD.preview) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(OLD.link) - 1) * 3 / 4 - 28, 0))
+        bytes = bytes - ((CASE WHEN OCTET_LENGTH(OLD.title) > 38 THEN (OCTET_LENGTH(OLD.title) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(OLD.content) > 38 THEN (OCTET_LENGTH(OLD.content) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(OLD.preview) > 38 THEN (OCTET_LENGTH(OLD.preview) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(OLD.link) > 38 THEN (OCTET_LENGTH(OLD.link) - 1) * 3 / 4 - 28 ELSE 0 END))
     WHERE owner = OLD.owner AND group_id = OLD.group_id;
 END;
 CREATE TRIGGER hexmap_tiles_changed AFTER UPDATE OF title, content, preview, link ON hexmap_tiles BEGIN
     UPDATE hexmap_maps SET revision = revision + 1,
-        bytes = bytes + (COALESCE((OCTET_LENGTH(NEW.title) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(NEW.content) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(NEW.preview) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(NEW.link) - 1) * 3 / 4 - 28, 0))
-                - (COALESCE((OCTET_LENGTH(OLD.title) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(OLD.content) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(OLD.preview) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(OLD.link) - 1) * 3 / 4 - 28, 0))
+        bytes = bytes + ((CASE WHEN OCTET_LENGTH(NEW.title) > 38 THEN (OCTET_LENGTH(NEW.title) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(NEW.content) > 38 THEN (OCTET_LENGTH(NEW.content) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(NEW.preview) > 38 THEN (OCTET_LENGTH(NEW.preview) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(NEW.link) > 38 THEN (OCTET_LENGTH(NEW.link) - 1) * 3 / 4 - 28 ELSE 0 END))
+                - ((CASE WHEN OCTET_LENGTH(OLD.title) > 38 THEN (OCTET_LENGTH(OLD.title) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(OLD.content) > 38 THEN (OCTET_LENGTH(OLD.content) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(OLD.preview) > 38 THEN (OCTET_LENGTH(OLD.preview) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(OLD.link) > 38 THEN (OCTET_LENGTH(OLD.link) - 1) * 3 / 4 - 28 ELSE 0 END))
     WHERE owner = NEW.owner AND group_id = NEW.group_id;
 END;
 -- As long as older texts are being sealed they have not changed.
@@ -47,10 +48,10 @@ BEGIN
 END;
 CREATE TRIGGER hexmap_versions_added AFTER INSERT ON hexmap_versions BEGIN
     INSERT INTO hexmap_owners (owner, version_bytes)
-    VALUES (NEW.owner, COALESCE((OCTET_LENGTH(NEW.title) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(NEW.content) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(NEW.preview) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(NEW.link) - 1) * 3 / 4 - 28, 0) + 200)
+    VALUES (NEW.owner, (CASE WHEN OCTET_LENGTH(NEW.title) > 38 THEN (OCTET_LENGTH(NEW.title) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(NEW.content) > 38 THEN (OCTET_LENGTH(NEW.content) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(NEW.preview) > 38 THEN (OCTET_LENGTH(NEW.preview) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(NEW.link) > 38 THEN (OCTET_LENGTH(NEW.link) - 1) * 3 / 4 - 28 ELSE 0 END) + 200)
     ON CONFLICT (owner) DO UPDATE SET version_bytes = version_bytes + excluded.version_bytes;
 END;
 CREATE TRIGGER hexmap_versions_removed AFTER DELETE ON hexmap_versions BEGIN
-    UPDATE hexmap_owners SET version_bytes = version_bytes - (COALESCE((OCTET_LENGTH(OLD.title) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(OLD.content) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(OLD.preview) - 1) * 3 / 4 - 28, 0) + COALESCE((OCTET_LENGTH(OLD.link) - 1) * 3 / 4 - 28, 0)) - 200
+    UPDATE hexmap_owners SET version_bytes = version_bytes - ((CASE WHEN OCTET_LENGTH(OLD.title) > 38 THEN (OCTET_LENGTH(OLD.title) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(OLD.content) > 38 THEN (OCTET_LENGTH(OLD.content) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(OLD.preview) > 38 THEN (OCTET_LENGTH(OLD.preview) - 1) * 3 / 4 - 28 ELSE 0 END) + (CASE WHEN OCTET_LENGTH(OLD.link) > 38 THEN (OCTET_LENGTH(OLD.link) - 1) * 3 / 4 - 28 ELSE 0 END)) - 200
     WHERE owner = OLD.owner;
 END;

@@ -15,7 +15,7 @@ use store::{Place, Row, Statement, Store, StoreError, Tx, UserKey, Value};
 /// How many bytes of text a sealed column holds; of a missing one none.
 macro_rules! bytes {
     ($column:literal) => {
-        concat!("COALESCE((OCTET_LENGTH(", $column, ") - 1) * 3 / 4 - 28, 0)")
+        concat!("(CASE WHEN OCTET_LENGTH(", $column, ") > 38 THEN (OCTET_LENGTH(", $column, ") - 1) * 3 / 4 - 28 ELSE 0 END)")
     };
 }
 pub(super) use bytes;

@@ -190,3 +190,14 @@ fn credential(
         }
     }
 }
+
+/// What is for fixtures of tests is for no real deployment.
+pub(super) fn refuse_fixtures(apps: &[AppFolder], production: bool, faults: &mut Faults) {
+    for app in apps.iter().filter(|app| production && app.manifest.is_fixture()) {
+        let text = format!(
+            "{}: mcp.danger_without_provenance is for fixtures of tests, never for production; remove it",
+            app.manifest.id
+        );
+        faults.add("apps", &text);
+    }
+}

@@ -1,6 +1,7 @@
-//! Which database.
+//! Which database, and what seals it.
 
-use super::Environment;
+use super::{Environment, Faults};
+use crate::data_key::{MASTER_KEY, MasterKeys};
 use secrecy::{ExposeSecret, SecretString};
 use std::path::Path;
 
@@ -10,10 +11,33 @@ pub fn database_url(environment: &Environment, state_dir: &Path) -> SecretString
     environment.secret("DATABASE_URL").unwrap_or_else(own)
 }
 
-pub(super) fn is_sqlite(url: &SecretString) -> bool {
+fn is_sqlite(url: &SecretString) -> bool {
     url.expose_secret().starts_with("sqlite:")
 }
 
-pub(super) fn is_database(url: &SecretString) -> bool {
+fn is_database(url: &SecretString) -> bool {
     ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| url.expose_secret().starts_with(scheme))
+}
+
+pub(super) fn read(
+    environment: &Environment,
+    state_dir: &Path,
+    production: bool,
+    faults: &mut Faults,
+) -> (SecretString, Option<MasterKeys>) {
+    let database_url = database_url(environment, state_dir);
+    if !is_database(&database_url) {
+        faults.add("DATABASE_URL", "must start with sqlite: (a path) or postgres:// (a server)");
+    }
+    let master_keys = MasterKeys::given(environment);
+    if let Some(Err(error)) = master_keys.as_ref().map(MasterKeys::parse) {
+        faults.add(MASTER_KEY, &error.to_string());
+    }
+    if production && master_keys.is_none() && !is_sqlite(&database_url) {
+        faults.add(
+            MASTER_KEY,
+            "is not set; in production with PostgreSQL every gateway needs the same one. Make it with `openssl rand -hex 32`",
+        );
+    }
+    (database_url, master_keys)
 }

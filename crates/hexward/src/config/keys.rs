@@ -134,6 +134,7 @@ pub(super) const KEYS: &[Key] = &[
     key("rates.key_per_hour", "10000", Bounds::Within(1, 1_000_000_000), "Model calls with one key of the callers' listener."),
     key("rates.calls_per_minute", "3000", Bounds::Within(1, 1_000_000), "Model calls with all of them."),
     key("rates.edits_per_minute", "240", Bounds::Within(1, 1_000_000), "What one person does in an app's page by hand."),
+    key("rates.lookups_per_minute", "300", Bounds::Within(1, 1_000_000), "What is looked up in apps' pages from one address."),
     key("rates.danger_any_user_rate", "false", Bounds::Type, "Allows `user_per_hour` outside of 50 to 200."),
     key("rates.tiers.anonymous.user_per_hour", "100", Bounds::Within(50, 200), "Messages of one anonymous person."),
     key("rates.tiers.anonymous.together_per_minute", "200", Bounds::Within(1, 1_000_000), "Messages of all of them."),

@@ -1,6 +1,7 @@
 //! The texts of the two files.
 
 use super::answers::Answers;
+use crate::data_key::MASTER_KEY;
 use crate::secrets::random_hex;
 use anyhow::Result;
 use data_encoding::{BASE64, HEXLOWER};
@@ -62,6 +63,11 @@ pub(super) fn secrets(answers: &Answers) -> Result<String> {
     }
     if let Some(url) = &answers.database {
         writeln!(text, "# The database.\nDATABASE_URL='{}'", url.expose_secret())?;
+        if !url.expose_secret().starts_with("sqlite:") {
+            let about =
+                "Wraps the keys with which is sealed what people write: the same at every gateway. Lost, so is what they wrote.";
+            writeln!(text, "# {about}\n{MASTER_KEY}='{}'", random_hex()?)?;
+        }
     }
     if let Some(url) = &answers.public_url {
         writeln!(text, "# The address that people use.\nHEXFRAME_API_BASE_URL='{url}'")?;

@@ -48,7 +48,7 @@ fn signatures_are_those_of_the_standard() {
     // The example of the specification.
     let example = secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
     let body = "{\"test\": 2432232314}";
-    let signed = sign::signatures(&[example.clone()], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
+    let signed = sign::signatures(std::slice::from_ref(&example), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
     assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     let both = sign::signatures(&[example, secret("0123456789abcdef0123456789abcdef")], "m", 1, "x");
     assert_eq!(both.split(' ').filter(|one| one.starts_with("v1,")).count(), 2, "while a secret changes both are good");

@@ -1,10 +1,9 @@
 //! The journal: an append-only file that remembers what was reserved and settled inside slices until the database has it.
 //!
-//! Invariants: a line of a call that is opened is in the kernel's hands before [`Journal::append`] returns, so it survives the death
-//! of this process. A line of a call that has ended is there before any line that was appended later, so before anybody uses the room
-//! that its call has left; where many calls are open it waits for the next such line, for [`Journal::catch_up`] at the latest. What
-//! waits is lost with this process, and its call is charged at its ceiling. No line may survive a power loss; therefore slices name
-//! the journal and the life of the machine they were taken in, and one whose journal may have lost its end is charged in full.
+//! Invariants: a line is in the kernel's hands before [`Journal::append`] returns, so it survives the death of this process. The line of
+//! an end that could not be written waits, and is there before any later line is: nobody uses the room that its call left before that.
+//! No line may survive a power loss; therefore slices name the journal and the life of the machine they were taken in, and one whose
+//! journal may have lost its end is charged in full.
 
 use super::record::Record;
 use crate::StoreError;
@@ -19,8 +18,6 @@ use uuid::Uuid;
 /// After so many bytes the other file is written, and this one emptied once the database has what it says.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 const FILES: [&str; 2] = ["calls-a.journal", "calls-b.journal"];
-/// Where so many calls are open, the next line comes soon: the ends of others wait for it, and share its system call.
-const CROWD: usize = 8;
 /// Room for a line, as most are.
 const LINE_BYTES: usize = 512;
 /// What waits at most.
@@ -70,8 +67,6 @@ struct Pages {
     cut: bool,
     /// Lines that are not in the file yet, in order.
     waiting: Vec<u8>,
-    /// Calls that were opened and have not ended.
-    open: usize,
 }
 
 impl Pages {
@@ -115,7 +110,7 @@ impl Journal {
         let [a, b] = FILES;
         let files = [create(a)?, create(b)?];
         let waiting = Vec::with_capacity(WAITING_BYTES_MAX);
-        let state = Pages { files, active: 0, bytes: 0, spare: true, cut: false, waiting, open: 0 };
+        let state = Pages { files, active: 0, bytes: 0, spare: true, cut: false, waiting };
         Ok(Self { id, boot: boot.to_owned(), state: Mutex::new(state) })
     }
 
@@ -128,20 +123,10 @@ impl Journal {
         let mut state = self.state.lock();
         let before = state.waiting.len();
         state.waiting.extend_from_slice(&line);
-        let ended = matches!(record, Record::Ended(_));
-        if ended {
-            state.open = state.open.saturating_sub(1);
-            if state.open >= CROWD && state.waiting.len() < WAITING_BYTES_MAX {
-                return Ok(());
-            }
-        }
         let written = state.write();
-        match written {
-            Ok(()) if !ended => state.open += 1,
-            Ok(()) => {}
-            // What did not happen must not be written later. An end did happen: it waits, unless there is no room for more of them.
-            Err(_) if !ended || before >= WAITING_BYTES_MAX => state.waiting.truncate(before),
-            Err(_) => {}
+        // What did not happen must not be written later. An end did happen: it waits, unless there is no room for more of them.
+        if written.is_err() && (matches!(record, Record::Opened(_)) || before >= WAITING_BYTES_MAX) {
+            state.waiting.truncate(before);
         }
         written.map_err(unwritten)
     }
@@ -265,38 +250,31 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_there_before_anybody_uses_the_room_that_it_left() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let journal = Journal::begin(folder.path(), "boot").expect("a journal");
-        let slice = SliceId::random();
-        let calls: Vec<Opened> = (0..=CROWD).map(|_| opened(slice)).collect();
-        for call in &calls {
-            journal.append(&Record::Opened(call.clone())).expect("room");
-        }
-        let mut expected: Vec<Record> = calls.iter().cloned().map(Record::Opened).collect();
-        assert_eq!(found(folder.path()), expected, "each before it leaves");
-
-        let [first, second, ..] = calls.as_slice() else { panic!("there are calls") };
-        journal.append(&end_of(first)).expect("room");
-        assert_eq!(found(folder.path()), expected, "in a crowd an end waits");
-        let next = opened(slice);
-        journal.append(&Record::Opened(next.clone())).expect("room");
-        expected.extend([end_of(first), Record::Opened(next)]);
-        assert_eq!(found(folder.path()), expected, "but no longer than until the next call");
-
-        journal.append(&end_of(second)).expect("room");
-        journal.catch_up().expect("room");
-        expected.push(end_of(second));
-        assert_eq!(found(folder.path()), expected);
-    }
-
-    #[test]
-    fn where_few_are_open_an_end_does_not_wait() {
+    fn a_line_is_there_at_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let journal = Journal::begin(folder.path(), "boot").expect("a journal");
         let call = opened(SliceId::random());
         journal.append(&Record::Opened(call.clone())).expect("room");
         journal.append(&end_of(&call)).expect("room");
         assert_eq!(found(folder.path()), [Record::Opened(call.clone()), end_of(&call)]);
+    }
+
+    #[test]
+    fn an_end_that_could_not_be_written_is_there_before_the_next_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let journal = Journal::begin(folder.path(), "boot").expect("a journal");
+        let (call, refused, next) = (opened(SliceId::random()), opened(SliceId::random()), opened(SliceId::random()));
+        journal.append(&Record::Opened(call.clone())).expect("room");
+        let file = |files: &mut [File; 2], path: &Path| {
+            let [first, _] = files;
+            std::mem::replace(first, OpenOptions::new().append(true).open(path).expect("a file"))
+        };
+        // As full as a disk can be.
+        let own = file(&mut journal.state.lock().files, Path::new("/dev/full"));
+        assert!(journal.append(&end_of(&call)).is_err() && journal.append(&Record::Opened(refused)).is_err());
+        let [first, _] = &mut journal.state.lock().files;
+        *first = own;
+        journal.append(&Record::Opened(next.clone())).expect("room");
+        assert_eq!(found(folder.path()), [Record::Opened(call.clone()), end_of(&call), Record::Opened(next)]);
     }
 }
