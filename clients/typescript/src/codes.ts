@@ -10,6 +10,7 @@ export type DenialCode =
   | "budget.user"
   | "budget.tier"
   | "budget.app"
+  | "budget.host"
   | "model.context"
   | "model.name"
   | "model.path"
@@ -63,27 +64,49 @@ export type DenialCode =
   | "behaviour.hostile"
   | "behaviour.client"
   | "rate.global"
+  | "rate.host"
   | "rate.key"
-  | "run.queue_expired";
+  | "run.queue_expired"
+  | "host.action"
+  | "host.app"
+  | "host.unknown"
+  | "assertion.missing"
+  | "assertion.malformed"
+  | "assertion.algorithm"
+  | "assertion.key"
+  | "assertion.signature"
+  | "assertion.issuer"
+  | "assertion.audience"
+  | "assertion.time"
+  | "assertion.replayed"
+  | "assertion.keys"
+  | "ticket.invalid"
+  | "ticket.in_use";
 
 /** What else a request is answered with: docs/api.md. */
 export type ApiCode =
   | "agent.ended"
   | "agent.missing"
   | "app.unavailable"
+  | "app.which"
   | "body.content_type"
   | "body.cut"
   | "body.json"
   | "body.slow"
   | "body.too_large"
   | "body.utf8"
+  | "confirm.origin"
+  | "confirm.return_to"
   | "confirmation.decided"
   | "confirmation.early"
   | "direct.forwarded"
   | "gateway.restarted"
   | "gateway.stopping"
   | "host"
+  | "idempotency.key"
+  | "idempotency.other"
   | "internal"
+  | "key"
   | "key.app"
   | "key.expires_days"
   | "key.name"
@@ -98,6 +121,7 @@ export type ApiCode =
   | "origin"
   | "run.active"
   | "run.busy"
+  | "run.elsewhere"
   | "run.waiting"
   | "sandbox.unavailable"
   | "session.none"
@@ -117,6 +141,7 @@ export const CODES: readonly KnownCode[] = [
   "budget.user",
   "budget.tier",
   "budget.app",
+  "budget.host",
   "model.context",
   "model.name",
   "model.path",
@@ -170,24 +195,46 @@ export const CODES: readonly KnownCode[] = [
   "behaviour.hostile",
   "behaviour.client",
   "rate.global",
+  "rate.host",
   "rate.key",
   "run.queue_expired",
+  "host.action",
+  "host.app",
+  "host.unknown",
+  "assertion.missing",
+  "assertion.malformed",
+  "assertion.algorithm",
+  "assertion.key",
+  "assertion.signature",
+  "assertion.issuer",
+  "assertion.audience",
+  "assertion.time",
+  "assertion.replayed",
+  "assertion.keys",
+  "ticket.invalid",
+  "ticket.in_use",
   "agent.ended",
   "agent.missing",
   "app.unavailable",
+  "app.which",
   "body.content_type",
   "body.cut",
   "body.json",
   "body.slow",
   "body.too_large",
   "body.utf8",
+  "confirm.origin",
+  "confirm.return_to",
   "confirmation.decided",
   "confirmation.early",
   "direct.forwarded",
   "gateway.restarted",
   "gateway.stopping",
   "host",
+  "idempotency.key",
+  "idempotency.other",
   "internal",
+  "key",
   "key.app",
   "key.expires_days",
   "key.name",
@@ -202,6 +249,7 @@ export const CODES: readonly KnownCode[] = [
   "origin",
   "run.active",
   "run.busy",
+  "run.elsewhere",
   "run.waiting",
   "sandbox.unavailable",
   "session.none",
