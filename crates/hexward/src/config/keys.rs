@@ -271,6 +271,16 @@ pub(super) const VARIABLES: &[Variable] = &[
         shown: Shown::Secret,
         effect: "keys the digests of session tokens; another one ends all sessions",
     },
+    Variable {
+        name: "HEXWARD_MASTER_KEY",
+        shown: Shown::Secret,
+        effect: "wraps the keys with which is sealed what people write; without it the state folder has one",
+    },
+    Variable {
+        name: "HEXWARD_MASTER_KEYS_OLD",
+        shown: Shown::Secret,
+        effect: "former master keys, until everything is wrapped anew",
+    },
     Variable { name: "DATABASE_URL", shown: Shown::Address, effect: "the database" },
     Variable {
         name: "INTERNAL_PROXY_SECRET",
