@@ -265,15 +265,11 @@ mod tests {
         let journal = Journal::begin(folder.path(), "boot").expect("a journal");
         let (call, refused, next) = (opened(SliceId::random()), opened(SliceId::random()), opened(SliceId::random()));
         journal.append(&Record::Opened(call.clone())).expect("room");
-        let file = |files: &mut [File; 2], path: &Path| {
-            let [first, _] = files;
-            std::mem::replace(first, OpenOptions::new().append(true).open(path).expect("a file"))
-        };
         // As full as a disk can be.
-        let own = file(&mut journal.state.lock().files, Path::new("/dev/full"));
+        let full = OpenOptions::new().append(true).open("/dev/full").expect("a file");
+        let own = std::mem::replace(journal.state.lock().files.first_mut().expect("a file"), full);
         assert!(journal.append(&end_of(&call)).is_err() && journal.append(&Record::Opened(refused)).is_err());
-        let [first, _] = &mut journal.state.lock().files;
-        *first = own;
+        *journal.state.lock().files.first_mut().expect("a file") = own;
         journal.append(&Record::Opened(next.clone())).expect("room");
         assert_eq!(found(folder.path()), [Record::Opened(call.clone()), end_of(&call), Record::Opened(next)]);
     }
