@@ -142,7 +142,7 @@ async fn tools_are_used_as_often_as_they_may_in_an_hour() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_unusually_much_is_slowed_down_and_then_waits() {
-    let rules = BehaviourRules { sinks_per_second: 10, ..touchy() };
+    let rules = BehaviourRules { sinks_per_second: 3, ..touchy() };
     let mut setup = Setup { agent: Some(probe()), callers: true, ..setup(rules, 1_000) };
     setup.scenarios.clear();
     let mut gate = TestGate::start(setup).await;
@@ -164,7 +164,9 @@ async fn a_client_that_does_unusually_much_is_slowed_down_and_then_waits() {
         let began = Instant::now();
         (exchange(callers, request("POST", "/api/mcp", &headers, body)).await, began.elapsed())
     };
+    let began = Instant::now();
     let burst = futures_util::future::join_all((0..40).map(|_| look(&hers))).await;
+    let forgotten = usize::try_from(began.elapsed().as_secs() * 3).unwrap();
     let slowest = burst.iter().map(|(_, took)| *took).max().unwrap();
     assert!(slowest >= Duration::from_millis(60), "the last ones before the end were slowed down: {slowest:?}");
     let burst: Vec<Answer> = burst.into_iter().map(|(answer, _)| answer).collect();
@@ -173,9 +175,15 @@ async fn a_client_that_does_unusually_much_is_slowed_down_and_then_waits() {
         let said = answer.json();
         said["error"]["data"]["reason"] == "behaviour.client" || said["result"]["_meta"]["hexward/reason"] == "behaviour.client"
     };
-    assert!((8..=20).contains(&done), "{done} of forty were answered");
+    assert!((8..=20 + forgotten).contains(&done), "{done} of forty were answered, {forgotten} were forgotten meanwhile");
     assert_eq!(burst.iter().filter(|answer| refused(answer)).count(), 40 - done, "and the others told to wait");
-    let (after, _) = look(&hers).await;
+    let mut after = look(&hers).await.0;
+    for _ in 0..40 {
+        // A slow machine forgets some of it before the next one arrives.
+        if after.status != 429 {
+            after = look(&hers).await.0;
+        }
+    }
     assert_eq!((after.status, refused(&after)), (429, true), "{}", after.text());
     let wait = after.header("retry-after").parse::<u64>().unwrap();
     assert!((1..=30).contains(&wait), "{wait}");
