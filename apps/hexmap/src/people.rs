@@ -10,8 +10,11 @@ use crate::tools::{Definition, Effect, coords, group, id, item};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
-/// The one of them that can be undone like an agent's changes.
-pub(crate) const IMPORT: &str = "importMap";
+const IMPORT: &str = "importMap";
+const CREATE_MAP: &str = "createMap";
+const DELETE_MAP: &str = "deleteMap";
+/// Those of them that can be undone like an agent's changes.
+pub(crate) const UNDONE: [&str; 3] = [IMPORT, CREATE_MAP, DELETE_MAP];
 
 fn tool(
     (name, title): (&'static str, &'static str),
@@ -84,15 +87,15 @@ fn of_maps() -> [Definition; 5] {
             json!({}),
         ),
         tool(
-            ("createMap", "Create a map"),
+            (CREATE_MAP, "Create a map"),
             "Another map with nothing but its root.",
             Effect::Add,
             &["title"],
             json!({"title": text("The root's title")}),
         ),
         tool(
-            ("deleteMap", "Delete a map"),
-            "Deletes a map with all its tiles. The first map stays.",
+            (DELETE_MAP, "Delete a map"),
+            "Deletes a map with all its tiles, which can be undone. The first map stays.",
             Effect::Delete,
             &["groupId"],
             json!({"groupId": group()}),
@@ -135,8 +138,8 @@ pub(crate) async fn run(maps: &Maps, caller: &Caller, name: &str, given: &Argume
             let (lines, usage) = maps.maps(&caller.user).await?;
             Ok(atlas(&lines, &usage, maps))
         }
-        "createMap" => Ok(item(&maps.create_map(&caller.user, &given.text("title")?).await?, &Fields::All)),
-        "deleteMap" => {
+        CREATE_MAP => Ok(item(&maps.create_map(&caller.user, &given.text("title")?).await?, &Fields::All)),
+        DELETE_MAP => {
             let group = u32::try_from(given.number("groupId")?);
             let group = group.map_err(|_| MapError::Invalid("groupId must be the number of a map".to_owned()))?;
             Ok(json!({"count": maps.delete_map(&caller.user, group).await?}))

@@ -274,7 +274,7 @@ pub async fn call(maps: &Maps, caller: &Caller, name: &str, arguments: JsonObjec
 /// How the change that a call of this tool made can be undone; none for what changes nothing.
 #[must_use]
 pub fn way_back(tool: &str, call: &str) -> Option<Value> {
-    let changes = tool == UNDO || tool == people::IMPORT || writes().iter().any(|definition| definition.name == tool);
+    let changes = tool == UNDO || people::UNDONE.contains(&tool) || writes().iter().any(|definition| definition.name == tool);
     changes.then(|| json!({"tool": UNDO, "arguments": {CHANGE: call}}))
 }
 

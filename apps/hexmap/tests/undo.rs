@@ -70,6 +70,7 @@ stories! {
     a_change_that_failed_leaves_nothing_to_undo
     ten_thousand_tiles_come_back_as_they_were
     an_import_is_undone_exactly_and_done_again
+    a_deleted_map_comes_back_exactly_and_goes_again
     what_is_kept_is_bounded
     what_was_undone_is_nothing_to_look_at
 }
@@ -362,6 +363,34 @@ mod story {
         assert_eq!(rows(&store).await, now);
     }
 
+    pub(super) async fn a_deleted_map_comes_back_exactly_and_goes_again(store: Store) {
+        let maps = house(&store).await.serving(Actor::Person, Limits::default());
+        let first = rows(&store).await;
+        let root = maps.in_call("made").create_map("ada", "Garden").await.unwrap();
+        maps.in_call("unmade").undo("ada", "made").await.unwrap();
+        assert_eq!(rows(&store).await, first);
+        maps.in_call("made again").undo("ada", "unmade").await.unwrap();
+        let place = Coord::new("ada", root.coord.group, Path::parse("2").unwrap()).unwrap();
+        maps.in_call("roses").create_tile(&place, tile("Roses")).await.unwrap();
+        let (before, kept) = (rows(&store).await, maps.maps("ada").await.unwrap());
+        assert_eq!(maps.in_call("gone").delete_map("ada", root.coord.group).await.unwrap(), 2);
+        assert_eq!(rows(&store).await, first);
+        maps.in_call("back").undo("ada", "gone").await.unwrap();
+        assert_eq!((rows(&store).await, maps.maps("ada").await.unwrap()), (before.clone(), kept));
+        maps.in_call("gone again").undo("ada", "back").await.unwrap();
+        assert_eq!(rows(&store).await, first);
+        assert_eq!(maps.maps("ada").await.unwrap().0.len(), 1);
+        // Another map has its number now: nothing of it is lost.
+        maps.in_call("other").create_map("ada", "Other").await.unwrap();
+        let now = rows(&store).await;
+        let refused = maps.in_call("back again").undo("ada", "gone again").await;
+        assert!(matches!(&refused, Err(MapError::Conflict(named)) if named[0].contains("Other")), "{refused:?}");
+        assert_eq!(rows(&store).await, now);
+        maps.in_call("free again").delete_map("ada", root.coord.group).await.unwrap();
+        maps.in_call("back at last").undo("ada", "gone again").await.unwrap();
+        assert_eq!(rows(&store).await, before);
+    }
+
     pub(super) async fn what_is_kept_is_bounded(store: Store) {
         let maps = house(&store).await;
         carry_out(&maps, "first", &Do::Delete("6")).await.unwrap();
@@ -428,14 +457,17 @@ const TILES: i64 = 10_000;
 async fn fill(store: &Store, tiles: i64) -> u64 {
     const FILL: Statement = Statement(
         "INSERT INTO hexmap_tiles (owner, group_id, path, id, item_type, title, content, version, created_at, updated_at)
-         VALUES ('ada', 0, ?1, ?2, 'context', 't', ?3, ?4, ?4, ?4)",
+         VALUES ('ada', 0, ?1, ?2, 'context', ?3, ?4, ?5, ?5, ?5)",
     );
     let fill = move |tx: &mut dyn store::Tx| -> Result<(), StoreError> {
+        let key = tx.key_of("ada", Some(Timestamp(0)))?;
         for number in 0..tiles {
             let digits: Vec<String> = (0..6).map(|place| (number / 6_i64.pow(place) % 6 + 1).to_string()).collect();
             let path = if number == 0 { "1".to_owned() } else { format!("1,{}", digits.join(",")) };
-            let content = format!("what tile {number} says");
-            tx.execute(FILL, &[path.into(), format!("id-{number}").into(), content.into(), Value::Int(number + 1)])?;
+            let (id, content) = (format!("id-{number}"), format!("what tile {number} says"));
+            let sealed = |column, text: &str| key.seal(store::Place::new("hexmap_tiles", column, &id), text).map(Value::from);
+            let (title, content) = (sealed("title", "t")?, sealed("content", &content)?);
+            tx.execute(FILL, &[path.into(), (&id).into(), title, content, Value::Int(number + 1)])?;
         }
         Ok(())
     };

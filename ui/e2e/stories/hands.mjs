@@ -351,6 +351,15 @@ export const handStories = [
       await page.getByTestId("maps").selectOption({ label: "My map" });
       await tileNamed(page, "Green").waitFor();
       assert.equal(await tileNamed(page, "Roses").count(), 0);
+      assert.equal(await page.getByTestId("delete-map").count(), 0, "the first map stays");
+      await page.getByTestId("maps").selectOption({ label: "Garden" });
+      await tileNamed(page, "Roses").waitFor();
+      await page.getByTestId("delete-map").click();
+      await tileNamed(page, "Green").waitFor();
+      await page.getByText("Deleted the map Garden with 2 tiles.").waitFor();
+      assert.equal(await page.getByTestId("maps").count(), 0, "there is one map again");
+      await page.getByRole("button", { name: "Undo", exact: true }).click();
+      await tileNamed(page, "Roses").waitFor();
     },
   },
   {

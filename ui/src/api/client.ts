@@ -59,7 +59,7 @@ export const api = {
     return { tiles: result.tiles, back: undo ?? null };
   },
   createMap: (title: string) => byHand<MapTile>("createMap", { title }),
-  deleteMap: (groupId: number) => byHand<unknown>("deleteMap", { groupId }),
+  deleteMap: (groupId: number) => undoable("deleteMap", { groupId }),
   answerChallenge: (runId: string, challengeId: string, nonce: string, goesOn: boolean) =>
     send<unknown>(`/api/runs/${encodeURIComponent(runId)}/challenge`, {
       challenge_id: challengeId,

@@ -1,6 +1,7 @@
 //! The maps of one owner. Map 0 is the one everybody has; others are made and deleted by their owner alone.
 
 use super::read::{id_at, key};
+use super::record::{self, Kind, New, Side};
 use super::sealed::{key_of, open};
 use super::{MapError, Maps, OWN_GROUP, Usage, attention, change, limits};
 use crate::coord::{Coord, Path};
@@ -81,12 +82,14 @@ impl Maps {
                 return Err(MapError::Occupied(coord.to_string()));
             }
             attention::written(tx, &coord, actor)?;
+            record::keep(tx, &stamp.change, &coord, Side::After, record::tree(&coord.path))?;
+            record::write(tx, &coord, &New::of(Kind::Create, &coord, None), &stamp)?;
             super::read::tile(tx, &coord)
         };
         self.write(user, work).await
     }
 
-    /// Deletes a map with all its tiles; returns how many those were.
+    /// Deletes a map with all its tiles, which are kept for an undo; returns how many those were.
     ///
     /// # Errors
     /// [`MapError::Invalid`] for map 0, [`MapError::NotFound`], [`MapError::Store`].
@@ -95,14 +98,17 @@ impl Maps {
             return Err(MapError::Invalid("Your first map can't be deleted. Delete its tiles instead".to_owned()));
         }
         let coord = Coord::new(user, group, Path::root()).map_err(|error| MapError::Invalid(error.to_string()))?;
+        let stamp = self.stamp();
         let work = move |tx: &mut dyn Tx| {
             if id_at(tx, &coord)?.is_none() {
                 return Err(MapError::NotFound(coord.to_string()));
             }
+            record::keep(tx, &stamp.change, &coord, Side::Before, record::tree(&coord.path))?;
             let [owner, _, _] = key(&coord);
             let of_map = [owner, Value::Int(coord.group.into())];
             let count = tx.execute(DELETE_TILES, &of_map)?;
             tx.execute(DELETE_MAP, &of_map)?;
+            record::write(tx, &coord, &New::of(Kind::Delete, &coord, None), &stamp)?;
             Ok(count)
         };
         self.write(user, work).await
