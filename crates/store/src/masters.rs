@@ -115,6 +115,20 @@ impl Masters {
         self.first().map(|master| master.id.as_str())
     }
 
+    /// Whether a master key of this name is here.
+    ///
+    /// # Errors
+    /// [`StoreError::MasterKey`] that names it.
+    pub(crate) fn has(&self, id: &str) -> Result<(), StoreError> {
+        if self.0.iter().any(|master| master.id == id) {
+            return Ok(());
+        }
+        Err(wrong(&format!(
+            "what some users wrote is sealed by another one, whose name is {id}. Give that one too, as a former key, or put back the \
+             database that belongs to this one"
+        )))
+    }
+
     fn first(&self) -> Result<&Master, StoreError> {
         self.0.first().ok_or(StoreError::Sealed("there is no master key"))
     }

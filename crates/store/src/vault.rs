@@ -10,6 +10,7 @@ use crate::{Row, Statement, Store, StoreError, Tx, Value, statements};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use data_encoding::BASE64URL_NOPAD;
 use policy::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The form of a sealed value: this character, then nonce, cipher text and tag as base64url. A value of n bytes has
@@ -17,27 +18,33 @@ use std::sync::Arc;
 const FORM: char = '1';
 /// Data keys that one step of a rotation wraps anew.
 const REWRAPPED_AT_ONCE: i64 = 500;
+/// Rows that are in memory at once while an older database is sealed: a row may have some megabytes.
+const SEALED_AT_ONCE: i64 = 100;
 
 statements! { ALL:
     READ_KEY = "SELECT master, wrapped FROM user_keys WHERE user_id = ?1";
     INSERT_KEY = "INSERT INTO user_keys (user_id, master, wrapped, created_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (user_id) DO NOTHING";
     READ_ERASED = "SELECT erased_at FROM erasures WHERE user_id = ?1";
+    LIST_MASTERS = "SELECT DISTINCT master FROM user_keys";
     /// 1 the master key that wraps, 2 how many.
     LIST_OLD = "SELECT user_id, master, wrapped FROM user_keys WHERE master <> ?1 ORDER BY user_id LIMIT ?2";
     REWRAP = "UPDATE user_keys SET master = ?2, wrapped = ?3 WHERE user_id = ?1";
     READ_PASSED = "SELECT id FROM sealed_core WHERE id = 1";
     INSERT_PASSED = "INSERT INTO sealed_core (id) VALUES (1)";
-    LIST_TITLES = "SELECT user_id, id, title FROM conversations";
+    /// 1 the id of the row before, 2 how many; so are the other lists.
+    LIST_TITLES = "SELECT user_id, id, title FROM conversations WHERE id > ?1 ORDER BY id LIMIT ?2";
     SET_TITLE = "UPDATE conversations SET title = ?2 WHERE id = ?1";
-    LIST_CONTENTS = "SELECT c.user_id, m.conversation_id, m.seq, m.content FROM messages m JOIN conversations c ON c.id = m.conversation_id";
+    LIST_CONTENTS = "SELECT c.user_id, m.conversation_id, m.seq, m.content FROM messages m JOIN conversations c ON c.id = m.conversation_id
+                     WHERE (m.conversation_id, m.seq) > (?1, ?2) ORDER BY m.conversation_id, m.seq LIMIT ?3";
     SET_CONTENT = "UPDATE messages SET content = ?3 WHERE conversation_id = ?1 AND seq = ?2";
-    LIST_RUNS = "SELECT user_id, id, message FROM runs WHERE message IS NOT NULL";
+    LIST_RUNS = "SELECT user_id, id, message FROM runs WHERE message IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?2";
     SET_RUN = "UPDATE runs SET message = ?2 WHERE id = ?1";
-    LIST_CALLS = "SELECT user_id, id, arguments, result FROM tool_calls";
+    LIST_CALLS = "SELECT user_id, id, arguments, result FROM tool_calls WHERE id > ?1 ORDER BY id LIMIT ?2";
     SET_CALL = "UPDATE tool_calls SET arguments = ?2, result = ?3 WHERE id = ?1";
-    LIST_UNDOS = "SELECT c.user_id, u.call_id, u.arguments FROM tool_undos u JOIN tool_calls c ON c.id = u.call_id WHERE u.arguments IS NOT NULL";
+    LIST_UNDOS = "SELECT c.user_id, u.call_id, u.arguments FROM tool_undos u JOIN tool_calls c ON c.id = u.call_id
+                  WHERE u.arguments IS NOT NULL AND u.call_id > ?1 ORDER BY u.call_id LIMIT ?2";
     SET_UNDO = "UPDATE tool_undos SET arguments = ?2 WHERE call_id = ?1";
-    LIST_CONFIRMATIONS = "SELECT user_id, id, arguments, summary, result FROM confirmations";
+    LIST_CONFIRMATIONS = "SELECT user_id, id, arguments, summary, result FROM confirmations WHERE id > ?1 ORDER BY id LIMIT ?2";
     SET_CONFIRMATION = "UPDATE confirmations SET arguments = ?2, summary = ?3, result = ?4 WHERE id = ?1";
 }
 
@@ -136,12 +143,12 @@ impl UserKey {
 pub(crate) struct Keyed<'t> {
     tx: &'t mut dyn Tx,
     masters: Option<&'t Masters>,
-    read: Vec<Arc<UserKey>>,
+    read: BTreeMap<String, Arc<UserKey>>,
 }
 
 impl<'t> Keyed<'t> {
     pub(crate) const fn new(tx: &'t mut dyn Tx, masters: Option<&'t Masters>) -> Self {
-        Self { tx, masters, read: Vec::new() }
+        Self { tx, masters, read: BTreeMap::new() }
     }
 }
 
@@ -159,7 +166,7 @@ impl Tx for Keyed<'_> {
     }
 
     fn key_of(&mut self, user: &str, made_at: Option<Timestamp>) -> Result<Arc<UserKey>, StoreError> {
-        if let Some(key) = self.read.iter().find(|key| key.user == user) {
+        if let Some(key) = self.read.get(user) {
             return Ok(Arc::clone(key));
         }
         let masters = self.masters.ok_or(StoreError::Sealed("this database was opened without a master key"))?;
@@ -175,7 +182,7 @@ impl Tx for Keyed<'_> {
         };
         let Some(key) = found else { return Ok(Arc::new(UserKey { user: user.to_owned(), key: None })) };
         let key = Arc::new(key);
-        self.read.push(Arc::clone(&key));
+        self.read.insert(user.to_owned(), Arc::clone(&key));
         Ok(key)
     }
 }
@@ -200,9 +207,12 @@ impl Store {
     /// unsealed is sealed first, once, as a whole; from then on what is not sealed is refused.
     ///
     /// # Errors
-    /// [`StoreError`]; then nothing was sealed.
+    /// [`StoreError`], also when some data key is wrapped by a master key that is not among these; then nothing was sealed.
     pub async fn with_masters(self, masters: Masters) -> Result<Self, StoreError> {
         let store = Self { masters: Some(Arc::new(masters)), ..self };
+        for row in store.read(|tx| tx.query(LIST_MASTERS, &[])).await? {
+            store.masters.as_ref().map_or(Ok(()), |masters| masters.has(&row.text(0)?))?;
+        }
         if store.read(|tx| tx.query_opt(READ_PASSED, &[])).await?.is_none() {
             store.write(seal_all).await?;
         }
@@ -249,13 +259,25 @@ fn seal_all(tx: &mut dyn Tx) -> Result<(), StoreError> {
     seal_column(tx, now, LIST_CALLS, SET_CALL, "tool_calls", &["arguments", "result"])?;
     seal_column(tx, now, LIST_UNDOS, SET_UNDO, "tool_undos", &["arguments"])?;
     seal_column(tx, now, LIST_CONFIRMATIONS, SET_CONFIRMATION, "confirmations", &["arguments", "summary", "result"])?;
-    for row in tx.query(LIST_CONTENTS, &[])? {
-        let (user, conversation, seq) = (row.text(0)?, row.text(1)?, row.int(2)?);
-        let key = tx.key_of(&user, Some(now))?;
-        let sealed = key.seal(Place::new("messages", "content", &message_row(&conversation, seq)), &row.text(3)?)?;
-        tx.execute(SET_CONTENT, &[conversation.into(), seq.into(), sealed.into()])?;
-    }
+    seal_messages(tx, now)?;
     tx.execute(INSERT_PASSED, &[]).map(|_| ())
+}
+
+fn seal_messages(tx: &mut dyn Tx, now: Timestamp) -> Result<(), StoreError> {
+    let mut last = (String::new(), 0);
+    loop {
+        let rows = tx.query(LIST_CONTENTS, &[last.0.as_str().into(), last.1.into(), SEALED_AT_ONCE.into()])?;
+        for row in &rows {
+            let (user, conversation, seq) = (row.text(0)?, row.text(1)?, row.int(2)?);
+            let key = tx.key_of(&user, Some(now))?;
+            let sealed = key.seal(Place::new("messages", "content", &message_row(&conversation, seq)), &row.text(3)?)?;
+            tx.execute(SET_CONTENT, &[(&conversation).into(), seq.into(), sealed.into()])?;
+            last = (conversation, seq);
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+    }
 }
 
 /// User, id, then the columns.
@@ -267,17 +289,24 @@ fn seal_column(
     table: &'static str,
     columns: &[&'static str],
 ) -> Result<(), StoreError> {
-    for row in tx.query(list, &[])? {
-        let (user, id) = (row.text(0)?, row.text(1)?);
-        let key = tx.key_of(&user, Some(now))?;
-        let mut params = vec![Value::from(&id)];
-        for (index, column) in columns.iter().enumerate() {
-            let text = row.opt_text(index.saturating_add(2))?;
-            params.push(key.seal_opt(Place::new(table, column, &id), text.as_deref())?.into());
+    let mut last = String::new();
+    loop {
+        let rows = tx.query(list, &[last.as_str().into(), SEALED_AT_ONCE.into()])?;
+        for row in &rows {
+            let (user, id) = (row.text(0)?, row.text(1)?);
+            let key = tx.key_of(&user, Some(now))?;
+            let mut params = vec![Value::from(&id)];
+            for (index, column) in columns.iter().enumerate() {
+                let text = row.opt_text(index.saturating_add(2))?;
+                params.push(key.seal_opt(Place::new(table, column, &id), text.as_deref())?.into());
+            }
+            tx.execute(set, &params)?;
+            last = id;
         }
-        tx.execute(set, &params)?;
+        if rows.is_empty() {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 /// How a message is named.

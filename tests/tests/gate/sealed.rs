@@ -1,8 +1,12 @@
 //! What people write is nowhere in the database: not in a SQLite file or its log, not in a column of PostgreSQL.
 
-use gate_tests::{Person, Postgres, Setup, TestGate};
+use fake::{Fake, FakeConfig};
+use gate_tests::{Person, Postgres, Program, ProgramSetup, Setup, TestGate, hexward};
 use serde_json::{Value, json};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use store::{Statement, StoreError};
 
 /// In every text below; nothing else is called so.
@@ -103,4 +107,100 @@ async fn what_was_typed_is_nowhere_in_postgresql() {
         assert_eq!(found.unwrap_or_else(|error: StoreError| panic!("{error}")), 0, "{table}.{column} holds what was typed");
     }
     gate.finish().await;
+}
+
+const KEY: &str = "sk-ant-api03-of-this-test-alone";
+
+/// `hexward data-key rotate` by whom the state belongs to: whether it succeeded, and what it said.
+fn rotated(folder: &Path, environment: &[(&str, &str)]) -> (bool, String) {
+    let mut command = Command::new(hexward());
+    let state = folder.join("state");
+    command.args(["data-key", "rotate", "--state-dir"]).arg(&state).current_dir(folder).env_clear();
+    // A gateway that root starts becomes somebody else.
+    let owner = std::fs::metadata(&state).unwrap();
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(owner.uid()).gid(owner.gid());
+    }
+    let output = command.envs(environment.iter().copied()).stdin(Stdio::null()).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn ended(mut program: Program) {
+    program.signal("TERM");
+    assert!(program.wait().success(), "{}", program.log());
+}
+
+/// What it says where it must not start.
+fn refusal(setup: &ProgramSetup) -> String {
+    let output = setup.refused();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    said
+}
+
+/// Started again, it still knows what it was told.
+async fn remembers(ada: Person, conversation: &str, setup: &ProgramSetup) -> Person {
+    let program = setup.start();
+    let ada = ada.at(program.address);
+    let history = ada.history(conversation).await;
+    assert!(history.iter().any(|message| message.to_string().contains(CANARY)), "{history:?}");
+    ended(program);
+    ada
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_key_is_rotated_by_one_command_and_the_former_one_opens_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fake, kept) = (Fake::start(FakeConfig::for_tests(KEY)).await.unwrap(), folder.path().join("state/master-keys"));
+    let new = || ProgramSetup::new(folder.path(), &fake.url(), KEY);
+    // Sessions outlive a start.
+    let environment = new().environment;
+    let setup = || ProgramSetup { environment: environment.clone(), ..new() };
+    let program = setup().start();
+    let ada = program.person().await;
+    let conversation = ada.conversation().await;
+    let events = ada.run(&conversation, &format!("Please remember {CANARY}"), false).await;
+    assert_eq!(events.last().unwrap()["outcome"], "finished", "{events:?}");
+    let (ok, said) = rotated(folder.path(), &[]);
+    assert!(!ok && said.contains("another hexward uses"), "it would go on with the former key alone: {said}");
+    ended(program);
+
+    // The one in the state folder.
+    let first = std::fs::read_to_string(&kept).unwrap();
+    let (ok, said) = rotated(folder.path(), &[]);
+    assert!(ok && said.contains("1 data keys"), "{said}");
+    let second = std::fs::read_to_string(&kept).unwrap();
+    assert!(second != first && second.lines().count() == 1 && !said.contains(second.trim()), "{said}");
+    let ada = remembers(ada, &conversation, &setup()).await;
+
+    // From the folder's key to one of the environment, with both for as long as it takes.
+    let (former, third) = (second.trim(), format!("{}4", "3".repeat(63)));
+    let alone = refusal(&setup().with("HEXWARD_MASTER_KEY", &third));
+    assert!(alone.contains("master key") && !alone.contains(&third), "{alone}");
+    let between = setup().with("HEXWARD_MASTER_KEY", &third).with("HEXWARD_MASTER_KEYS_OLD", former);
+    let ada = remembers(ada, &conversation, &between).await;
+    let (ok, said) = rotated(folder.path(), &[("HEXWARD_MASTER_KEYS_OLD", former)]);
+    assert!(!ok && said.contains("HEXWARD_MASTER_KEYS_OLD"), "{said}");
+    let (ok, said) = rotated(folder.path(), &[("HEXWARD_MASTER_KEY", &third)]);
+    assert!(!ok && said.contains("master key"), "it says what is missing: {said}");
+    let both = [("HEXWARD_MASTER_KEY", third.as_str()), ("HEXWARD_MASTER_KEYS_OLD", former)];
+    let (ok, said) = rotated(folder.path(), &both);
+    assert!(ok && said.contains("1 data keys") && said.contains("remove HEXWARD_MASTER_KEYS_OLD"), "{said}");
+    assert!(rotated(folder.path(), &both).1.contains("0 data keys"), "once more does nothing");
+    remembers(ada, &conversation, &setup().with("HEXWARD_MASTER_KEY", &third)).await;
+    assert!(refusal(&setup()).contains("master key"), "the folder's key is the former one now");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_database_needs_a_master_key_from_outside() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Postgres::shared().fresh_database();
+    let setup = |key: &str| {
+        let setup = ProgramSetup::new(folder.path(), "http://127.0.0.1:9", KEY).with("DATABASE_URL", &database);
+        if key.is_empty() { setup.with("HEXWARD_ENV", "production") } else { setup.with("HEXWARD_MASTER_KEY", key) }
+    };
+    for bad in ["", "abc", &"0".repeat(63), &"g".repeat(64), &"7".repeat(64)] {
+        let said = refusal(&setup(bad));
+        assert!(said.contains("HEXWARD_MASTER_KEY") && (bad.len() < 60 || !said.contains(bad)), "{bad:?}: {said}");
+    }
 }

@@ -142,20 +142,23 @@ async fn a_rotation_can_stop_half_way(db: Db) {
     set(&store, put, vec![bob.to_string().into(), master.into(), wrapped.into()]).await;
     assert!(store.messages_of(alice, hers.conversation).await.expect("new").is_some());
     assert!(store.messages_of(bob, his.conversation).await.expect("old").is_some());
-    let only_new = reach(&new, "").await.expect("opened");
-    assert!(sealed(only_new.messages_of(bob, his.conversation).await).contains("does not have"));
-    assert!(sealed(only_new.rewrap().await).contains("does not have"));
+    let refused = reach(&new, "").await.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(refused.contains("another one") && !refused.contains(&old), "without the former key nothing starts: {refused}");
     assert_eq!((store.rewrap().await.expect("the rest"), store.rewrap().await.expect("nothing")), (1, 0));
+    let only_new = reach(&new, "").await.expect("opened");
     assert!(only_new.messages_of(bob, his.conversation).await.expect("new").is_some());
     assert!(only_new.messages_of(alice, hers.conversation).await.expect("new").is_some());
 }
 
 async fn a_lost_master_key_is_said(db: Db) {
     let user = db.user().await;
+    let open =
+        async || Store::open(&db.url, &[&CORE]).await.expect("opened").with_masters(Masters::passing().expect("a key")).await;
+    let other = open().await.expect("nothing is sealed yet");
     let run = told(&db, user).await;
-    let other = Store::open(&db.url, &[&CORE]).await.expect("opened");
-    let other = other.with_masters(Masters::passing().expect("a key")).await.expect("nothing is read yet");
+    assert!(open().await.err().is_some_and(|error| error.to_string().contains("sealed by another one")));
     assert!(sealed(other.messages_of(user, run.conversation).await).contains("does not have"));
+    assert!(sealed(other.rewrap().await).contains("does not have"));
     // Nor is anything written beside it that the right key could not read.
     assert!(
         sealed(other.append_message(run.conversation, run.run, Role::User, "x".to_owned(), NOW).await).contains("does not have")
