@@ -32,7 +32,8 @@ step "TypeScript client" scripts/client.sh test
 step "build" cargo build --locked -p hexward -p jail
 step "agent" target/debug/hexward agent install
 step "lints" cargo clippy --locked --workspace --all-targets -- -D warnings
-step "Rust tests" cargo test --locked --workspace
+# All of them, whatever fails: one run says everything that is wrong.
+step "Rust tests" cargo test --locked --workspace --no-fail-fast
 step "page types" in_ui npm run --silent check
 step "page tests" in_ui npm test --silent
 step "page stories" in_ui npm run --silent e2e

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use store::{Statement, Store, StoreError, Tx};
+use store::{Place, Statement, Store, StoreError, Tx};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +44,7 @@ pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
     runtime.block_on(async {
         let url = format!("sqlite:{}", places.work.join("map.db").display());
         let store = Store::open(&url, &[&store::CORE, &hexmap::SCHEMA]).await?.with_masters(store::Masters::passing()?).await?;
+        hexmap::seal(&store).await?;
         fill(&store, OWNER, TILES).await?;
         for other in 0..OTHERS {
             fill(&store, &format!("other-{other}"), OTHER_TILES).await?;
@@ -71,13 +72,15 @@ async fn fill(store: &Store, owner: &str, tiles: usize) -> Result<()> {
     for start in (0..tiles).step_by(AT_ONCE) {
         let owner = owner.to_owned();
         let work = move |tx: &mut dyn Tx| -> Result<(), StoreError> {
+            let key = tx.key_of(&owner, Some(Timestamp(0)))?;
             for number in start..tiles.min(start + AT_ONCE) {
                 let kind = if number == 0 { "user" } else { "context" };
                 let content = format!("What stands on the tile with the number {number}, in about a hundred characters of text.");
                 let (path, id) = (path_of(number), format!("{owner}-{number}"));
-                let texts = [format!("Tile {number}"), content, "A short form of it".to_owned()];
-                let [title, content, preview] = texts.map(store::Value::from);
-                tx.execute(INSERT, &[(&owner).into(), path.into(), id.into(), kind.into(), title, content, preview])?;
+                let seal = |column, text: &str| key.seal(Place::new("hexmap_tiles", column, &id), text).map(store::Value::from);
+                let title = seal("title", &format!("Tile {number}"))?;
+                let (content, preview) = (seal("content", &content)?, seal("preview", "A short form of it")?);
+                tx.execute(INSERT, &[(&owner).into(), path.into(), (&id).into(), kind.into(), title, content, preview])?;
             }
             Ok(())
         };

@@ -7,7 +7,7 @@ use crate::mcp::asks;
 use crate::mcp::upstream::UpstreamError;
 use crate::offer::user_ref;
 use crate::way_back;
-use policy::{CallId, Timestamp, ToolEffect};
+use policy::{CallId, ToolEffect};
 use serde_json::{Map, Value};
 use store::{Change, Inverse, OpenToolCall, StoreError, ToolState};
 
@@ -50,7 +50,7 @@ pub(crate) async fn carry_out(
     let said = result.as_mut().map(way_back::take).unwrap_or_default();
     let (state, text) = outcome(&result);
     let inverse = said.inverse(&app.manifest, &tool).filter(|_| state == ToolState::Done);
-    let undo = match settle(proxy, open.id(), state, &text, inverse, proxy.clock.now()).await {
+    let undo = match settle(proxy, &open, state, &text, inverse).await {
         Ok(reversible) => reversible.then(|| open.id()),
         Err(error) => {
             tracing::error!(%error, call = %open.id(), "a tool call could not be settled; it will be shown as uncertain");
@@ -78,15 +78,16 @@ pub(crate) fn outcome(result: &Result<Value, UpstreamError>) -> (ToolState, Stri
 /// Journals how the call came out; true where it can be undone.
 async fn settle(
     proxy: &Proxy,
-    call: CallId,
+    open: &OpenToolCall,
     state: ToolState,
     text: &str,
     way_back: Option<Inverse>,
-    now: Timestamp,
 ) -> Result<bool, StoreError> {
-    match way_back {
-        Some(inverse) => proxy.store.settle_reversible_call(call, text.to_owned(), inverse, now).await.map(|()| true),
-        None => proxy.store.settle_tool_call(call, state, text.to_owned(), now).await.map(|()| false),
+    let (call, text, now) = (open.id(), text.to_owned(), proxy.clock.now());
+    match (way_back, open.permit().effect()) {
+        (Some(inverse), _) => proxy.store.settle_reversible_call(call, text, inverse, now).await.map(|()| true),
+        (None, ToolEffect::Write) => proxy.store.settle_tool_call(call, state, text, now).await.map(|()| false),
+        (None, ToolEffect::Read) => proxy.store.settle_read_call(call, state, text, now).await.map(|()| false),
     }
 }
 

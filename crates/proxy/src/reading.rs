@@ -34,7 +34,7 @@ pub(crate) async fn carry_out_read(
     drop(result.as_mut().map(way_back::take));
     let (state, text) = outcome(&result);
     answer(result.map_err(|error| unreachable_app(app, error)));
-    if let Err(error) = proxy.store.settle_tool_call(open.id(), state, text, proxy.clock.now()).await {
+    if let Err(error) = proxy.store.settle_read_call(open.id(), state, text, proxy.clock.now()).await {
         tracing::error!(%error, call = %open.id(), "a tool call could not be settled; it will be shown as uncertain");
     }
     Ok(())

@@ -55,7 +55,7 @@ pub use value::{Row, Value};
 pub use vault::{Place, UserKey};
 pub use webhooks::{Delivery, DeliveryRow, WebhookRoute};
 
-use engine::Engine;
+use engine::{Engine, Lasts};
 use std::sync::Arc;
 use tokio::sync::broadcast;
 use vault::Keyed;
@@ -92,7 +92,22 @@ impl Store {
         F: Fn(&mut dyn Tx) -> Result<T, E> + Send + Sync + 'static,
     {
         let masters = self.masters.clone();
-        self.engine.write(move |tx| work(&mut Keyed::new(tx, masters.as_deref()))).await
+        self.engine.write(Lasts::Power, move |tx| work(&mut Keyed::new(tx, masters.as_deref()))).await
+    }
+
+    /// The same of what tells only of reads: when this returns `Ok`, the change survives the end of this process, and everything that is
+    /// written later stands after it; a loss of power may take the newest of it along.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub(crate) async fn note<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: Fn(&mut dyn Tx) -> Result<T, E> + Send + Sync + 'static,
+    {
+        let masters = self.masters.clone();
+        self.engine.write(Lasts::Process, move |tx| work(&mut Keyed::new(tx, masters.as_deref()))).await
     }
 
     /// Runs `work` on a consistent view without writing.

@@ -1,4 +1,6 @@
 //! The tool journal: a call is written down before it leaves and after it came back.
+//!
+//! What changes something survives a loss of power; of what only reads the last moment may be lost by one.
 
 use crate::undo::{self, Inverse};
 use crate::{OpenError, Place, Store, StoreError, Tx, audit, statements};
@@ -158,7 +160,11 @@ impl Store {
             arguments,
             digest: HEXLOWER.encode(&permit.request().arguments_digest),
         };
-        let written = self.write(move |tx| entry.insert(tx, now)).await;
+        let insert = move |tx: &mut dyn Tx| entry.insert(tx, now);
+        let written = match permit.effect() {
+            ToolEffect::Read => self.note(insert).await,
+            ToolEffect::Write => self.write(insert).await,
+        };
         match written {
             Ok(()) => Ok(OpenToolCall { id, permit }),
             Err(StoreError::Duplicate(_)) => Err(OpenError::Denied(again)),
@@ -191,6 +197,14 @@ impl Store {
     /// [`StoreError`]; the call then stays open and is later shown as uncertain.
     pub async fn settle_tool_call(&self, id: CallId, state: ToolState, result: String, now: Timestamp) -> Result<(), StoreError> {
         self.write(move |tx| settle(tx, id, state, &result, now).map(|_| ())).await
+    }
+
+    /// The same of a call that only reads.
+    ///
+    /// # Errors
+    /// As [`Store::settle_tool_call`].
+    pub async fn settle_read_call(&self, id: CallId, state: ToolState, result: String, now: Timestamp) -> Result<(), StoreError> {
+        self.note(move |tx| settle(tx, id, state, &result, now).map(|_| ())).await
     }
 
     /// The same of a call that can be undone, with how, in one commit.

@@ -55,11 +55,20 @@ impl dyn Tx + '_ {
     }
 }
 
+/// What a change survives once it was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lasts {
+    /// The end of this process, however it comes; not a loss of power, nor a crash of the database's server.
+    Process,
+    /// That too.
+    Power,
+}
+
 /// What a transaction is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Read,
-    Write,
+    Write(Lasts),
     InTurns,
 }
 
@@ -85,15 +94,15 @@ impl Engine {
         Err(StoreError::Address("it must start with sqlite: (a path) or postgres:// (a server)".to_owned()))
     }
 
-    pub(crate) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    pub(crate) async fn write<T, E, F>(&self, lasts: Lasts, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: Fn(&mut dyn Tx) -> Result<T, E> + Send + Sync + 'static,
     {
         match self {
-            Self::Sqlite(engine) => engine.write(work).await,
-            Self::Postgres(engine) => engine.transaction(Kind::Write, work).await,
+            Self::Sqlite(engine) => engine.write(lasts, work).await,
+            Self::Postgres(engine) => engine.transaction(Kind::Write(lasts), work).await,
         }
     }
 
@@ -106,7 +115,7 @@ impl Engine {
         F: Fn(&mut dyn Tx) -> Result<T, E> + Send + Sync + 'static,
     {
         match self {
-            Self::Sqlite(engine) => engine.write(work).await,
+            Self::Sqlite(engine) => engine.write(Lasts::Power, work).await,
             Self::Postgres(engine) => engine.transaction(Kind::InTurns, work).await,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The work of a transaction is the same synchronous closure that SQLite runs, so it runs on a blocking thread here.
 
-use super::{Kind, Tx, migrate};
+use super::{Kind, Lasts, Tx, migrate};
 use crate::schema::statements_of;
 use crate::{Row, Schema, Statement, StoreError, Value};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
@@ -19,6 +19,8 @@ use tokio_postgres::{IsolationLevel, Transaction};
 
 const POOL_MAX: usize = 16;
 const NOW: Statement = Statement("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)");
+/// Of this transaction alone: the server answers its commit before its log is on the disk.
+const UNFLUSHED: &str = "SET LOCAL synchronous_commit = off";
 const ATTEMPTS_MAX: u32 = 40;
 /// Who lost waits a little longer each time, so that gateways that share a hot row take turns.
 const PAUSE_STEP: Duration = Duration::from_millis(1);
@@ -74,7 +76,7 @@ impl Postgres {
             for number in 0..ATTEMPTS_MAX {
                 std::thread::sleep((PAUSE_STEP * number).min(PAUSE_MAX));
                 let mut client = handle.block_on(connect(&pool))?;
-                let _turn = (kind == Kind::Write).then(|| Turn::of(&lane, number));
+                let _turn = matches!(kind, Kind::Write(_)).then(|| Turn::of(&lane, number));
                 match attempt(&handle, &rewritten, &mut client, kind, &work) {
                     Attempt::Done(result) => return result,
                     Attempt::Conflict => {}
@@ -115,7 +117,7 @@ fn attempt<T, E: From<StoreError>>(
     // A reader needs one snapshot, not a place in the order of writers: it never conflicts and never makes others.
     let isolation = match kind {
         Kind::Read => IsolationLevel::RepeatableRead,
-        Kind::Write => IsolationLevel::Serializable,
+        Kind::Write(_) => IsolationLevel::Serializable,
         Kind::InTurns => IsolationLevel::ReadCommitted,
     };
     let begun = handle.block_on(client.build_transaction().isolation_level(isolation).read_only(kind == Kind::Read).start());
@@ -123,6 +125,11 @@ fn attempt<T, E: From<StoreError>>(
         Ok(transaction) => transaction,
         Err(error) => return Attempt::Done(Err(map(&error).into())),
     };
+    if kind == Kind::Write(Lasts::Process)
+        && let Err(error) = handle.block_on(transaction.batch_execute(UNFLUSHED))
+    {
+        return Attempt::Done(Err(map(&error).into()));
+    }
     let mut tx = PgTx { transaction: &transaction, handle, rewritten, conflict: false };
     let result = work(&mut tx);
     if tx.conflict {

@@ -1,15 +1,17 @@
 //! SQLite: one writer thread with group commit, a few reader connections.
 //!
 //! Invariant: an answer leaves the writer only after the commit that holds it. Commits are synchronous (FULL), so what
-//! was answered survives a power loss; grouping makes many writers share one flush.
+//! was answered survives a power loss; grouping makes many writers share one flush. A group in which nothing has to survive one is
+//! not flushed: it survives the end of this process, and stands before whatever is flushed later.
 
-use super::{Tx, migrate};
+use super::{Lasts, Tx, migrate};
 use crate::schema::statements_of;
 use crate::{Row, Schema, Statement, StoreError, Value};
 use parking_lot::Mutex;
 use policy::Timestamp;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, ffi};
+use std::collections::VecDeque;
 use std::sync::mpsc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -22,8 +24,12 @@ const STATEMENTS_CACHED: usize = 256;
 /// 16 MiB: what a group of commits changes is not read again in the middle of it.
 const WRITER_CACHE: &str = "PRAGMA cache_size = -16384";
 
-/// Runs inside the group's transaction (or not at all, when none could begin); returns how to answer once the commit is known.
-type Job = Box<dyn FnOnce(Option<&Connection>) -> Answer + Send>;
+/// Work for the writer.
+struct Job {
+    /// Runs inside the group's transaction (or not at all, when none could begin); returns how to answer once the commit is known.
+    work: Box<dyn FnOnce(Option<&Connection>) -> Answer + Send>,
+    lasts: Lasts,
+}
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 pub(crate) struct Sqlite {
@@ -51,20 +57,21 @@ impl Sqlite {
         Ok(Self { writer, readers: Mutex::new(Vec::new()), path: path.to_owned() })
     }
 
-    pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    pub(super) async fn write<T, E, F>(&self, lasts: Lasts, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: Fn(&mut dyn Tx) -> Result<T, E> + Send + Sync + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
+        let job = Box::new(move |connection: Option<&Connection>| -> Answer {
             let result = connection.map_or_else(|| Err(StoreError::Closed.into()), |connection| in_savepoint(connection, &work));
             Box::new(move |committed: Result<(), StoreError>| {
                 // The caller may have gone; what was committed stays committed.
                 let _ = answer.send(committed.map_err(E::from).and(result));
             })
         });
+        let job = Job { work: job, lasts };
         let writer = self.writer.clone();
         match writer.try_send(job) {
             Ok(()) => {}
@@ -137,33 +144,67 @@ const NICE: i32 = 5;
 fn run_writer(connection: &Connection, jobs: &mpsc::Receiver<Job>) {
     // Of this thread alone (setpriority(2): a thread is what the kernel counts here). Refused, everything works all the same.
     let _ = rustix::process::setpriority_process(None, NICE);
-    while let Ok(first) = jobs.recv() {
-        let begun = connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| map(&error));
-        let mut answers = Vec::new();
-        let mut next = Some(first);
-        while let Some(job) = next.take() {
-            // A full disk or an I/O error ends the whole transaction: who comes after it must not commit on their own.
-            let going = begun.is_ok() && !connection.is_autocommit();
-            answers.push(job(going.then_some(connection)));
-            if answers.len() < GROUP_MAX {
-                next = jobs.try_recv().ok();
-            }
+    let mut queue = VecDeque::new();
+    // What the connection was opened with.
+    let mut kept = Lasts::Power;
+    loop {
+        if queue.is_empty() {
+            let Ok(first) = jobs.recv() else { return };
+            queue.push_back(first);
         }
-        let outcome = begun.and_then(|()| connection.execute_batch("COMMIT").map_err(|error| map(&error)));
-        if outcome.is_err() && !connection.is_autocommit() {
-            let _ = connection.execute_batch("ROLLBACK");
-        }
-        for answer in answers {
-            answer(outcome.as_ref().map(|&()| ()).map_err(StoreError::copy));
-        }
+        queue.extend(jobs.try_iter().take(GROUP_MAX.saturating_sub(queue.len())));
+        let lasts = queue.iter().map(|job: &Job| job.lasts).max().unwrap_or(Lasts::Power);
+        run_group(connection, jobs, &mut queue, (&mut kept, lasts));
     }
 }
 
+/// Runs what is queued, and what comes meanwhile, in one transaction; leaves what has to last longer than the group will.
+fn run_group(connection: &Connection, jobs: &mpsc::Receiver<Job>, queue: &mut VecDeque<Job>, (kept, lasts): (&mut Lasts, Lasts)) {
+    let begun = keep(connection, kept, lasts).and_then(|()| control(connection, "BEGIN IMMEDIATE"));
+    let mut answers = Vec::new();
+    while answers.len() < GROUP_MAX {
+        queue.extend(queue.is_empty().then(|| jobs.try_recv().ok()).flatten());
+        let Some(job) = queue.pop_front_if(|job| job.lasts <= lasts) else { break };
+        // A full disk or an I/O error ends the whole transaction: who comes after it must not commit on their own.
+        let going = begun.is_ok() && !connection.is_autocommit();
+        answers.push((job.work)(going.then_some(connection)));
+    }
+    let outcome = begun.and_then(|()| control(connection, "COMMIT"));
+    if outcome.is_err() && !connection.is_autocommit() {
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    for answer in answers {
+        answer(outcome.as_ref().map(|&()| ()).map_err(StoreError::copy));
+    }
+}
+
+/// What the next commit waits for. It can't be changed within a transaction.
+fn keep(connection: &Connection, kept: &mut Lasts, lasts: Lasts) -> Result<(), StoreError> {
+    if *kept == lasts {
+        return Ok(());
+    }
+    let synchronous = match lasts {
+        Lasts::Process => "PRAGMA synchronous = NORMAL",
+        Lasts::Power => "PRAGMA synchronous = FULL",
+    };
+    connection.execute_batch(synchronous).map_err(|error| map(&error))?;
+    *kept = lasts;
+    Ok(())
+}
+
+/// Begins and ends: a prepared statement, for there are several of them for each change.
+fn control(connection: &Connection, sql: &'static str) -> Result<(), StoreError> {
+    let done = connection.prepare_cached(sql).and_then(|mut prepared| prepared.execute([]));
+    done.map(drop).map_err(|error| map(&error))
+}
+
 fn in_savepoint<T, E: From<StoreError>>(connection: &Connection, work: &dyn Fn(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
-    connection.execute_batch("SAVEPOINT work").map_err(|error| map(&error))?;
+    control(connection, "SAVEPOINT work")?;
     let result = work(&mut SqliteTx { connection });
-    let end = if result.is_ok() { "RELEASE work" } else { "ROLLBACK TO work; RELEASE work" };
-    connection.execute_batch(end).map_err(|error| map(&error))?;
+    if result.is_err() {
+        control(connection, "ROLLBACK TO work")?;
+    }
+    control(connection, "RELEASE work")?;
     result
 }
 
@@ -269,4 +310,38 @@ fn migrate_all(connection: &mut Connection, schemas: &[&'static Schema]) -> Resu
         }
     }
     tx.commit().map_err(|error| map(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    const SYNCHRONOUS: Statement = Statement("PRAGMA synchronous");
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn only_a_group_in_which_nothing_has_to_survive_a_loss_of_power_is_not_flushed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.db").display().to_string();
+        let engine = Arc::new(Sqlite::open(&path, &[]).expect("a database"));
+        let level = |lasts| {
+            let engine = Arc::clone(&engine);
+            async move {
+                let read = move |tx: &mut dyn Tx| tx.query_one(SYNCHRONOUS, &[])?.int(0);
+                engine.write::<_, StoreError, _>(lasts, read).await.expect("written")
+            }
+        };
+        // 1 is NORMAL, which in WAL mode flushes nothing at a commit; 2 is FULL.
+        assert_eq!((level(Lasts::Power).await, level(Lasts::Process).await, level(Lasts::Power).await), (2, 1, 2));
+        let mut together = tokio::task::JoinSet::new();
+        for number in 0..200 {
+            let lasts = if number % 3 == 0 { Lasts::Power } else { Lasts::Process };
+            let level = level(lasts);
+            together.spawn(async move { (lasts, level.await) });
+        }
+        for (lasts, level) in together.join_all().await {
+            assert!(lasts == Lasts::Process || level == 2, "{lasts:?} stood in a group that is not flushed");
+        }
+        assert_eq!(level(Lasts::Process).await, 1);
+    }
 }
