@@ -1,13 +1,15 @@
 //! May they? Pure functions from what is asked and who asks to a permit or a denial.
 //!
-//! Invariant: a permit has no public constructor and no public fields; it is bound to the digest of the request it was given
-//! for, and the rooms above use it up by value.
+//! Invariant: a permit has no public constructor and no public fields. It is bound to the request it was given for: a model call's
+//! bytes leave out of their permit, a tool call's arguments are held against their digest. The rooms above use it up by value.
 
 use crate::{
     CacheWrites, Denial, DenialCode, KeyScope, KeyUse, Manifest, Microusd, Prices, Prompt, RunId, Timestamp, ToolClass,
     ToolEffect, ToolListed, ToolQuestion, UserId,
 };
+use bytes::Bytes;
 use std::sync::Arc;
+use std::{fmt, mem};
 
 /// Which part of the model API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +50,21 @@ fn is_model_id(id: &str) -> bool {
     (1..=128).contains(&id.len()) && !id.starts_with('.') && id.bytes().all(fits)
 }
 
+/// The bytes of a request. Its Debug tells only how many: what people wrote belongs into no log.
+#[derive(Clone, Default)]
+pub struct RequestBody(pub Bytes);
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
 /// A parsed model request: what decisions need of it.
 #[derive(Clone, Debug)]
 pub struct ModelRequest {
-    /// SHA-256 of the body.
-    pub digest: [u8; 32],
+    /// What leaves for the provider if it is permitted.
+    pub body: RequestBody,
     /// Which path.
     pub path: ModelPath,
     /// The model asked for.
@@ -143,6 +155,10 @@ impl ModelPermit {
     #[must_use]
     pub const fn request(&self) -> &ModelRequest {
         &self.request
+    }
+    /// The bytes that were permitted, once: whoever sends has them from here, so nothing else can leave.
+    pub const fn take_body(&mut self) -> Bytes {
+        mem::replace(&mut self.request.body.0, Bytes::new())
     }
     /// For which run.
     #[must_use]
@@ -360,7 +376,7 @@ mod tests {
 
     fn request() -> ModelRequest {
         ModelRequest {
-            digest: [0; 32],
+            body: RequestBody::default(),
             path: ModelPath::Messages,
             model: "claude-sonnet-5-5".to_owned(),
             max_tokens: 4000,

@@ -38,7 +38,7 @@ mod usage;
 mod webhook;
 
 pub use admit::{
-    BudgetLine, ClientView, ModelPath, ModelPermit, ModelRequest, RunView, ToolPermit, ToolRequest, ToolVerdict,
+    BudgetLine, ClientView, ModelPath, ModelPermit, ModelRequest, RequestBody, RunView, ToolPermit, ToolRequest, ToolVerdict,
     admit_client_tool, admit_model, admit_tool, ceiling_of,
 };
 pub use arguments::{ArgumentFault, ArgumentKind, ArgumentRule, ArgumentSource, Known, Origin, ResultField};

@@ -64,6 +64,11 @@ impl<E, S: Stream<Item = Result<Bytes, E>> + Unpin> Pieces<S, E> {
         self.ready.pop_front().flatten()
     }
 
+    /// A piece that was gathered, or the end: nobody has to wait for it.
+    pub(crate) fn at_hand(&mut self) -> Option<Option<Result<Bytes, E>>> {
+        if self.begun == Begun::Seen { self.ready.pop_front() } else { None }
+    }
+
     async fn gather(&mut self) {
         let mut bytes = 0;
         while let Some(Some(Ok(last))) = self.ready.back() {

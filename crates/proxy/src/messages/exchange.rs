@@ -43,6 +43,8 @@ pub(super) struct Exchange {
     meter: Meter,
     status: StatusCode,
     retry_after_secs: Option<u64>,
+    /// What was released and is not metered yet. Only of answers of which nothing has to be known before.
+    unread: Option<Bytes>,
     /// What the provider reported in the middle of its stream.
     error: Option<String>,
     /// Its first piece was here.
@@ -81,12 +83,14 @@ impl Exchange {
             meter,
             status,
             retry_after_secs,
+            unread: None,
             error,
             began: false,
         })
     }
 
-    /// A stream: every chunk is metered, then released.
+    /// A stream: every chunk is metered, then released; what only counts is metered while its reader has it already, and before anything
+    /// comes after it.
     pub(super) async fn streamed(mut self: Box<Self>) -> Body {
         if let Some(body) = &mut self.body {
             body.lead().await;
@@ -100,14 +104,16 @@ impl Exchange {
 
     async fn step(&mut self) -> Option<io::Result<Bytes>> {
         self.call.as_ref()?;
+        if let Some(chunk) = self.unread.take() {
+            self.read(&chunk).await;
+        }
         match self.next().await {
+            Next::Chunk(chunk) if self.meter.only_counts() => {
+                self.unread = Some(chunk.clone());
+                Some(Ok(chunk))
+            }
             Next::Chunk(chunk) => {
-                for seen in self.meter.push(&chunk) {
-                    if let Seen::Error(text) = &seen {
-                        self.error = Some(one_line(text));
-                    }
-                    self.saw(seen).await;
-                }
+                self.read(&chunk).await;
                 Some(Ok(chunk))
             }
             Next::End => {
@@ -121,6 +127,15 @@ impl Exchange {
                 self.finish(Some(text.to_owned())).await;
                 Some(Err(io::Error::other("the answer was cut")))
             }
+        }
+    }
+
+    async fn read(&mut self, chunk: &Bytes) {
+        for seen in self.meter.push(chunk) {
+            if let Seen::Error(text) = &seen {
+                self.error = Some(one_line(text));
+            }
+            self.saw(seen).await;
         }
     }
 
@@ -162,10 +177,16 @@ impl Exchange {
 
     async fn next(&mut self) -> Next {
         let (Some(body), Some(call)) = (self.body.as_mut(), self.call.as_ref()) else { return Next::End };
-        if call.left().is_zero() {
-            return Next::Broken("the time for it was over");
-        }
-        let chunk = tokio::time::timeout(call.left().min(SILENCE_MAX), body.next()).await;
+        let chunk = match body.at_hand() {
+            Some(piece) => Ok(piece),
+            None => {
+                let left = call.left();
+                if left.is_zero() {
+                    return Next::Broken("the time for it was over");
+                }
+                tokio::time::timeout(left.min(SILENCE_MAX), body.next()).await
+            }
+        };
         match chunk {
             Ok(Some(Ok(chunk))) => {
                 if !std::mem::replace(&mut self.began, true) && self.status.is_success() {
@@ -279,10 +300,22 @@ impl Drop for Exchange {
         if call.left().is_zero() {
             return;
         }
-        let meter = std::mem::replace(&mut self.meter, Meter::new(""));
+        let mut meter = std::mem::replace(&mut self.meter, Meter::new(""));
+        if let Some(chunk) = self.unread.take() {
+            drop(meter.push(&chunk));
+        }
         let (lease, status) = (self.lease.take(), self.status);
-        let rest =
-            Self { call: Some(call), body: Some(body), lease, meter, status, retry_after_secs: None, error: None, began: true };
+        let rest = Self {
+            call: Some(call),
+            body: Some(body),
+            lease,
+            meter,
+            status,
+            retry_after_secs: None,
+            unread: None,
+            error: None,
+            began: true,
+        };
         let rest = Box::new(rest);
         runtime.spawn(async move {
             rest.drain().await;

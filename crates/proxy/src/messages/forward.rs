@@ -22,7 +22,7 @@ use http::{HeaderMap, Response, header, request::Parts};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
-use policy::{Denial, DenialCode, ModelRequest, Prompt};
+use policy::{Denial, DenialCode, ModelRequest, Prompt, RequestBody};
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
@@ -35,22 +35,22 @@ const CHUNKS_QUEUED_MAX: usize = 16;
 const UNREACHABLE: &str = "The model provider can't be reached. Nothing was charged; try again in a moment.";
 const LOST: &str = "The model provider's answer was lost, and may have been charged. Try again in a moment.";
 
-/// What is asked for, and the bytes that leave for it.
+/// What is asked for, with the bytes that leave for it.
 pub(super) struct Asked {
     pub(super) request: ModelRequest,
     pub(super) max_tokens_at: Option<Range<usize>>,
     pub(super) thinking_tokens: Option<u64>,
-    pub(super) bytes: Bytes,
     /// The prompt by its bytes, and what of it may have been measured before.
     pub(super) whole: Prompt,
     pub(super) beginnings: Beginnings,
 }
 
 impl Asked {
-    pub(super) fn new(request: ModelRequest, shape: &Shape, headers: &HeaderMap, bytes: Bytes) -> Self {
+    pub(super) fn new(request: ModelRequest, shape: &Shape, headers: &HeaderMap, body: Bytes) -> Self {
+        let request = ModelRequest { body: RequestBody(body), ..request };
         let (whole, beginnings) = (request.prompt, Beginnings::of(shape.said.as_ref(), shape.edits_context, headers));
         let (max_tokens_at, thinking_tokens) = (shape.max_tokens_at.clone(), shape.thinking_budget());
-        Self { request, max_tokens_at, thinking_tokens, bytes, whole, beginnings }
+        Self { request, max_tokens_at, thinking_tokens, whole, beginnings }
     }
 }
 
@@ -101,7 +101,7 @@ impl Call {
                 Ongoing::new(Arc::clone(&proxy), caller.clone(), open, attempt, held).measuring(asked.beginnings.whole());
             call.heard.clone_from(&heard);
             let more = attempts.has_next(proxy.clock.now());
-            match exchange(call, &head, asked.bytes.clone(), more).await {
+            match exchange(call, &head, more).await {
                 Tried::Answer(response) => return response,
                 Tried::Failed(response) => answer = Some(response),
             }
@@ -146,10 +146,10 @@ async fn not_opened(proxy: &Proxy, caller: &Caller, error: OpenError) -> Respons
     }
 }
 
-async fn exchange(mut call: Ongoing, head: &Parts, body: Bytes, more: bool) -> Tried {
-    let Some((opened, attempt)) = call.open() else { return Tried::Failed(answer::unavailable(LOST)) };
+async fn exchange(mut call: Ongoing, head: &Parts, more: bool) -> Tried {
+    let Some((request, connections)) = call.departing(head) else { return Tried::Failed(answer::unavailable(LOST)) };
     let sent = {
-        let sending = pin!(call.proxy.upstream.send(opened, attempt, head.uri.query(), &head.headers, body));
+        let sending = pin!(connections.send(request));
         tokio::time::timeout(call.left().min(SILENCE_MAX), sending).await
     };
     let (outcome, end, text) = match sent {

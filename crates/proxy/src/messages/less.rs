@@ -6,7 +6,10 @@ use super::forward::Asked;
 use super::{Caller, open};
 use crate::Proxy;
 use bytes::{Bytes, BytesMut};
-use policy::{BudgetLine, ModelPath, ModelRequest, OUTPUT_TOKENS_MIN, Prompt, Throttle, affordable_output, ceiling_of, throttle};
+use policy::{
+    BudgetLine, ModelPath, ModelRequest, OUTPUT_TOKENS_MIN, Prompt, RequestBody, Throttle, affordable_output, ceiling_of,
+    throttle,
+};
 use store::{OpenError, OpenModelCall, StoreError};
 
 /// Opens a call; if a budget is short, a smaller one that fits.
@@ -71,11 +74,10 @@ impl Asked {
             return false;
         }
         let Some(at) = self.max_tokens_at.clone() else { return false };
-        let Some(bytes) = replaced(&self.bytes, at.clone(), output_tokens) else { return false };
+        let Some(bytes) = replaced(&self.request.body.0, at.clone(), output_tokens) else { return false };
         self.max_tokens_at = Some(at.start..at.start + output_tokens.to_string().len());
         self.request.max_tokens = output_tokens;
-        self.request.digest = policy::digest_bytes(&bytes);
-        self.bytes = bytes;
+        self.request.body = RequestBody(bytes);
         true
     }
 }
@@ -108,12 +110,11 @@ mod tests {
         let mut call = asked(body);
         assert!(call.shorten(300));
         let expected = body.replace("  4000,", "  300,");
-        assert_eq!((call.bytes.as_ref(), call.request.max_tokens), (expected.as_bytes(), 300));
-        assert_eq!(call.request.digest, policy::digest_bytes(expected.as_bytes()), "the permit is bound to what leaves");
-        let (read, _) = parse::request(ModelPath::Messages, &call.bytes, Detail::Facts).expect("still a request");
+        assert_eq!((call.bytes(), call.request.max_tokens), (expected.as_bytes(), 300), "what is permitted is what leaves");
+        let (read, _) = parse::request(ModelPath::Messages, call.bytes(), Detail::Facts).expect("still a request");
         assert_eq!(read.max_tokens, 300);
         assert!(call.shorten(7), "and once more");
-        assert_eq!(call.bytes.as_ref(), body.replace("  4000,", "  7,").as_bytes());
+        assert_eq!(call.bytes(), body.replace("  4000,", "  7,").as_bytes());
     }
 
     #[test]
@@ -122,7 +123,7 @@ mod tests {
         assert!(!asked(plain).shorten(1000) && !asked(plain).shorten(2000));
         let thinking = r#"{"model":"m","max_tokens":4000,"thinking":{"type":"enabled","budget_tokens":2048},"messages":[]}"#;
         let mut call = asked(thinking);
-        assert!(!call.shorten(2048) && call.bytes.as_ref() == thinking.as_bytes());
+        assert!(!call.shorten(2048) && call.bytes() == thinking.as_bytes());
         assert!(call.shorten(2049));
     }
 }

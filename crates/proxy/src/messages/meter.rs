@@ -135,6 +135,11 @@ impl Meter {
         self
     }
 
+    /// Whether nothing of the content is told.
+    pub(super) const fn only_counts(&self) -> bool {
+        self.usage_only
+    }
+
     /// Nothing that it says of usage is taken: what comes is not what the client will read.
     pub const fn distrust(&mut self) {
         self.failed = true;

@@ -3,7 +3,7 @@
 
 use super::Caller;
 use http::Method;
-use policy::{CacheWrites, ModelPath, ModelRequest, Prompt};
+use policy::{CacheWrites, ModelPath, ModelRequest, Prompt, RequestBody};
 
 /// Whether this caller may use this path at all.
 pub(super) const fn is_open_to(caller: &Caller, path: ModelPath) -> bool {
@@ -17,7 +17,7 @@ pub(super) const fn is_open_to(caller: &Caller, path: ModelPath) -> bool {
 pub(super) fn asked(path: &str) -> ModelRequest {
     let one = path.strip_prefix(ModelPath::Models.as_str()).and_then(|rest| rest.strip_prefix('/'));
     ModelRequest {
-        digest: policy::digest_bytes(path.as_bytes()),
+        body: RequestBody::default(),
         path: ModelPath::Models,
         model: one.unwrap_or_default().to_owned(),
         max_tokens: 0,

@@ -3,13 +3,18 @@
 //! Invariant: an opened call is settled once on every way out. It is settled by [`Ongoing::finish`], or, when whoever held it goes
 //! away (the client left, a task was cancelled, a panic), as it is dropped.
 
-use super::Caller;
 use super::canon::Digest;
+use super::connections::Connections;
 use super::integrity::Heard;
 use super::providers::{Attempt, Outcome, chance};
 use super::rooms::Place;
+use super::{Caller, upstream};
 use crate::context::Entry;
 use crate::{Proxy, RunEvent};
+use bytes::Bytes;
+use http::Request;
+use http::request::Parts;
+use http_body_util::Full;
 use policy::{CacheWrites, ModelPath, Timestamp, Usage};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,9 +87,10 @@ impl Ongoing {
         self
     }
 
-    /// The call and the way it goes, until it is settled.
-    pub(super) fn open(&self) -> Option<(&OpenModelCall, &Attempt)> {
-        self.open.as_ref().zip(self.attempt.as_ref())
+    /// The request as it leaves, and the way it goes; once, as long as the call is open.
+    pub(super) fn departing(&mut self, head: &Parts) -> Option<(Request<Full<Bytes>>, Arc<Connections>)> {
+        let (open, attempt) = self.open.as_mut().zip(self.attempt.as_ref())?;
+        Some((upstream::request(open, attempt, head.uri.query(), &head.headers), Arc::clone(attempt.connections())))
     }
 
     /// How the provider did, once.

@@ -12,7 +12,7 @@ mod tools;
 use super::canon::{Canon, Digest};
 use super::shape::{Detail, Message, Said, Shape, Thinking, Tool};
 use bytes::Bytes;
-use policy::{CacheWrites, ModelPath, ModelRequest, Prompt};
+use policy::{CacheWrites, ModelPath, ModelRequest, Prompt, RequestBody};
 use reader::{Reader, next_field, note_cache, once, pass};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
@@ -56,7 +56,7 @@ pub(super) fn request(path: ModelPath, body: &[u8], detail: Detail) -> Result<(M
     };
     let prompt = top.prompt(body.len());
     let asked = ModelRequest {
-        digest: policy::digest_bytes(body),
+        body: RequestBody::default(),
         path,
         model: top.model,
         max_tokens,

@@ -1,12 +1,10 @@
 //! The client that speaks to providers. Address and key of each call come from its [`Attempt`], and are added here only.
 
-use super::connections::{Lease, SendError};
 use super::providers::{Attempt, Protocol, ProviderConfig, ProviderError, Providers};
 use super::{headers, models};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Request, Uri};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use policy::ModelRequest;
 use secrecy::SecretString;
 use store::OpenModelCall;
@@ -68,22 +66,20 @@ impl ModelUpstream {
         }
         Ok(uri)
     }
-
-    /// Sends an opened call one way. Using it up is what allows the key to be added.
-    pub(super) async fn send(
-        &self,
-        open: &OpenModelCall,
-        attempt: &Attempt,
-        query: Option<&str>,
-        client_headers: &HeaderMap,
-        body: Bytes,
-    ) -> Result<(Response<Incoming>, Lease), SendError> {
-        let request = request(attempt, open.permit().request(), query, client_headers, body);
-        attempt.connections().send(request).await
-    }
 }
 
-fn request(
+/// An opened call as it leaves one way. Using up its bytes is what allows the key to be added.
+pub(super) fn request(
+    open: &mut OpenModelCall,
+    attempt: &Attempt,
+    query: Option<&str>,
+    client_headers: &HeaderMap,
+) -> Request<Full<Bytes>> {
+    let body = open.take_body();
+    addressed(attempt, open.permit().request(), query, client_headers, body)
+}
+
+fn addressed(
     attempt: &Attempt,
     asked: &ModelRequest,
     query: Option<&str>,
@@ -125,7 +121,7 @@ mod tests {
             .collect();
         let attempt = upstream.providers().attempts("m").next(0, policy::Timestamp(0)).expect("an attempt");
         let asked = ModelRequest { path: policy::ModelPath::Messages, ..models::asked("/v1/models") };
-        let request = request(&attempt, &asked, Some("beta=true"), &client, Bytes::new());
+        let request = addressed(&attempt, &asked, Some("beta=true"), &client, Bytes::new());
         assert_eq!(request.uri(), "http://127.0.0.1:9/v1/messages?beta=true");
         assert_eq!(request.headers().get_all("x-api-key").iter().collect::<Vec<_>>(), ["real"]);
         assert!(!request.headers().contains_key("authorization"));

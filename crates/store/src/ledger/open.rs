@@ -5,6 +5,7 @@ use super::purse::{Lacking, Slices};
 use super::record::{CallEnd, CallNotes, Ended, Opened, Record};
 use super::{Inner, RENEW_SECS, SLICE_SECS, drain};
 use crate::StoreError;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use policy::{BudgetLine, CallId, Denial, DenialCode, Microusd, ModelPermit, RunId, SliceId, Timestamp, Usage, UserId};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,6 +103,11 @@ impl OpenModelCall {
     #[must_use]
     pub const fn permit(&self) -> &ModelPermit {
         &self.permit
+    }
+
+    /// The bytes that were permitted, once.
+    pub fn take_body(&mut self) -> Bytes {
+        self.permit.take_body()
     }
 
     /// Settles the call; returns what was charged.

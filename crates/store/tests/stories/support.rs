@@ -146,7 +146,7 @@ pub fn new_run(user: UserId, conversation: ConversationId) -> NewRun {
 /// A permitted model call that reserves [`ceiling`] in `budgets`.
 pub fn model_permit(run: RunId, user: UserId, budgets: Vec<BudgetLine>) -> ModelPermit {
     let request = ModelRequest {
-        digest: [7; 32],
+        body: policy::RequestBody::default(),
         path: ModelPath::Messages,
         model: "claude-sonnet-5-5".to_owned(),
         max_tokens: 1000,
