@@ -49,6 +49,9 @@ pub(crate) enum Command {
     Prices(PricesArgs),
     /// Shows the model providers, and changes their keys without a restart.
     Provider(ProviderArgs),
+    /// Prints the description of the API for host applications' back ends, in the words of OpenAPI 3.1.
+    #[command(name = "openapi")]
+    OpenApi,
     /// Attacks a gateway of this version on this machine and says what held.
     Redteam(RedteamArgs),
 }

@@ -44,6 +44,7 @@ pub use data_key::MasterKeys;
 
 use anyhow::Result;
 use arguments::Command;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Carries out a command. The caller has one thread: rights are given up before there are more.
@@ -72,8 +73,14 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Prices(args) => prices_command::prices(&args),
         Command::Provider(args) => provider_command::provider(&args),
         Command::Undo(args) => in_threads(undo::command(args)),
+        Command::OpenApi => print_openapi(),
         Command::Redteam(args) => in_threads(redteam::redteam(args)),
     }
+}
+
+fn print_openapi() -> Result<ExitCode> {
+    std::io::stdout().write_all(web::openapi().as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Starts the threads that everything else runs on.

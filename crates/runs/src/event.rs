@@ -4,9 +4,10 @@ use policy::{CallId, ChallengeId, ConfirmationId, ConversationId, RunId};
 use serde::Serialize;
 use serde_json::Value;
 use store::Confirmation;
+use utoipa::ToSchema;
 
 /// A numbered event; numbers begin with 1 and have no gaps.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Event {
     /// Its number in the run.
     pub seq: u64,
@@ -16,7 +17,8 @@ pub struct Event {
 }
 
 /// A refusal as pages see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Denial)]
 pub struct DenialView {
     /// The stable code.
     pub code: &'static str,
@@ -25,20 +27,25 @@ pub struct DenialView {
 }
 
 /// How a change can be undone, as pages see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = UndoOfCall)]
 pub struct UndoView {
     /// The journal's entry of the call.
+    #[schema(value_type = String, format = "uuid")]
     pub call: CallId,
     /// Its run.
+    #[schema(value_type = String, format = "uuid")]
     pub run: RunId,
     /// `possible`; the history says how it stands later.
     pub state: &'static str,
 }
 
 /// A question as pages see it: everything that a person needs to say yes or no.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Confirmation)]
 pub struct ConfirmationView {
     /// Which.
+    #[schema(value_type = String, format = "uuid")]
     pub id: ConfirmationId,
     /// Where it stands.
     pub state: &'static str,
@@ -49,14 +56,18 @@ pub struct ConfirmationView {
     /// The exact arguments.
     pub arguments: Value,
     /// What it does, as the application told the gateway; none if it can't say.
+    #[schema(required)]
     pub summary: Option<String>,
     /// `write destructive` and the like.
     pub class: String,
     /// The name of the client that asks, where it is not the agent of a run.
+    #[schema(required)]
     pub asked_by: Option<String>,
     /// The run.
+    #[schema(value_type = String, format = "uuid")]
     pub run_id: RunId,
     /// Its conversation; a client elsewhere has none.
+    #[schema(value_type = Option<String>, format = "uuid", required)]
     pub conversation_id: Option<ConversationId>,
     /// When it is over, in milliseconds since 1970.
     pub expires_at_ms: i64,
@@ -81,14 +92,16 @@ impl From<&Confirmation> for ConfirmationView {
 }
 
 /// What happened.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum EventBody {
     /// The run began.
     RunStarted {
         /// The run.
+        #[schema(value_type = String, format = "uuid")]
         run_id: RunId,
         /// Its conversation.
+        #[schema(value_type = String, format = "uuid")]
         conversation_id: ConversationId,
     },
     /// All places for runs are taken: how many go before this one, and it.
@@ -135,8 +148,10 @@ pub enum EventBody {
         /// What it said.
         result: String,
         /// The refusal, if it was one.
+        #[schema(required)]
         denial: Option<DenialView>,
         /// Whether what it did can be undone.
+        #[schema(required)]
         undo: Option<UndoView>,
         /// Whether nothing was done yet, because it waits for the person.
         waits: bool,
@@ -151,12 +166,14 @@ pub enum EventBody {
     /// The person has answered, and a yes was carried out.
     ConfirmationEnded {
         /// Which question.
+        #[schema(value_type = String, format = "uuid")]
         id: ConfirmationId,
         /// The call.
         call_id: String,
         /// `denied`, `done`, `failed` or `uncertain`.
         state: &'static str,
         /// What the tool said.
+        #[schema(required)]
         result: Option<String>,
     },
     /// A model call is settled.
@@ -173,6 +190,7 @@ pub enum EventBody {
     /// The agent does unusually much: its tools wait until the person says whether it shall go on.
     Challenge {
         /// The question.
+        #[schema(value_type = String, format = "uuid")]
         challenge_id: ChallengeId,
         /// How many zero bits the SHA-256 of `CHALLENGE_ID:NONCE` has to begin with.
         bits: u32,
@@ -180,6 +198,7 @@ pub enum EventBody {
     /// The question is over.
     ChallengeEnded {
         /// The question.
+        #[schema(value_type = String, format = "uuid")]
         challenge_id: ChallengeId,
         /// Whether the run goes on.
         goes_on: bool,
@@ -198,8 +217,10 @@ pub enum EventBody {
         /// `finished`, `failed` or `stopped`.
         outcome: &'static str,
         /// The code of a failure.
+        #[schema(required)]
         code: Option<String>,
         /// The public sentence of a failure.
+        #[schema(required)]
         message: Option<String>,
         /// What the run cost.
         cost_microusd: i64,

@@ -24,7 +24,7 @@ mod shown;
 mod undo;
 
 pub use app::RunApp;
-pub use event::{ConfirmationView, Event, EventBody};
+pub use event::{ConfirmationView, DenialView, Event, EventBody, UndoView};
 pub use feed::Feed;
 pub use hands::PersonError;
 pub use limits::AgentLimits;

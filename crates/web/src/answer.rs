@@ -6,13 +6,34 @@ use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use policy::DenialCode;
 use runs::{PersonCallError, PersonError, StartError, UndoError};
-use serde_json::json;
+use serde::Serialize;
 use std::any::Any;
 use store::StoreError;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// When a place may be free again, roughly.
 const BUSY_SECS: i64 = 10;
+
+/// What every refusal says.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(crate) struct Refused {
+    error: Reason,
+    /// Names this answer in the server's log.
+    #[schema(format = "uuid")]
+    request_id: String,
+}
+
+/// Why.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Reason)]
+struct Reason {
+    /// Stable: programs may go by it.
+    code: &'static str,
+    /// A sentence for people, which may change.
+    message: &'static str,
+}
 
 /// An answer that is not what was asked for.
 #[derive(Debug)]
@@ -49,7 +70,8 @@ impl IntoResponse for Refusal {
         if self.status.is_server_error() {
             tracing::warn!(%request_id, code = self.code, "answered with an error");
         }
-        let body = json!({"error": {"code": self.code, "message": self.message}, "request_id": request_id});
+        let error = Reason { code: self.code, message: self.message };
+        let body = Refused { error, request_id: request_id.to_string() };
         let mut response = (self.status, Json(body)).into_response();
         if let Some(secs) = self.retry_after_secs {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));

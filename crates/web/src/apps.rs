@@ -2,9 +2,10 @@
 
 use crate::Shared;
 use crate::answer::Refusal;
+use crate::path::Path;
 use crate::session::Signed;
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream, StreamExt};
@@ -14,17 +15,31 @@ use std::convert::Infallible;
 use std::time::Duration;
 use store::Change;
 use tokio::sync::broadcast::error::RecvError;
+use utoipa::IntoParams;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-const URI_CHARS_MAX: usize = 300;
+const URI_BYTES_MAX: usize = 300;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Wanted {
+    /// One of the resources that the app's manifest lists; at most 300 bytes of UTF-8.
+    #[param(max_length = 300)]
     uri: String,
 }
 
 /// `GET /api/apps/{app}/resource?uri=...`: the resource's own JSON.
+#[utoipa::path(
+    get,
+    path = "/v1/apps/{app}/resource",
+    operation_id = "readResource",
+    tag = "apps",
+    summary = "Reads one of an app's resources for the user",
+    description = "For example `map://items` of the map.",
+    params(("app" = String, Path, description = "The app's id."), Wanted),
+    responses((status = 200, description = "The resource's own JSON.", body = Value)),
+)]
 pub(crate) async fn resource(
     State(web): State<Shared>,
     signed: Signed,
@@ -32,7 +47,7 @@ pub(crate) async fn resource(
     wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Value>, Refusal> {
     let Ok(Query(Wanted { uri })) = wanted else { return Err(Refusal::not_found()) };
-    if uri.len() > URI_CHARS_MAX || !signed.sees(&app) {
+    if uri.len() > URI_BYTES_MAX || !signed.sees(&app) {
         return Err(Refusal::not_found());
     }
     let read = web.runs.resource(signed.user, &app, &uri).await.map_err(|error| {

@@ -43,7 +43,7 @@ pub(crate) async fn read_json<T: DeserializeOwned>(request: Request, bytes_max: 
             "The request is not valid UTF-8 text. Send it again as UTF-8.",
         ));
     }
-    serde_json::from_slice(&bytes).map_err(|error| {
+    object(&bytes).map_err(|error| {
         tracing::debug!(%error, "a body was refused");
         Refusal::new(
             StatusCode::BAD_REQUEST,
@@ -53,6 +53,14 @@ pub(crate) async fn read_json<T: DeserializeOwned>(request: Request, bytes_max: 
     })
 }
 
+/// A body's keys have names: a list of their values, which the parser would take for the same, is something else.
+fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(serde::de::Error::custom("a list, and no object"));
+    }
+    serde_json::from_slice(bytes)
+}
+
 async fn read(body: Body, bytes_max: usize, too_large: Refusal) -> Result<Bytes, Refusal> {
     match tokio::time::timeout(WAIT, Limited::new(body, bytes_max).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -60,6 +68,40 @@ async fn read(body: Body, bytes_max: usize, too_large: Refusal) -> Result<Bytes,
         Ok(Err(_)) => Err(Refusal::new(StatusCode::BAD_REQUEST, "body.cut", "The request ended early. Send it again.")),
         Err(_) => {
             Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "body.slow", "The request took too long to arrive. Send it again."))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::object;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Message {
+        text: String,
+        #[serde(default)]
+        writes: bool,
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        let message = Message { text: "a".to_owned(), writes: true };
+        assert_eq!(object::<Message>(b" {\"text\": \"a\", \"writes\": true}\n").ok(), Some(message));
+        for other in [
+            r#"["a", true]"#,
+            " \n\t[\"a\"]",
+            "[]",
+            "null",
+            "3",
+            r#""a""#,
+            "",
+            "{",
+            r#"{"text": ["a"]}"#,
+            r#"{"text": "a", "more": 1}"#,
+        ] {
+            assert!(object::<Message>(other.as_bytes()).is_err(), "{other}");
         }
     }
 }

@@ -15,6 +15,7 @@ mod forwarded;
 mod host_users;
 mod hosts;
 mod keys;
+mod path;
 mod person_tools;
 mod run_events;
 mod serve;
@@ -25,7 +26,7 @@ mod v1;
 
 pub use hosts::{FetchKeys, Fetched, HostKeys, HostSettings};
 pub use serve::serve;
-pub use v1::{HostApi, HostParts};
+pub use v1::{HostApi, HostParts, openapi};
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};

@@ -3,14 +3,16 @@
 use crate::Shared;
 use crate::answer::Refusal;
 use crate::body::read_json;
+use crate::path::Path;
 use crate::serve::Peer;
 use crate::session::Signed;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// A tile's content has up to 20,000 characters.
 const BYTES_MAX: usize = 256 << 10;
@@ -28,22 +30,63 @@ const DOCUMENT_WAIT: Duration = Duration::from_secs(20);
 const BUSY_SECS: i64 = 10;
 
 /// `{"arguments": {...}}`
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct PersonCall {
+pub(crate) struct PersonCall {
+    /// As the tool takes them.
+    #[schema(value_type = Object)]
     arguments: Map<String, Value>,
+}
+
+/// What the tool did, or why it did nothing.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = ToolAnswer)]
+pub(crate) enum Answer {
+    /// It did it.
+    Done {
+        /// True.
+        ok: bool,
+        /// What the tool answered.
+        #[schema(required)]
+        result: Option<Value>,
+        /// The tool and the arguments that undo it; none where there is no such way back.
+        #[schema(required)]
+        undo: Option<Value>,
+    },
+    /// It did nothing.
+    Nothing {
+        /// False.
+        ok: bool,
+        /// Why, in the app's words.
+        message: String,
+    },
 }
 
 /// Calls a tool that the app's manifest lists for people, for the person of the session and for nobody else. The answer is
 /// `{"ok": true, "result": {...}, "undo": ...}`, or `{"ok": false, "message": "..."}` in the words of the app where it did
 /// nothing. `undo` is the tool and the arguments that undo it, or null.
+#[utoipa::path(
+    post,
+    path = "/v1/apps/{app}/tools/{tool}",
+    operation_id = "callTool",
+    tag = "apps",
+    summary = "Calls one of the tools that an app has for people",
+    description = "At most 256 KiB, or 32 MiB for a tool that takes documents.",
+    params(
+        ("app" = String, Path, description = "The app's id."),
+        ("tool" = String, Path, description = "One of those that the app's manifest lists for people."),
+    ),
+    request_body = PersonCall,
+    responses((status = 200, description = "What the tool did, or why it did nothing.", body = Answer)),
+)]
 pub(crate) async fn call(
     State(web): State<Shared>,
     signed: Signed,
     peer: Option<Extension<Peer>>,
     Path((app, tool)): Path<(String, String)>,
     request: Request,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Answer>, Refusal> {
     let known = web.runs.app(&app).filter(|_| signed.sees(&app));
     let rule = known.and_then(|known| known.app.manifest.people.get(&tool)).cloned();
     // Before a byte of the body is read: what is not for people does not exist.
@@ -60,9 +103,9 @@ pub(crate) async fn call(
     let answer = web.runs.call_tool((signed.user, address), &app, &tool, arguments).await?;
     drop(place);
     Ok(Json(if answer.ok {
-        json!({"ok": true, "result": answer.content, "undo": answer.undo})
+        Answer::Done { ok: true, result: answer.content, undo: answer.undo }
     } else {
-        json!({"ok": false, "message": answer.text})
+        Answer::Nothing { ok: false, message: answer.text }
     }))
 }
 

@@ -4,9 +4,10 @@ use crate::Shared;
 use crate::answer::Refusal;
 use crate::body::StrictJson;
 use crate::conversations::{Nothing, id_of};
+use crate::path::Path;
 use crate::session::Signed;
 use crate::streams::Place;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -16,10 +17,28 @@ use runs::{Answered, EventBody, Feed};
 use serde::Deserialize;
 use std::convert::Infallible;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// `GET /api/runs/{id}/events`: everything from the beginning, or from after `Last-Event-ID`.
+#[utoipa::path(
+    get,
+    path = "/v1/runs/{id}/events",
+    operation_id = "readRunEvents",
+    tag = "runs",
+    summary = "Reads a run's events as they come",
+    description = "A stream of server-sent events that ends after `run_ended`. Each has a number as its `id` and an `Event` as its `data`. \
+                   They are kept for two minutes after the run's end; later only its end is known. Comments keep the connection open.",
+    params(
+        ("id" = String, Path, format = "uuid", description = "The run."),
+        (
+            "Last-Event-ID" = Option<String>, Header,
+            description = "The number of the last event that was seen; the stream goes on after it. What is no number counts as none.",
+        ),
+    ),
+    responses((status = 200, description = "The events.", body = ref("#/components/schemas/StreamedEvent"), content_type = "text/event-stream")),
+)]
 pub(crate) async fn stream(
     State(web): State<Shared>,
     signed: Signed,
@@ -73,6 +92,16 @@ async fn ended(web: &Shared, user: policy::UserId, run: RunId, seen: u64) -> Res
 }
 
 /// `POST /api/runs/{id}/stop`
+#[utoipa::path(
+    post,
+    path = "/v1/runs/{id}/stop",
+    operation_id = "stopRun",
+    tag = "runs",
+    summary = "Stops a run",
+    params(("id" = String, Path, format = "uuid", description = "The run; once it has ended there is nothing to stop.")),
+    request_body = Nothing,
+    responses((status = 202, description = "It is being stopped.")),
+)]
 pub(crate) async fn stop(
     State(web): State<Shared>,
     signed: Signed,
@@ -85,9 +114,11 @@ pub(crate) async fn stop(
 }
 
 /// What a person says to a question.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ChallengeAnswer)]
 pub(crate) struct Answer {
+    #[schema(value_type = String, format = "uuid")]
     challenge_id: ChallengeId,
     /// With `challenge_id:` before it, it has the digest that was asked for. Of no use where the answer is no.
     #[serde(default)]
@@ -96,6 +127,17 @@ pub(crate) struct Answer {
 }
 
 /// `POST /api/runs/{id}/challenge`: whether a run whose agent does unusually much shall go on.
+#[utoipa::path(
+    post,
+    path = "/v1/runs/{id}/challenge",
+    operation_id = "answerChallenge",
+    tag = "runs",
+    summary = "Answers whether a run whose agent does unusually much shall go on",
+    description = "The answer to a `challenge` event, which says how many zero bits the SHA-256 of `CHALLENGE_ID:NONCE` has to begin with.",
+    params(("id" = String, Path, format = "uuid", description = "The run.")),
+    request_body = Answer,
+    responses((status = 204, description = "The answer is taken.")),
+)]
 pub(crate) async fn answer_challenge(
     State(web): State<Shared>,
     signed: Signed,

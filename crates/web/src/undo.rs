@@ -8,22 +8,57 @@ use crate::{Shared, Web};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use policy::{DenialCode, Direction, Timestamp};
+use policy::{CallId, DenialCode, Direction, RunId, Timestamp};
 use runs::{UndoLine, UndoOutcome};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use store::UndoScope;
+use utoipa::ToSchema;
 
 /// `{"call": "..."}`, `{"run": "..."}` or `{"app": "hexmap", "since_ms": 0}`, each with `"redo": true` to do again what was undone.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = UndoRequest)]
 pub(crate) struct Wanted {
+    #[schema(format = "uuid")]
     call: Option<String>,
+    #[schema(format = "uuid")]
     run: Option<String>,
     app: Option<String>,
     since_ms: Option<i64>,
     #[serde(default)]
     redo: bool,
+}
+
+/// What came of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UndoReport)]
+pub(crate) struct Report {
+    calls: Vec<Line>,
+    /// Whether all is as it was asked for.
+    complete: bool,
+    /// Whether there is more than one request undoes: ask again.
+    more: bool,
+}
+
+/// What came of one call.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UndoLine)]
+struct Line {
+    /// The call in the journal.
+    #[schema(value_type = String, format = "uuid")]
+    call: CallId,
+    #[schema(value_type = String, format = "uuid")]
+    run: RunId,
+    /// As events and messages name the call.
+    call_id: String,
+    tool: String,
+    /// `done`, `already`, `conflict`, `failed`, `uncertain`, `no_way_back`, `busy`, `active` or `left`.
+    outcome: &'static str,
+    /// What happened and what to do, for a person.
+    #[schema(required)]
+    message: Option<String>,
+    /// What stands in the way.
+    conflicts: Vec<String>,
 }
 
 impl Wanted {
@@ -44,19 +79,28 @@ impl Wanted {
 }
 
 /// `POST /api/undo`: what came of each call, also where it did not work out.
+#[utoipa::path(
+    post,
+    path = "/v1/undo",
+    operation_id = "undo",
+    tag = "undo",
+    summary = "Undoes what agents did for the user, or does it again",
+    description = "Of one call (`call`), one run (`run`), or since a time (`app` and `since_ms`); exactly one of them.",
+    request_body = Wanted,
+    responses((status = 200, description = "What came of each call, also where it did not work out.", body = Report)),
+)]
 pub(crate) async fn undo(
     State(web): State<Shared>,
     signed: Signed,
     StrictJson(wanted): StrictJson<Wanted>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Report>, Refusal> {
     let direction = if wanted.redo { Direction::Redo } else { Direction::Undo };
     let scope = wanted.scope()?;
     signed.check_scope(&web, &scope).await?;
     let report = web.runs.undo(signed.user, scope, direction).await?;
     let complete =
         !report.more && report.lines.iter().all(|line| matches!(line.outcome, UndoOutcome::Done | UndoOutcome::Already));
-    let calls: Vec<Value> = report.lines.iter().map(line).collect();
-    Ok(Json(json!({"calls": calls, "complete": complete, "more": report.more})))
+    Ok(Json(Report { calls: report.lines.into_iter().map(line).collect(), complete, more: report.more }))
 }
 
 impl Signed {
@@ -74,13 +118,16 @@ impl Signed {
     }
 }
 
-fn line(line: &UndoLine) -> Value {
-    let entry = &line.entry;
-    let conflicts: &[String] = if let UndoOutcome::Conflict(named) = &line.outcome { named } else { &[] };
-    json!({
-        "call": entry.call, "run": entry.run, "call_id": entry.tool_use_id, "tool": entry.tool,
-        "outcome": line.outcome.as_str(), "message": message(&line.outcome), "conflicts": conflicts,
-    })
+fn line(UndoLine { entry, outcome }: UndoLine) -> Line {
+    Line {
+        call: entry.call,
+        run: entry.run,
+        call_id: entry.tool_use_id,
+        tool: entry.tool,
+        outcome: outcome.as_str(),
+        message: message(&outcome).map(str::to_owned),
+        conflicts: if let UndoOutcome::Conflict(named) = outcome { named } else { Vec::new() },
+    }
 }
 
 /// What happened and what to do, for a person; none where there is nothing to say.

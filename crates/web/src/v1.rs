@@ -1,6 +1,15 @@
 //! The API for host applications' back ends, below `/v1/` at the callers' listener.
 
-use crate::hosts::{Entry, FetchKeys, HostSettings, Hosts, admit, issue_ticket, link, listed, preflight, ticket_door};
+mod document;
+mod message;
+mod refusals;
+mod routes;
+
+pub use document::text as openapi;
+
+pub(crate) use message::Message;
+
+use crate::hosts::{FetchKeys, HostSettings, Hosts, issue_ticket, link, listed, preflight};
 use crate::serve::Peer;
 use crate::streams::Streams;
 use crate::{PageSettings, Shared, Web, answer, apps, conversations, fixed, host_users, person_tools, run_events, undo};
@@ -8,9 +17,8 @@ use axum::BoxError;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, Response, header};
-use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, delete, get, options, post};
-use policy::{Clock, HostAction, ShownKey};
+use policy::{Clock, ShownKey};
+use routes::{Door, Routes};
 use runs::Runs;
 use std::net::IpAddr;
 use std::sync::{Arc, Once};
@@ -70,30 +78,34 @@ impl HostApi {
     }
 }
 
-/// Every route on one screen, each with what a key must be for.
+/// Every route on one screen, each with what a key must be for. What it takes and answers stands at its function, and the names of the
+/// functions in [`document`].
+fn routes() -> Routes {
+    use policy::HostAction::{Confirm, Read, Runs, Undo, Users};
+    Routes::default()
+        .post("/v1/conversations", Runs, conversations::create)
+        .get("/v1/conversations", Read, conversations::list)
+        .get("/v1/conversations/{id}", Read, conversations::show)
+        .delete("/v1/conversations/{id}", Users, host_users::forget)
+        .post("/v1/conversations/{id}/runs", Runs, conversations::send)
+        .get("/v1/runs/{id}", Read, host_users::run)
+        .get("/v1/runs/{id}/events", Door::Ticket, run_events::stream)
+        .options("/v1/runs/{id}/events", Door::Preflight, preflight)
+        .post("/v1/runs/{id}/tickets", Runs, issue_ticket)
+        .post("/v1/runs/{id}/stop", Runs, run_events::stop)
+        .post("/v1/runs/{id}/challenge", Runs, run_events::answer_challenge)
+        .get("/v1/confirmations", Read, listed)
+        .post("/v1/confirmations/{id}/links", Confirm, link)
+        .post("/v1/undo", Undo, undo::undo)
+        .get("/v1/apps/{app}/resource", Read, apps::resource)
+        .post("/v1/apps/{app}/tools/{tool}", Runs, person_tools::call)
+        .get("/v1/user", Read, host_users::user)
+        .get("/v1/openapi.json", Door::Key, document::show)
+}
+
 fn router(web: &Shared) -> Router {
-    use HostAction::{Confirm, Read, Runs, Undo, Users};
-    let may = |action: HostAction, route: MethodRouter<Shared>| {
-        route.route_layer(from_fn_with_state(Entry { web: Arc::clone(web), action }, admit))
-    };
-    Router::new()
-        .route("/v1/conversations", may(Runs, post(conversations::create)))
-        .route("/v1/conversations", may(Read, get(conversations::list)))
-        .route("/v1/conversations/{id}", may(Read, get(conversations::show)))
-        .route("/v1/conversations/{id}", may(Users, delete(host_users::forget)))
-        .route("/v1/conversations/{id}/runs", may(Runs, post(conversations::send)))
-        .route("/v1/runs/{id}", may(Read, get(host_users::run)))
-        .route("/v1/runs/{id}/events", get(run_events::stream).route_layer(from_fn_with_state(Arc::clone(web), ticket_door)))
-        .route("/v1/runs/{id}/events", options(preflight))
-        .route("/v1/runs/{id}/tickets", may(Runs, post(issue_ticket)))
-        .route("/v1/runs/{id}/stop", may(Runs, post(run_events::stop)))
-        .route("/v1/runs/{id}/challenge", may(Runs, post(run_events::answer_challenge)))
-        .route("/v1/confirmations", may(Read, get(listed)))
-        .route("/v1/confirmations/{id}/links", may(Confirm, post(link)))
-        .route("/v1/undo", may(Undo, post(undo::undo)))
-        .route("/v1/apps/{app}/resource", may(Read, get(apps::resource)))
-        .route("/v1/apps/{app}/tools/{tool}", may(Runs, post(person_tools::call)))
-        .route("/v1/user", may(Read, get(host_users::user)))
+    routes()
+        .router(web)
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::method_not_allowed)
         .layer(CatchPanicLayer::custom(answer::panicked))

@@ -6,40 +6,72 @@ use crate::Shared;
 use crate::answer::Refusal;
 use crate::body::StrictJson;
 use crate::conversations::id_of;
+use crate::path::Path;
 use crate::session::Signed;
 use aws_lc_rs::rand;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use data_encoding::BASE64URL_NOPAD;
 use policy::{ConfirmationId, digest_bytes};
 use runs::ConfirmationView;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use store::ConfirmationLink;
+use utoipa::ToSchema;
 
 const RETURN_CHARS_MAX: usize = 2_000;
 
 /// `{"return_to": "https://shop.example/orders/17"}`
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = LinkRequest)]
 pub(crate) struct Wanted {
+    /// Where the person goes on afterwards: an address at one of the host's own origins, in printable ASCII.
+    #[schema(max_length = 2000)]
     return_to: Option<String>,
 }
 
+/// A link for the person's own browser.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ConfirmationLink)]
+pub(crate) struct Made {
+    /// Good once, at the top level of the browser.
+    url: String,
+    expires_at_ms: i64,
+}
+
 /// `GET /v1/confirmations`: what waits for the user. That a back end reads it does not count as shown.
+#[utoipa::path(
+    get,
+    path = "/v1/confirmations",
+    operation_id = "listConfirmations",
+    tag = "confirmations",
+    summary = "Lists what waits for the user's answer",
+    description = "The oldest first. That a back end reads it does not count as shown.",
+    responses((status = 200, description = "The questions.", body = Vec<ConfirmationView>)),
+)]
 pub(crate) async fn listed(State(web): State<Shared>, signed: Signed) -> Result<Json<Vec<ConfirmationView>>, Refusal> {
     let waiting = web.store.waiting_confirmations(signed.user, web.clock.now()).await?;
     Ok(Json(waiting.iter().filter(|asked| signed.sees(&asked.app)).map(ConfirmationView::from).collect()))
 }
 
 /// `POST /v1/confirmations/{id}/links`
+#[utoipa::path(
+    post,
+    path = "/v1/confirmations/{id}/links",
+    operation_id = "createConfirmationLink",
+    tag = "confirmations",
+    summary = "Hands a question over to the user's own browser",
+    params(("id" = String, Path, format = "uuid", description = "The question.")),
+    request_body = Wanted,
+    responses((status = 201, description = "The link.", body = Made)),
+)]
 pub(crate) async fn link(
     State(web): State<Shared>,
     signed: Signed,
     Path(id): Path<String>,
     StrictJson(Wanted { return_to }): StrictJson<Wanted>,
-) -> Result<(StatusCode, Json<Value>), Refusal> {
+) -> Result<(StatusCode, Json<Made>), Refusal> {
     let id: ConfirmationId = id_of(&id)?;
     let Some(HostUse { host, .. }) = &signed.host else { return Err(Refusal::not_found()) };
     let Some(origin) = web.settings.public_origin.as_deref() else {
@@ -62,8 +94,8 @@ pub(crate) async fn link(
     let expires_at = asked.times.expires_at;
     let link = ConfirmationLink { confirmation: id, user: signed.user, host: host.account.id.clone(), return_to, expires_at };
     web.store.create_confirmation_link(digest_bytes(code.as_bytes()), link).await?;
-    let body = json!({"url": format!("{origin}/confirm/{code}"), "expires_at_ms": expires_at.as_millis()});
-    Ok((StatusCode::CREATED, Json(body)))
+    let made = Made { url: format!("{origin}/confirm/{code}"), expires_at_ms: expires_at.as_millis() };
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// Nobody guesses it.

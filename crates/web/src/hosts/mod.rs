@@ -5,13 +5,13 @@
 
 mod admit;
 mod assertion;
-mod confirm;
+pub(crate) mod confirm;
 mod keys;
-mod tickets;
+pub(crate) mod tickets;
 
 pub use keys::{FetchKeys, Fetched};
 
-pub(crate) use admit::{Entry, admit};
+pub(crate) use admit::{Entry, admit, keyed};
 pub(crate) use confirm::{link, listed, random_token};
 pub(crate) use tickets::{Tickets, door as ticket_door, issue as issue_ticket, preflight};
 

@@ -6,23 +6,25 @@ use super::{Host, HostUse};
 use crate::answer::Refusal;
 use crate::body::StrictJson;
 use crate::conversations::{Nothing, id_of};
+use crate::path::Path;
 use crate::session::Signed;
 use crate::{Shared, hosts::Entry, hosts::admit};
 use aws_lc_rs::rand;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use policy::{DenialCode, HostAction, RunId, Standing, TICKET_PREFIX, Timestamp, digest_bytes};
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Ticket;
+use utoipa::ToSchema;
 
 /// A ticket is good for so long at most, however long its run takes.
 const LIFE_SECS: i64 = 600;
@@ -54,13 +56,35 @@ impl Drop for Place {
     }
 }
 
+/// A ticket as it is handed out.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Ticket)]
+pub(crate) struct Issued {
+    /// For `Authorization: Bearer`, one stream at a time.
+    ticket: String,
+    /// Ten minutes from now; it is over sooner, two minutes after the run's end or with the key that asked for it.
+    expires_at_ms: i64,
+    /// The one path that it opens.
+    events_url: String,
+}
+
 /// `POST /v1/runs/{id}/tickets`
+#[utoipa::path(
+    post,
+    path = "/v1/runs/{id}/tickets",
+    operation_id = "issueTicket",
+    tag = "runs",
+    summary = "Makes a ticket with which a page of the host reads a run's events",
+    params(("id" = String, Path, format = "uuid", description = "The run.")),
+    request_body = Nothing,
+    responses((status = 201, description = "The ticket.", body = Issued)),
+)]
 pub(crate) async fn issue(
     State(web): State<Shared>,
     signed: Signed,
     Path(id): Path<String>,
     _: StrictJson<Nothing>,
-) -> Result<(StatusCode, Json<Value>), Refusal> {
+) -> Result<(StatusCode, Json<Issued>), Refusal> {
     let run: RunId = id_of(&id)?;
     signed.check_run(&web, run).await?;
     let Some(HostUse { host, key, .. }) = &signed.host else { return Err(Refusal::not_found()) };
@@ -72,8 +96,8 @@ pub(crate) async fn issue(
     let expires_at = web.clock.now().plus_secs(LIFE_SECS);
     let ticket = Ticket { run, user: signed.user, host: host.account.id.clone(), expires_at };
     web.store.create_ticket(digest_bytes(token.as_bytes()), ticket, key.id).await?;
-    let body = json!({"ticket": token, "expires_at_ms": expires_at.as_millis(), "events_url": format!("/v1/runs/{run}/events")});
-    Ok((StatusCode::CREATED, Json(body)))
+    let events_url = format!("/v1/runs/{run}/events");
+    Ok((StatusCode::CREATED, Json(Issued { ticket: token, expires_at_ms: expires_at.as_millis(), events_url })))
 }
 
 /// In front of a run's events: a ticket for this run, or a back end like everywhere else.
@@ -98,6 +122,26 @@ pub(crate) async fn door(State(web): State<Shared>, mut request: Request, next: 
 }
 
 /// `OPTIONS /v1/runs/{id}/events`: what a browser asks before it shows a ticket.
+#[utoipa::path(
+    options,
+    path = "/v1/runs/{id}/events",
+    operation_id = "askForRunEvents",
+    tag = "runs",
+    summary = "Says to a browser that a page of a host may show a ticket",
+    params(
+        ("id" = String, Path, description = "The run; it is not looked at."),
+        ("Origin" = String, Header, description = "One that a host has configured."),
+    ),
+    responses((
+        status = 204,
+        description = "It may.",
+        headers(
+            ("access-control-allow-origin" = String),
+            ("access-control-allow-methods" = String),
+            ("access-control-allow-headers" = String),
+        ),
+    )),
+)]
 pub(crate) async fn preflight(State(web): State<Shared>, headers: HeaderMap) -> Result<Response, Refusal> {
     let origin = headers.get(header::ORIGIN).filter(|origin| origin.to_str().is_ok_and(|origin| web.hosts.knows_origin(origin)));
     let origin = origin.cloned().ok_or(FOREIGN)?;
