@@ -136,6 +136,22 @@ install_clients() {
     echo "$stamp" >"$into/stamp"
 }
 
+# Schemathesis, which asks the API for host applications for all that its document allows: exactly the versions that stand in `tests/openapi`,
+# as packages that run nothing when they are installed.
+install_schemathesis() {
+    local from=tests/openapi/requirements.txt into=$tools/openapi
+    if cmp -s "$from" "$into/requirements.txt"; then return; fi
+    say "installing Schemathesis into $into ..."
+    rm -rf "$into"
+    if ! { /usr/bin/python3 -m venv "$into" && "$into/bin/pip" install -q --disable-pip-version-check --no-compile --only-binary :all: \
+        -r "$from"; } </dev/null >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        rm -rf "$into"
+        die "pip could not install Schemathesis"
+    fi
+    cp "$from" "$into/"
+}
+
 # The Model Context Protocol's own programs, which the tests let loose on the gateway: exactly the packages whose digests stand in
 # `tests/mcp`, with the Node.js that they need, and none of their scripts.
 install_mcp() {
@@ -246,6 +262,7 @@ case "$goal" in
         install_sdk
         install_clients
         install_mcp
+        install_schemathesis
         ;;
     bench)
         unpack_nginx

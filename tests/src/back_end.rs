@@ -88,6 +88,11 @@ impl BackEnd {
         exchange(self.address, request(method, path, &headers, body)).await
     }
 
+    /// `GET` with the key alone: for nobody in particular.
+    pub async fn ask_with_key(&self, path: &str) -> Answer {
+        exchange(self.address, request("GET", path, &[("authorization", &format!("Bearer {}", self.token))], String::new())).await
+    }
+
     /// Somebody for whom it speaks.
     #[must_use]
     pub fn user<'a>(&'a self, gate: &'a TestGate, subject: &'a str) -> HostUser<'a> {

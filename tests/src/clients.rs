@@ -11,6 +11,8 @@ use tokio::process::Command;
 
 /// They retry with pauses of seconds.
 const WAIT: Duration = Duration::from_secs(90);
+/// Its cases are counted, but a slow machine takes its time for each.
+const SCHEMATHESIS_WAIT: Duration = Duration::from_secs(300);
 
 /// Runs one of `tests/clients` against a base URL with a key, and returns what it saw.
 ///
@@ -36,6 +38,22 @@ pub async fn back_end(script: &str, arguments: &[&str], environment: &[(&str, &s
     }
     command.envs(environment.iter().copied());
     seen(script, &ended(command, script).await)
+}
+
+/// Runs Schemathesis, as `scripts/setup.sh test` leaves it and `tests/openapi` configures it, in a folder and with an environment of its
+/// own; returns whether it was content, and what it said.
+///
+/// # Panics
+/// When it is missing, or does not end.
+pub async fn schemathesis(arguments: &[&str], environment: &[(&str, &str)], folder: &Path) -> (bool, String) {
+    let here = repository().join("tests/openapi");
+    let mut command = Command::new(repository().join(".hexward/openapi/bin/schemathesis"));
+    command.arg("--no-color").arg("--config-file").arg(here.join("schemathesis.toml")).args(arguments).current_dir(folder);
+    command.env_clear().envs(environment.iter().copied()).env("PYTHONPATH", here).env("PYTHONDONTWRITEBYTECODE", "1");
+    let output = tokio::time::timeout(SCHEMATHESIS_WAIT, command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
+    let output = output.expect("it ends").unwrap_or_else(|error| panic!("schemathesis: {error}; run `scripts/setup.sh test`"));
+    let said = [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said).into_owned()).concat();
+    (output.status.success(), said)
 }
 
 /// A script in its own language, with the module that it is to load where it can't find it itself.

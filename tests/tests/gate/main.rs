@@ -38,6 +38,7 @@ mod limits;
 mod magic;
 mod model;
 mod money;
+mod openapi;
 mod own_clients;
 mod people;
 mod pool;
