@@ -38,5 +38,6 @@ step "page types" in_ui npm run --silent check
 step "page tests" in_ui npm test --silent
 step "page stories" in_ui npm run --silent e2e
 step "browser against the gateway" scripts/e2e.sh
+step "Next.js example" scripts/example.sh test
 say "all steps passed in $((SECONDS - began)) s"
 printf 'steps: %d passed, 0 failed\n' "$passed"

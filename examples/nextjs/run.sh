@@ -64,7 +64,7 @@ rm -rf "$app" && mkdir -p "$app"
 cp "$here/hexward/prompt.md" "$app/"
 sed "s|127\.0\.0\.1:7430|127.0.0.1:$port|" "$here/hexward/app.toml" >"$app/app.toml"
 origin=http://127.0.0.1:$port
-sed -e "s|@PEOPLE@|$people|; s|@CALLERS@|$callers|; s|@APP@|$app|; s|@ORIGIN@|$origin|" "$here/hexward/hexward.toml" >"$state/hexward.toml"
+sed -e "s|@PEOPLE@|$people|; s|@CALLERS@|$callers|; s|@APP@|$app|; s|@ORIGIN@|$origin|g" "$here/hexward/hexward.toml" >"$state/hexward.toml"
 
 set -a
 . "$secrets"
@@ -81,13 +81,13 @@ finish() {
 trap finish EXIT
 trap 'exit 0' INT TERM
 
-# The application has no variable of the gateway's, and the other way round, but for the two secrets that they share.
+# The application has no variable of the gateway's, and the other way round, but for the three secrets that they share.
 env -u ANTHROPIC_API_KEY APP_ORIGIN="$origin" DATA_DIR="$state/application" HEXWARD_URL="http://127.0.0.1:$callers" HEXWARD_PUBLIC_URL="http://127.0.0.1:$people" \
     HEXWARD_KEY="$(cat "$state/key")" HEXWARD_ISSUER="$origin" HEXWARD_ASSERTION_KEYS="$state/gateway/assertion-keys.json" NODE_ENV=production \
     node "$here/node_modules/next/dist/bin/next" start "$here" --hostname 127.0.0.1 --port "$port" </dev/null >"$state/application.log" 2>&1 &
 application=$!
 # Under its own name, so that the links for confirmations lead there.
-env -u SESSION_SECRET -u HEXWARD_HOOK_SECRET HEXFRAME_API_BASE_URL="http://127.0.0.1:$people" \
+env -u SESSION_SECRET HEXFRAME_API_BASE_URL="http://127.0.0.1:$people" \
     "$bin/hexward" demo --config "$state/hexward.toml" --state-dir "$state/gateway" --app tiles ${REAL:+--real} </dev/null >"$state/gateway.log" 2>&1 &
 gateway=$!
 

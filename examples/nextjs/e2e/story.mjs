@@ -81,6 +81,21 @@ async function nobodyElseCalls() {
   }
 }
 
+/** Hexward told the application itself what happened, signed, and a word that it did not sign is none. */
+async function told() {
+  const log = `${process.env.EXAMPLE_STATE}/application.log`;
+  const wanted = ["hook: run.finished for ", "hook: confirmation.pending for "];
+  let seen = "";
+  for (let tries = 0; tries < WAIT_MS / 100 && !wanted.every((line) => seen.includes(line)); tries++) {
+    await new Promise((done) => setTimeout(done, 100));
+    seen = await readFile(log, "utf8");
+  }
+  for (const line of wanted) assert.ok(seen.includes(line), `the application was told: ${line}`);
+  const headers = { "content-type": "application/json", "webhook-id": "msg_x", "webhook-timestamp": String(Math.floor(Date.now() / 1000)), "webhook-signature": `v1,${Buffer.alloc(32).toString("base64")}` };
+  const answer = await fetch(`${url}/api/hooks/hexward`, { method: "POST", headers, body: JSON.stringify({ type: "run.finished" }) });
+  assert.equal(answer.status, 401);
+}
+
 const tile = (page, title) => page.locator(`[data-testid="tile"][data-title=${JSON.stringify(title)}]`);
 
 async function story(browser) {
@@ -166,6 +181,7 @@ async function story(browser) {
   await elsewhere.close();
 
   await nobodyElseCalls();
+  await told();
   const hexward = [...origins].filter(([origin]) => origin !== url);
   const events = hexward.flatMap(([, requests]) => requests).filter(({ path }) => /^\/v1\/runs\/[^/]+\/events$/.test(path));
   assert.ok(events.length >= 2, "events come from Hexward itself");
