@@ -33,7 +33,7 @@ pub use ear::Ear;
 pub use gate::{MASTER_KEY, Setup, TestGate};
 pub use logs::contain as logged;
 pub use person::{Person, Stream};
-pub use places::{agent, agent_folder, chatterer, hexward, jail, probe, red_probe};
+pub use places::{agent, agent_folder, chatterer, hexward, jail, probe, red_probe, repository};
 pub use processes::{Process, control_group_of, control_groups, descendants};
 pub use program::{Program, ProgramSetup};
 pub use script::{Probe, reversed};

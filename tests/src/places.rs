@@ -65,7 +65,8 @@ pub fn red_probe() -> PathBuf {
 }
 
 /// The repository's folder.
-pub(crate) fn repository() -> PathBuf {
+#[must_use]
+pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package stands in the repository").to_owned()
 }
 

@@ -10,6 +10,7 @@ mod ceilings;
 mod chat;
 mod clients;
 mod clients_agents;
+mod clients_host;
 mod clients_tools;
 mod code;
 mod configuring;
