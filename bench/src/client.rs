@@ -60,6 +60,11 @@ impl Client {
         Ok(())
     }
 
+    /// Waits until the connection takes a request, so that a clock may start.
+    pub async fn connected(&mut self) -> Result<()> {
+        self.ready().await
+    }
+
     /// Sends a request and returns the head of the answer, whatever its status.
     pub async fn send(&mut self, mut asked: Asked) -> Result<Response<Incoming>> {
         asked.headers_mut().insert(header::HOST, HeaderValue::try_from(self.host.as_str())?);

@@ -26,6 +26,8 @@ pub struct Serving<'a> {
     pub key: &'a str,
     /// What may be spent in a day.
     pub day_usd: f64,
+    /// Another program in the agent's place.
+    pub agent: Option<&'a Path>,
     /// Agents started ahead of need.
     pub warm_agents_max: usize,
     /// More of the configuration.
@@ -37,7 +39,7 @@ pub struct Serving<'a> {
 impl<'a> Serving<'a> {
     /// A budget that no run exhausts, and no agents.
     pub fn of(upstream: &'a str, key: &'a str) -> Self {
-        Self { upstream, key, day_usd: 1_000_000.0, warm_agents_max: 0, more: "", environment: &[] }
+        Self { upstream, key, day_usd: 1_000_000.0, agent: None, warm_agents_max: 0, more: "", environment: &[] }
     }
 }
 
@@ -59,7 +61,7 @@ impl Gateway {
         let (secret, callers) = (random_hex()?, free_address()?);
         let config = places.work.join(format!("{name}.toml"));
         fs::write(&config, configuration(name, callers, serving))?;
-        let mut command = hexward(places, "serve", name);
+        let mut command = hexward(places, "serve", name, serving.agent);
         command.arg("--config").arg(&config);
         command.env("ANTHROPIC_API_KEY", serving.key).env("AUTH_SECRET", random_hex()?).env("INTERNAL_PROXY_SECRET", &secret);
         command.envs(serving.environment.iter().map(|(name, value)| (*name, value.as_str())));
@@ -82,10 +84,16 @@ fn configuration(name: &str, callers: SocketAddr, serving: &Serving<'_>) -> Stri
     )
 }
 
+fn hexward(places: &Places, subcommand: &str, name: &str, agent: Option<&Path>) -> Command {
+    let mut command = command(places, subcommand, name);
+    command.arg("--agent").arg(agent.unwrap_or(&places.agent));
+    command
+}
+
 /// In a folder without `.env`, and with nothing of the caller's environment.
-fn hexward(places: &Places, subcommand: &str, name: &str) -> Command {
+pub fn command(places: &Places, subcommand: &str, name: &str) -> Command {
     let mut command = Command::new(&places.hexward);
-    command.arg(subcommand).arg("--agent").arg(&places.agent).arg("--state-dir").arg(places.work.join(name));
+    command.arg(subcommand).arg("--state-dir").arg(places.work.join(name));
     command.current_dir(&places.work).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
     command
 }
@@ -121,7 +129,7 @@ pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
 
 /// One life of the demo: how long its start took, and its memory when it had settled.
 fn demo_start(places: &Places) -> Result<(Duration, u64)> {
-    let mut command = hexward(places, "demo", "demo");
+    let mut command = hexward(places, "demo", "demo", None);
     command.args(["--listen", "127.0.0.1:0"]);
     let begun = Instant::now();
     let mut process = Process::start(&mut command, &log(places, "demo"))?;

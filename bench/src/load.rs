@@ -18,6 +18,7 @@ use crate::statistics::{number, percentile};
 use anyhow::{Context, Result, bail};
 pub use drive::closed;
 pub use lane::Lane;
+pub use overshoot::now;
 use lane::{LARGE, SMALL};
 use std::net::TcpStream;
 use std::process::Command;

@@ -3,6 +3,7 @@
 //! It drives the release programs from outside, on loopback only; everything it waits for has a bound, and what it
 //! started ends with it. What each number means stands in README.md.
 
+mod api;
 mod client;
 mod durability;
 mod egress;
@@ -46,6 +47,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("hexmap", undoing::measure),
     ("magic", magic::measure),
     ("run", running::measure),
+    ("api", api::measure),
     ("soak", |places, report| soak::measure(places, report, soak::CYCLES)),
 ];
 

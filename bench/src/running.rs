@@ -176,20 +176,21 @@ fn asked(method: Method, path: &str, cookie: &str, body: Option<&Value>) -> Resu
     Ok(request.body(Full::new(body.map_or_else(Bytes::new, |body| body.to_string().into())))?)
 }
 
-fn field(body: &Bytes, name: &str) -> Result<String> {
+/// A text of an answer.
+pub fn field(body: &Bytes, name: &str) -> Result<String> {
     let body: Value = serde_json::from_slice(body)?;
     Ok(body.get(name).and_then(Value::as_str).with_context(|| format!("the answer has no {name}"))?.to_owned())
 }
 
 /// Events arrive in pieces of any size.
 #[derive(Default)]
-struct Lines {
+pub struct Lines {
     rest: Vec<u8>,
 }
 
 impl Lines {
     /// The events that are complete with this piece.
-    fn take(&mut self, piece: &[u8]) -> Vec<Value> {
+    pub fn take(&mut self, piece: &[u8]) -> Vec<Value> {
         self.rest.extend_from_slice(piece);
         let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
         let after = self.rest.split_off(end + 1);

@@ -172,8 +172,13 @@ fn tell_srt(ours: f64, theirs: &[f64], report: &mut Report) -> Result<()> {
 
 /// A static program, so that what is measured is the sandbox and not a dynamic linker.
 pub fn first_byte(places: &Places) -> Result<PathBuf> {
-    let (source, program) = (places.work.join("first_byte.c"), places.work.join("first_byte"));
-    std::fs::write(&source, include_str!("first_byte.c"))?;
+    built(places, "first_byte", include_str!("first_byte.c"))
+}
+
+/// A static program of this source.
+pub fn built(places: &Places, name: &str, text: &str) -> Result<PathBuf> {
+    let (source, program) = (places.work.join(format!("{name}.c")), places.work.join(name));
+    std::fs::write(&source, text)?;
     let status = Command::new("cc").args(["-static", "-O1", "-o"]).arg(&program).arg(&source).status();
     if !status.context("cc is missing: apt-get install gcc libc6-dev")?.success() {
         bail!("cc could not build {}", source.display());

@@ -29,8 +29,8 @@ fn cost() -> Result<Microusd> {
     Ok(price_of(MODEL, now()?).cost(&usage))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the ledger's day is that of the machine's clock")]
-fn now() -> Result<Timestamp> {
+#[expect(clippy::disallowed_methods, reason = "the ledger's day and a host's assertions are by the machine's clock")]
+pub fn now() -> Result<Timestamp> {
     Ok(Timestamp(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?))
 }
 
