@@ -29,7 +29,8 @@ const STEP: Duration = Duration::from_millis(10);
 /// A run that is watched says something this often.
 const SLOW_STEP: Duration = Duration::from_secs(2);
 const ENDLESS: u64 = 10_000;
-const MANIFEST: &str = "title = 'Bench'\ngreeting = 'Hello'\nid = 'bench'\n[agent]\nmodel = 'claude-haiku-4-5'\nfree_model_use = true\n";
+const MANIFEST: &str =
+    "title = 'Bench'\ngreeting = 'Hello'\nid = 'bench'\n[agent]\nmodel = 'claude-haiku-4-5'\nfree_model_use = true\n";
 
 pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
     let app = places.work.join("api-app");
@@ -74,7 +75,8 @@ async fn accepted(gateway: &Gateway, host: &Host, model: &Model, report: &mut Re
             times.push(millis(took));
         }
     }
-    let note = "POST /v1/conversations/{id}/runs (key, assertion, idempotency, rates, durable message) until its 202, one run at a time";
+    let note =
+        "POST /v1/conversations/{id}/runs (key, assertion, idempotency, rates, durable message) until its 202, one run at a time";
     report.add_percentile("api.run_accept", &times, 50, note)?;
     report.add_percentile("api.run_accept", &times, 99, "the same").map(drop)
 }

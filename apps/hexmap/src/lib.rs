@@ -13,7 +13,7 @@ mod server;
 pub mod tile;
 mod tools;
 
-pub use map::{erase, seal};
+pub use map::{erase, export, seal};
 pub use server::{ACTOR_HEADER, PATH, ServerConfig, TIER_HEADER, USER_HEADER, USER_NAME_HEADER, serve, serve_within};
 
 use store::{Migration, Schema};
@@ -54,5 +54,6 @@ pub static SCHEMA: Schema = Schema {
         map::VIEWS,
         map::TRANSFER,
         map::SEALED,
+        map::EXPORT,
     ],
 };

@@ -71,7 +71,8 @@ pub async fn watched(gateway: &Gateway, host: &Arc<Host>, report: &mut Report) -
         ended??;
     }
     let megabytes = |bytes: u64| (number(bytes) - number(before)) / 1e6;
-    let note = format!("VmRSS of the gateway with {at} streams of {RUNS} running runs open, minus before these runs; all ended well");
+    let note =
+        format!("VmRSS of the gateway with {at} streams of {RUNS} running runs open, minus before these runs; all ended well");
     report.add("api.streams5000.rss_mb", megabytes(most), note);
     report.add("api.streams5000.runs_mb", megabytes(alone), "of which the runs take, before anybody watches");
     Ok(())

@@ -4,18 +4,20 @@
 use crate::gateway::{TOOL_RESULT_BYTES_MAX, TOOL_WAIT, bind};
 use crate::secrets;
 use anyhow::{Context, Result};
-use hexmap::map::LimitsByTier;
-use policy::{Clock, Manifest, McpServer};
+use hexmap::map::{LimitsByTier, MapError};
+use policy::{Clock, Manifest, McpServer, UserId};
 use proxy::App;
 use proxy::mcp::upstream::{McpUpstream, UpstreamConfig};
 use runs::RunApp;
 use secrecy::SecretString;
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use store::{CORE, Schema, Store};
+use store::{CORE, Schema, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use web::{AppData, OfApp};
 
 /// Everything that a gateway's database holds. Whether an app is switched on changes no tables.
 pub(crate) const SCHEMAS: [&Schema; 3] = [&CORE, &hexmap::SCHEMA, &magic::SCHEMA];
@@ -27,6 +29,39 @@ pub(crate) struct Host<'g> {
     pub(crate) tasks: &'g TaskTracker,
     pub(crate) stop: &'g CancellationToken,
     pub(crate) map_limits: &'g LimitsByTier,
+}
+
+/// What they keep of users. The Magic assistant keeps nothing: its cards are everybody's.
+pub(crate) struct OwnData(pub(crate) Store);
+
+impl AppData for OwnData {
+    fn apps(&self) -> &[&'static str] {
+        &[hexmap::APP, magic::APP]
+    }
+
+    fn export<'a>(&'a self, app: &'a str, user: UserId, after: Option<String>) -> OfApp<'a, (Vec<Value>, Option<String>)> {
+        Box::pin(async move {
+            if app != hexmap::APP {
+                return Ok((Vec::new(), None));
+            }
+            hexmap::export(&self.0, &user.to_string(), after.as_deref()).await.map_err(of_map)
+        })
+    }
+
+    fn erase(&self, user: UserId) -> OfApp<'_, Vec<(&'static str, u64)>> {
+        Box::pin(async move {
+            let tiles = hexmap::erase(&self.0, &user.to_string()).await.map_err(of_map)?;
+            Ok(vec![(hexmap::APP, tiles)])
+        })
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "what else can be wrong with a map is nothing that was asked for here")]
+fn of_map(error: MapError) -> StoreError {
+    match error {
+        MapError::Store(error) => error,
+        other => StoreError::Statement(other.to_string()),
+    }
 }
 
 /// One of them.

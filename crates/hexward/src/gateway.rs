@@ -3,7 +3,7 @@
 use crate::CURRENT_EXECUTABLE;
 use crate::agent::{Candidate, Installed};
 use crate::apps;
-use crate::builtin;
+use crate::builtin::{self, OwnData};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::data_key;
@@ -145,6 +145,7 @@ impl Gateway {
                 runs: Arc::clone(&self.runs),
                 hosts,
                 fetch: Arc::new(KeyFetcher),
+                data: Arc::new(OwnData(self.store.clone())),
                 settings,
                 stop: self.stop.clone(),
             })

@@ -254,6 +254,20 @@ pub enum AuditEvent {
         /// `dead` or `retried`.
         outcome: &'static str,
     },
+    /// Everything of a user was erased.
+    UserErased {
+        /// Who it was.
+        user: UserId,
+        /// The host's key that asked for it, where one did.
+        key: Option<KeyId>,
+    },
+    /// What is kept of a user was handed out.
+    UserExported {
+        /// Whose.
+        user: UserId,
+        /// The host's key that asked for it.
+        key: KeyId,
+    },
     /// A share of a budget was used up for the first time in its period.
     BudgetAlert {
         /// The account.
@@ -299,6 +313,8 @@ impl AuditEvent {
             Self::HostRefused { .. } => "host.refused",
             Self::PortsRefused { .. } => "ports.refused",
             Self::Webhook { .. } => "webhook",
+            Self::UserErased { .. } => "user.erased",
+            Self::UserExported { .. } => "user.exported",
             Self::BudgetAlert { .. } => "budget.alert",
         }
     }
@@ -332,6 +348,8 @@ impl AuditEvent {
             | Self::HostRefused { .. }
             | Self::PortsRefused { .. }
             | Self::Webhook { .. }
+            | Self::UserErased { .. }
+            | Self::UserExported { .. }
             | Self::BudgetAlert { .. } => None,
         }
     }
@@ -387,6 +405,8 @@ impl AuditEvent {
             Self::Webhook { delivery, endpoint, outcome } => {
                 json!({"delivery": delivery, "endpoint": endpoint, "outcome": outcome})
             }
+            Self::UserErased { user, key } => json!({"user": user, "key": key}),
+            Self::UserExported { user, key } => json!({"user": user, "key": key}),
             Self::BudgetAlert { scope, period, percent, limit, spent } => {
                 json!({"scope": scope, "period": period, "percent": percent, "limit_microusd": limit, "spent_microusd": spent})
             }

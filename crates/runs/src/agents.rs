@@ -169,6 +169,19 @@ impl Agents {
         });
     }
 
+    /// Ends all of a user's.
+    pub(crate) async fn forget(&self, user: UserId) {
+        let gone: Vec<Slot> = {
+            let mut slots = self.slots.lock();
+            let (gone, kept) = std::mem::take(&mut *slots).into_iter().partition(|slot| slot.parked.user == user);
+            *slots = kept;
+            gone
+        };
+        for slot in gone {
+            slot.parked.destroy().await;
+        }
+    }
+
     /// Ends one of them, to make room for others' work.
     pub(crate) async fn give_way(&self) {
         let given = one_less(&mut self.slots.lock());

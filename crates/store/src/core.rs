@@ -1,8 +1,8 @@
 //! The gateway's own tables: users, sessions, conversations, runs, ledger, tool journal, audit log.
 
 use crate::{
-    Migration, Schema, alerts, audit, client_keys, confirmations, conversations, definitions, erase, host_users, hosts, keys,
-    ledger, person_calls, rates, runs, tools, undo, users, vault, webhooks,
+    Migration, Schema, alerts, audit, client_keys, confirmations, conversations, definitions, erase, export, host_users, hosts,
+    keys, ledger, person_calls, rates, runs, tools, undo, users, vault, webhooks,
 };
 
 /// The schema every gateway has; apps bring theirs beside it.
@@ -42,6 +42,7 @@ pub static CORE: Schema = Schema {
         conversations::ALL,
         definitions::ALL,
         erase::ALL,
+        export::ALL,
         host_users::ALL,
         hosts::ALL,
         keys::ALL,

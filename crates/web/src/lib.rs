@@ -22,10 +22,12 @@ mod serve;
 mod session;
 mod streams;
 mod undo;
+mod user_data;
 mod v1;
 
 pub use hosts::{FetchKeys, Fetched, HostKeys, HostSettings};
 pub use serve::serve;
+pub use user_data::{AppData, OfApp};
 pub use v1::{HostApi, HostParts, openapi};
 
 use axum::Router;

@@ -12,7 +12,10 @@ pub(crate) use message::Message;
 use crate::hosts::{FetchKeys, HostSettings, Hosts, issue_ticket, link, listed, preflight};
 use crate::serve::Peer;
 use crate::streams::Streams;
-use crate::{PageSettings, Shared, Web, answer, apps, conversations, fixed, host_users, person_tools, run_events, undo};
+use crate::user_data::AppData;
+use crate::{
+    PageSettings, Shared, Web, answer, apps, conversations, fixed, host_users, person_tools, run_events, undo, user_data,
+};
 use axum::BoxError;
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -43,6 +46,8 @@ pub struct HostParts {
     pub hosts: Vec<HostSettings>,
     /// Who fetches the keys that hosts publish.
     pub fetch: Arc<dyn FetchKeys>,
+    /// What the gateway's own apps keep of users.
+    pub data: Arc<dyn AppData>,
     /// As people's pages have them.
     pub settings: PageSettings,
     /// Ends streams.
@@ -57,8 +62,8 @@ impl HostApi {
     /// With these hosts.
     #[must_use]
     pub fn new(parts: HostParts) -> Self {
-        let HostParts { store, clock, runs, hosts, fetch, settings, stop } = parts;
-        let hosts = Hosts::new(hosts, &fetch);
+        let HostParts { store, clock, runs, hosts, fetch, data, settings, stop } = parts;
+        let hosts = Hosts::new(hosts, &fetch, data);
         let (streams, documents, warned_of_proxy) = (Streams::default(), Semaphore::new(DOCUMENTS_MAX), Once::new());
         Self(router(&Arc::new(Web { store, clock, runs, settings, hosts, streams, documents, stop, warned_of_proxy })))
     }
@@ -100,6 +105,8 @@ fn routes() -> Routes {
         .get("/v1/apps/{app}/resource", Read, apps::resource)
         .post("/v1/apps/{app}/tools/{tool}", Runs, person_tools::call)
         .get("/v1/user", Read, host_users::user)
+        .delete("/v1/user", Users, user_data::erase)
+        .get("/v1/user/export", Users, user_data::export)
         .get("/v1/openapi.json", Door::Key, document::show)
 }
 

@@ -29,6 +29,7 @@ mod hostile;
 mod hosts;
 mod hosts_confirm;
 mod hosts_refused;
+mod hosts_users;
 mod installing;
 mod integrity;
 mod interception;

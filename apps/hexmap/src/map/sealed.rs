@@ -172,17 +172,19 @@ fn seal_rows(
     Ok(())
 }
 
-/// Deletes everything that is kept of one user, in one commit.
+/// Deletes everything that is kept of one user, in one commit; returns how many tiles they had.
 ///
 /// # Errors
 /// [`MapError::Store`]; then nothing was deleted.
-pub async fn erase(store: &Store, user: &str) -> Result<(), MapError> {
+pub async fn erase(store: &Store, user: &str) -> Result<u64, MapError> {
     let owner = user.to_owned();
-    let forget = [FORGET_TILES, FORGET_IMAGES, FORGET_CHANGES, FORGET_VERSIONS, FORGET_OWNER, FORGET_MAPS];
+    // What triggers make of it goes last.
+    let forget = [FORGET_IMAGES, FORGET_CHANGES, FORGET_VERSIONS, FORGET_OWNER, FORGET_MAPS];
     store
         .write(move |tx| {
+            let tiles = tx.execute(FORGET_TILES, &[(&owner).into()])?;
             forget.iter().try_for_each(|statement| tx.execute(*statement, &[(&owner).into()]).map(|_| ()))?;
-            Ok(())
+            Ok(tiles)
         })
         .await
 }

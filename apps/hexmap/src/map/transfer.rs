@@ -254,7 +254,7 @@ impl Maps {
     }
 }
 
-fn page(tx: &mut dyn Tx, top: &Coord, after: Option<&str>) -> Result<ExportPage, MapError> {
+pub(super) fn page(tx: &mut dyn Tx, top: &Coord, after: Option<&str>) -> Result<ExportPage, MapError> {
     let [owner, group, path] = key(top);
     let first = read::tile(tx, top)?;
     let opening = key_of(tx, &top.user)?;

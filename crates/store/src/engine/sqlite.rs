@@ -86,6 +86,20 @@ impl Sqlite {
         answered.await.map_err(|_| E::from(StoreError::Closed))?
     }
 
+    /// Empties the log into the file, where what was deleted is overwritten already, and cuts it off.
+    pub(super) async fn scrub(&self) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let connection = connect(&path)?;
+            let left = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+            match left.map_err(|error| map(&error))? {
+                0 => Ok(()),
+                _ => Err(StoreError::Busy("the log is being read".to_owned())),
+            }
+        });
+        done.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
+    }
+
     pub(super) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,

@@ -16,6 +16,7 @@ pub(crate) use confirm::{link, listed, random_token};
 pub(crate) use tickets::{Tickets, door as ticket_door, issue as issue_ticket, preflight};
 
 use crate::answer::Refusal;
+use crate::user_data::{AppData, EXPORTS_MAX, NoApps};
 use axum::http::StatusCode;
 use keys::Keys;
 use parking_lot::Mutex;
@@ -23,6 +24,7 @@ use policy::{AssertionAlgorithm, DenialCode, HostAccount, HostKey, HostRules, Ke
 use secrecy::SecretString;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Whose signature an assertion must have.
 pub enum HostKeys {
@@ -55,6 +57,9 @@ pub(crate) struct Hosts {
     by_id: HashMap<String, Arc<Host>>,
     written: Mutex<HashMap<KeyId, (i64, u64)>>,
     pub(crate) tickets: Tickets,
+    /// What apps keep of users.
+    pub(crate) data: Arc<dyn AppData>,
+    pub(crate) exports: Arc<Semaphore>,
 }
 
 /// On behalf of whom, and with which key, a host asks.
@@ -70,18 +75,19 @@ const WRITTEN_EACH_MICROS: i64 = 60_000_000;
 const KEYS_MAX: usize = 10_000;
 
 impl Hosts {
-    pub(crate) fn new(settings: Vec<HostSettings>, fetch: &Arc<dyn FetchKeys>) -> Self {
+    pub(crate) fn new(settings: Vec<HostSettings>, fetch: &Arc<dyn FetchKeys>, data: Arc<dyn AppData>) -> Self {
         let host = |settings: HostSettings| {
             let HostSettings { rules, algorithms, keys } = settings;
             let (account, keys) = (Arc::new(rules.account.clone()), Keys::new(keys, fetch));
             (rules.account.id.clone(), Arc::new(Host { rules, account, algorithms, keys }))
         };
-        Self { by_id: settings.into_iter().map(host).collect(), written: Mutex::default(), tickets: Tickets::default() }
+        Self { by_id: settings.into_iter().map(host).collect(), data, ..Self::none() }
     }
 
     /// At people's door there are none.
     pub(crate) fn none() -> Self {
-        Self { by_id: HashMap::new(), written: Mutex::default(), tickets: Tickets::default() }
+        let exports = Arc::new(Semaphore::new(EXPORTS_MAX));
+        Self { by_id: HashMap::new(), written: Mutex::default(), tickets: Tickets::default(), data: Arc::new(NoApps), exports }
     }
 
     /// Whether a page of this origin may read anything with a ticket of some host.

@@ -1,0 +1,260 @@
+//! Everything that is kept of a user of a host: handed out as one document, and erased.
+
+use crate::answer::Refusal;
+use crate::hosts::HostUse;
+use crate::session::Signed;
+use crate::{Shared, Web};
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use futures_util::stream;
+use policy::{AuditEvent, Timestamp, UserId};
+use serde_json::{Value, json};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{CONVERSATIONS, MESSAGES, SECTIONS, Section, StoreError};
+use tokio::sync::mpsc;
+
+/// Documents that are written at the same time.
+pub(crate) const EXPORTS_MAX: usize = 2;
+/// How long a stopped run may take to end.
+const END_WAIT: Duration = Duration::from_secs(30);
+const BUSY_SECS: i64 = 10;
+/// Of the format of the document.
+const VERSION: u32 = 1;
+
+/// What comes of a look at, or a change of, an app's data.
+pub type OfApp<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// What the apps that come with the gateway keep of users, in the gateway's own database.
+pub trait AppData: Send + Sync {
+    /// The ids of these apps. What others keep is with their own servers.
+    fn apps(&self) -> &[&'static str];
+    /// Some of what an app keeps of a user, and what the next ones are asked for with; none after the last.
+    fn export<'a>(&'a self, app: &'a str, user: UserId, after: Option<String>) -> OfApp<'a, (Vec<Value>, Option<String>)>;
+    /// Erases everything that the apps keep of a user; returns how many things of each.
+    fn erase(&self, user: UserId) -> OfApp<'_, Vec<(&'static str, u64)>>;
+}
+
+/// Where there are no apps of the gateway's own.
+pub(crate) struct NoApps;
+
+impl AppData for NoApps {
+    fn apps(&self) -> &[&'static str] {
+        &[]
+    }
+    fn export<'a>(&'a self, _: &'a str, _: UserId, _: Option<String>) -> OfApp<'a, (Vec<Value>, Option<String>)> {
+        Box::pin(async { Ok((Vec::new(), None)) })
+    }
+    fn erase(&self, _: UserId) -> OfApp<'_, Vec<(&'static str, u64)>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+/// `GET /v1/user/export`: a JSON object that is complete where it ends with its last brace.
+pub(crate) async fn export(State(web): State<Shared>, signed: Signed) -> Result<Response, Refusal> {
+    let Some(HostUse { host, key, .. }) = &signed.host else { return Err(Refusal::not_found()) };
+    let place = Arc::clone(&web.hosts.exports).try_acquire_owned().map_err(|_| BUSY)?;
+    let now = web.clock.now();
+    let (user, apps) = (signed.user, host.rules.apps.clone());
+    let head = head(&web, &signed, now).await?;
+    web.store.record(AuditEvent::UserExported { user, key: key.id }, now).await?;
+    let (pieces, written) = mpsc::channel(1);
+    let stop = web.stop.clone();
+    tokio::spawn(async move {
+        let writer = Writer { web, user, pieces };
+        tokio::select! {
+            () = writer.write(head, &apps) => {}
+            () = stop.cancelled() => writer.break_off().await,
+        }
+        drop(place);
+    });
+    let body = stream::unfold(written, |mut written| async move { written.recv().await.map(|piece| (piece, written)) });
+    let mut response = Response::new(Body::from_stream(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+const BUSY: Refusal = Refusal::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "document.busy",
+    "As many exports as may are being written right now. Try again in a moment.",
+)
+.after(BUSY_SECS);
+
+/// The members before the lists.
+async fn head(web: &Web, signed: &Signed, now: Timestamp) -> Result<Value, Refusal> {
+    let row = web.store.user_row(signed.user).await?.ok_or(Refusal::not_found())?;
+    let usage = web.store.usage_of(signed.user).await?;
+    Ok(json!({
+        "format": "hexward.user", "version": VERSION, "exported_at_ms": now.as_millis(),
+        "user": {"id": signed.user, "issuer": row.issuer, "subject": row.subject, "tier": signed.standing.as_str(),
+                 "created_at_ms": row.created_at.as_millis()},
+        "usage": usage,
+    }))
+}
+
+struct Writer {
+    web: Shared,
+    user: UserId,
+    pieces: mpsc::Sender<io::Result<Bytes>>,
+}
+
+/// Why a document was not written to its end.
+enum Broken {
+    /// Nobody reads it any more.
+    Gone,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Broken {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Writer {
+    async fn write(&self, head: Value, apps: &[String]) {
+        match self.document(head, apps).await {
+            Ok(()) | Err(Broken::Gone) => {}
+            Err(Broken::Store(error)) => {
+                tracing::error!(%error, user = %self.user, "an export broke off");
+                self.break_off().await;
+            }
+        }
+    }
+
+    /// What is incomplete must not look complete.
+    async fn break_off(&self) {
+        drop(self.pieces.send(Err(io::Error::other("the export broke off"))).await);
+    }
+
+    async fn send(&self, text: String) -> Result<(), Broken> {
+        self.pieces.send(Ok(Bytes::from(text))).await.map_err(|_| Broken::Gone)
+    }
+
+    async fn document(&self, head: Value, apps: &[String]) -> Result<(), Broken> {
+        let mut head = head.to_string();
+        head.pop();
+        self.send(head).await?;
+        self.conversations().await?;
+        for section in SECTIONS {
+            self.send(format!(",\"{}\":[", section.name)).await?;
+            self.rows(section, None).await?;
+            self.send("]".to_owned()).await?;
+        }
+        let own = self.web.hosts.data.apps();
+        self.send(",\"apps\":{".to_owned()).await?;
+        for (index, app) in own.iter().filter(|app| apps.iter().any(|known| known == *app)).enumerate() {
+            self.send(format!("{}\"{app}\":[", comma(index))).await?;
+            self.app(app).await?;
+            self.send("]".to_owned()).await?;
+        }
+        self.send(format!("}},\"apps_elsewhere\":{}}}\n", elsewhere(own, apps))).await
+    }
+
+    async fn conversations(&self) -> Result<(), Broken> {
+        self.send(format!(",\"{}\":[", CONVERSATIONS.name)).await?;
+        let (mut after, mut count) = (Some(CONVERSATIONS.begin()), 0);
+        while let Some(from) = after {
+            let page = self.web.store.export_page(self.user, CONVERSATIONS, None, from).await?;
+            for row in page.rows {
+                let id = row.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+                let mut row = row.to_string();
+                row.pop();
+                self.send(format!("{}{row},\"{}\":[", comma(count), MESSAGES.name)).await?;
+                self.rows(MESSAGES, Some(id)).await?;
+                self.send("]}".to_owned()).await?;
+                count += 1;
+            }
+            after = page.next;
+        }
+        self.send("]".to_owned()).await
+    }
+
+    async fn rows(&self, section: Section, conversation: Option<String>) -> Result<(), Broken> {
+        let (mut after, mut count) = (Some(section.begin()), 0);
+        while let Some(from) = after {
+            let page = self.web.store.export_page(self.user, section, conversation.clone(), from).await?;
+            count += self.list(count, &page.rows).await?;
+            after = page.next;
+        }
+        Ok(())
+    }
+
+    async fn app(&self, app: &str) -> Result<(), Broken> {
+        let (mut after, mut count) = (None, 0);
+        loop {
+            let (rows, next) = self.web.hosts.data.export(app, self.user, after).await?;
+            count += self.list(count, &rows).await?;
+            if next.is_none() {
+                return Ok(());
+            }
+            after = next;
+        }
+    }
+
+    async fn list(&self, before: usize, rows: &[Value]) -> Result<usize, Broken> {
+        let rows: Vec<String> =
+            rows.iter().enumerate().map(|(index, row)| format!("{}{row}", comma(before.saturating_add(index)))).collect();
+        if !rows.is_empty() {
+            self.send(rows.concat()).await?;
+        }
+        Ok(rows.len())
+    }
+}
+
+const fn comma(index: usize) -> &'static str {
+    if index == 0 { "" } else { "," }
+}
+
+/// Apps of a host whose data is not here.
+fn elsewhere(own: &[&'static str], apps: &[String]) -> Value {
+    apps.iter().filter(|app| !own.iter().any(|known| known == app)).map(String::as_str).collect()
+}
+
+/// `DELETE /v1/user`: ends what runs for the user, and erases what is kept of them. Done again, it does nothing more.
+pub(crate) async fn erase(State(web): State<Shared>, signed: Signed) -> Result<Json<Value>, Refusal> {
+    let Some(HostUse { host, key, .. }) = &signed.host else { return Err(Refusal::not_found()) };
+    let (user, apps, key) = (signed.user, host.rules.apps.clone(), key.id);
+    // What was begun is done, whether or not somebody waits for it.
+    let erasing = tokio::spawn(async move { erase_all(&web, user, key, &apps).await });
+    erasing.await.unwrap_or(Err(Refusal::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "The server failed to erase this user. Try again; it was told to its operator.",
+    )))
+}
+
+async fn erase_all(web: &Web, user: UserId, key: policy::KeyId, apps: &[String]) -> Result<Json<Value>, Refusal> {
+    web.runs.end_all_of(user, END_WAIT).await;
+    if web.store.active_run_of(user).await?.is_some() {
+        return Err(Refusal::new(
+            StatusCode::CONFLICT,
+            "run.elsewhere",
+            "Something of this user is still being worked on, maybe at another gateway, and nothing was erased. Stop it there, or wait \
+             for its end, and try again.",
+        ));
+    }
+    // The apps first: as long as the user is there, all of it can be done again.
+    let mut of_apps = web.hosts.data.erase(user).await?;
+    let erased = web.store.erase_user(user, Some(key), web.clock.now()).await?;
+    // What began meanwhile can't write any more; what it wrote for an app before goes as well.
+    web.runs.end_all_of(user, END_WAIT).await;
+    for ((_, count), (_, later)) in of_apps.iter_mut().zip(web.hosts.data.erase(user).await?) {
+        *count = count.saturating_add(later);
+    }
+    if let Err(error) = web.store.scrub().await {
+        tracing::warn!(%error, "what was erased is overwritten with the database's next checkpoint only");
+    }
+    let of_apps: serde_json::Map<String, Value> =
+        of_apps.into_iter().map(|(app, count)| (app.to_owned(), count.into())).collect();
+    Ok(Json(json!({
+        "erased": erased, "apps": of_apps, "apps_elsewhere": elsewhere(web.hosts.data.apps(), apps),
+        "kept": ["ledger", "audit"],
+    })))
+}
