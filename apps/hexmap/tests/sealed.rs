@@ -6,6 +6,7 @@ use hexmap::coord::{Coord, Path};
 use hexmap::map::{Actor, Limits, MapError, Maps};
 use hexmap::tile::{NewTile, TileUpdate};
 use policy::{Clock, Timestamp};
+use serde_json::Value;
 use std::sync::Arc;
 use store::{CORE, Masters, Statement, Store, StoreError};
 
@@ -163,7 +164,7 @@ async fn erased_is_everything_of_one_user(url: String) {
         let update = TileUpdate { title: Some("Changed".to_owned()), ..TileUpdate::default() };
         maps.update_tile(&at(user, &[1]), update).await.unwrap();
     }
-    hexmap::erase(&store, "ada").await.unwrap();
+    assert_eq!(hexmap::erase(&store, "ada").await.unwrap(), 2, "the root and a tile");
     for sql in [
         "SELECT CAST(COUNT(*) AS BIGINT) FROM hexmap_tiles WHERE owner = 'ada'",
         "SELECT CAST(COUNT(*) AS BIGINT) FROM hexmap_images WHERE owner = 'ada'",
@@ -176,6 +177,56 @@ async fn erased_is_everything_of_one_user(url: String) {
     }
     assert_eq!(maps.tile(&at("bob", &[1])).await.unwrap().title, "Changed");
     assert_eq!(maps.versions(&at("bob", &[1])).await.unwrap().len(), 1);
+}
+
+/// Everything that a map, its versions and its undo keep, opened, over as many pages as it takes.
+async fn exported_is_everything_of_one_user(url: String) {
+    let store = open(&url).await;
+    let maps = maps(&store);
+    assert_eq!(everything_of(&store, "ada").await, Vec::<Value>::new(), "who has no map has nothing, and gets none by that");
+    assert_eq!(count(&store, "SELECT CAST(COUNT(*) AS BIGINT) FROM hexmap_maps").await, 0);
+    for user in ["ada", "bob"] {
+        for place in 1..=3 {
+            maps.create_tile(&at(user, &[place]), tile(user)).await.unwrap();
+        }
+    }
+    for number in 0..20 {
+        for place in 1..=3 {
+            let update = TileUpdate { content: Some(format!("ada wrote {number}")), ..TileUpdate::default() };
+            maps.update_tile(&at("ada", &[place]), update).await.unwrap();
+        }
+    }
+    maps.delete_tile(&at("ada", &[3])).await.unwrap();
+    let all = everything_of(&store, "ada").await;
+    let of = |kind: &str| all.iter().filter(|row| row["kind"] == kind).collect::<Vec<_>>();
+    let tiles: usize = of("map").iter().map(|row| row["page"]["tiles"].as_array().unwrap().len()).sum();
+    assert_eq!(tiles, 3, "the root and two tiles");
+    let kept = count(&store, "SELECT CAST(COUNT(*) AS BIGINT) FROM hexmap_versions WHERE owner = 'ada'").await;
+    let images = count(&store, "SELECT CAST(COUNT(*) AS BIGINT) FROM hexmap_images WHERE owner = 'ada'").await;
+    let counted = (i64::try_from(of("version").len()).unwrap(), i64::try_from(of("image").len()).unwrap());
+    assert!(counted == (kept, images) && kept > 32 && images > 64, "more than a page of each: {counted:?} of {kept}, {images}");
+    let mut names: Vec<String> =
+        of("image").iter().map(|row| format!("{} {} {}", row["change"], row["side"], row["path"])).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(i64::try_from(names.len()).unwrap(), images, "each once");
+    assert!(of("version").iter().any(|row| row["texts"]["content"] == "ada wrote 7"));
+    assert!(
+        of("image").iter().any(|row| row["side"] == "before" && row["path"] == "3" && row["texts"]["content"] == "ada wrote 19")
+    );
+    assert!(!all.iter().any(|row| row.to_string().contains("bob")), "nothing of anybody else");
+}
+
+async fn everything_of(store: &Store, user: &str) -> Vec<Value> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let (rows, next) = hexmap::export(store, user, after.as_deref()).await.unwrap();
+        all.extend(rows);
+        if next.is_none() {
+            return all;
+        }
+        after = next;
+    }
 }
 
 macro_rules! on_both_engines {
@@ -202,4 +253,5 @@ on_both_engines! {
     what_did_not_change_makes_no_version;
     what_an_older_version_left_is_sealed_once;
     erased_is_everything_of_one_user;
+    exported_is_everything_of_one_user;
 }
