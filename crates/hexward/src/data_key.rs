@@ -15,6 +15,10 @@ pub(crate) const MASTER_KEY: &str = "HEXWARD_MASTER_KEY";
 /// What wrapped them before, while a rotation goes on.
 pub(crate) const MASTER_KEYS_OLD: &str = "HEXWARD_MASTER_KEYS_OLD";
 
+/// Read as if it were not there, it would be a key that nobody misses until something does not open.
+pub(crate) const OLD_ALONE: &str =
+    "is set without HEXWARD_MASTER_KEY, so nothing would use it; set both, or neither for the key in the state folder";
+
 /// The master keys that the environment gives.
 pub struct MasterKeys {
     /// 64 hexadecimal characters.
@@ -47,7 +51,11 @@ pub(crate) fn masters(given: Option<&MasterKeys>, state_dir: &Path) -> Result<Ma
 /// The gateway's own database, with what people wrote in it.
 pub(crate) async fn open(state_dir: &Path) -> Result<Store> {
     let store = key::open(state_dir).await?;
-    let given = MasterKeys::given(&demo::environment()?);
+    let environment = demo::environment()?;
+    let given = MasterKeys::given(&environment);
+    if given.is_none() && environment.secret(MASTER_KEYS_OLD).is_some() {
+        bail!("{MASTER_KEYS_OLD} {OLD_ALONE}");
+    }
     let store = store.with_masters(masters(given.as_ref(), state_dir)?).await.context("what is sealed can't be read")?;
     hexmap::seal(&store).await.context("the map can't be sealed")?;
     Ok(store)
@@ -81,7 +89,7 @@ pub(crate) async fn command(args: DataKeyArgs) -> Result<ExitCode> {
         }
         None => {
             if environment.secret(MASTER_KEYS_OLD).is_some() {
-                bail!("{MASTER_KEYS_OLD} is set without {MASTER_KEY}; set both, or neither for the key in the state folder");
+                bail!("{MASTER_KEYS_OLD} {OLD_ALONE}");
             }
             if !config::database_url(&environment, &args.state_dir).expose_secret().starts_with("sqlite:") {
                 bail!("a shared database needs a shared master key: set {MASTER_KEY} (and the former one in {MASTER_KEYS_OLD})");

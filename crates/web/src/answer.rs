@@ -43,15 +43,22 @@ pub(crate) struct Refusal {
     pub(crate) message: &'static str,
     /// After how many seconds it is worth asking again, where that is known.
     retry_after_secs: Option<i64>,
+    /// The rule that refuses, where one does.
+    denial: Option<DenialCode>,
 }
 
 impl Refusal {
     pub(crate) const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
-        Self { status, code, message, retry_after_secs: None }
+        Self { status, code, message, retry_after_secs: None, denial: None }
     }
 
     pub(crate) const fn after(self, secs: i64) -> Self {
         Self { retry_after_secs: Some(secs), ..self }
+    }
+
+    /// What a rule refuses. Who answers for the rule finds it in the response's extensions, to write it down.
+    pub(crate) const fn denied(status: StatusCode, code: DenialCode) -> Self {
+        Self { denial: Some(code), ..Self::new(status, code.as_str(), code.sentence()) }
     }
 
     /// What belongs to someone else does not exist, in the same words as what exists nowhere.
@@ -73,6 +80,9 @@ impl IntoResponse for Refusal {
         let error = Reason { code: self.code, message: self.message };
         let body = Refused { error, request_id: request_id.to_string() };
         let mut response = (self.status, Json(body)).into_response();
+        if let Some(code) = self.denial {
+            response.extensions_mut().insert(code);
+        }
         if let Some(secs) = self.retry_after_secs {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }

@@ -183,7 +183,7 @@ async fn a_key_is_for_its_host_its_apps_its_actions_its_network_and_its_time() {
     gate.gateway.store.revoke_key(shop.key, now, now).await.unwrap();
     eventually("the key is dead", Duration::from_secs(1), async || shop.user(&gate, "ada").get(LIST).await.status == 401).await;
     let written: Vec<String> = gate.database.host_refusals().await;
-    for expected in ["host.action", "host.unknown", "assertion.issuer"] {
+    for expected in ["host.action", "host.app", "host.unknown", "assertion.issuer"] {
         assert!(written.iter().any(|code| code == expected), "{expected} is written down: {written:?}");
     }
     gate.finish().await;

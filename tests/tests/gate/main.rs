@@ -28,6 +28,7 @@ mod hooked;
 mod hostile;
 mod hosts;
 mod hosts_confirm;
+mod hosts_keys;
 mod hosts_refused;
 mod hosts_users;
 mod installing;

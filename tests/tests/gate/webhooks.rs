@@ -1,8 +1,10 @@
 //! Host applications are told what happened: signed, in order, at least once, whatever their endpoint does meanwhile.
 
-use gate_tests::{Setup, TestGate};
+use fake::{Fake, FakeConfig};
+use gate_tests::{BackEnd, HOST_SECRET, ProgramSetup, Setup, TestGate, eventually, hexward};
+use hexward::clock::SystemClock;
 use parking_lot::Mutex;
-use policy::{AuditEvent, ConversationId, RunId, UserId, UserMessage, WebhookEvent};
+use policy::{AuditEvent, Clock, ConversationId, RunId, UserId, UserMessage, WebhookEvent};
 use proxy::webhooks::{WebhookEndpoint, WebhookSecret, WebhookSettings, check_address};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -268,4 +270,61 @@ async fn a_gateway_that_dies_in_a_try_leaves_it_to_the_next() {
         "at least once, and known as the same"
     );
     two.finish().await;
+}
+
+/// The whole program, killed while an endpoint has a delivery and has not answered: the next life delivers it, under the same id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_killed_in_a_delivery_makes_it_again() {
+    let endpoint = Endpoint::start(&["hang"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::start(FakeConfig::for_tests("sk-ant-api03-of-this-test-alone")).await.unwrap();
+    let mut setup = ProgramSetup::new(folder.path(), &fake.url(), "sk-ant-api03-of-this-test-alone")
+        .with("HOST_SECRET", HOST_SECRET)
+        .with("HOOK_SECRET", SECRET);
+    setup.config.push_str(&format!(
+        "[callers]\nenabled = true\n[[hosts]]\nid = 'shop'\nissuer = 'https://shop.example'\nsecret_env = 'HOST_SECRET'\napps = ['hexmap']\n\
+         [[hosts.webhooks]]\nid = 'main'\nurl = '{}'\nsecret_env = 'HOOK_SECRET'\nevents = ['run.finished']\ndanger_allow_private = true\n",
+        endpoint.url
+    ));
+    let mut made = Command::new(hexward());
+    made.args(["key", "create", "backend", "--purpose", "service", "--host", "shop", "--state-dir", "state"]);
+    let made = made.current_dir(folder.path()).env_clear().output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let token = String::from_utf8_lossy(&made.stdout).trim_end().to_owned();
+    let mut program = setup.start();
+    let issuer = "https://shop.example".to_owned();
+    let shop = BackEnd { address: program.callers(), token, key: policy::KeyId::random(), issuer };
+    let asks = async |path: &str, body: Value| {
+        let assertion = shop.assertion("ada", SystemClock.now());
+        let answer = shop.ask_with("POST", path, &assertion, &[("idempotency-key", "once")], &body).await;
+        assert!(answer.status < 300, "{}", answer.text());
+        answer.json()
+    };
+    let conversation = asks("/v1/conversations", serde_json::json!({"app": "hexmap"})).await;
+    let path = format!("/v1/conversations/{}/runs", conversation["id"].as_str().unwrap());
+    let run = asks(&path, serde_json::json!({"text": "Hello", "writes": false})).await;
+    let first = endpoint.until(1).await.remove(0);
+    assert_eq!(first.json()["data"]["run_id"], run["run_id"]);
+    program.signal("KILL");
+    program.wait();
+    let left = program.database().await;
+    let rows = left.0.webhook_deliveries().await.unwrap();
+    assert_eq!((rows.len(), rows[0].state.as_str(), rows[0].attempts), (1, "pending", 1), "counted before it was made: {rows:?}");
+    drop(left);
+
+    let again = setup.start();
+    // Nobody tries again while a gateway may still be in it.
+    let begun = Instant::now();
+    while endpoint.told.lock().len() < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(90), "it is not told again: {}", again.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let second = endpoint.told.lock()[1].clone();
+    assert_eq!((second.header("webhook-id"), &second.body), (first.header("webhook-id"), &first.body), "known as the same");
+    assert!(python_accepts(&second, SECRET), "signed, with the time of this try");
+    let after = again.database().await;
+    let is_over = async || after.0.webhook_deliveries().await.unwrap().is_empty();
+    eventually("it is delivered", Duration::from_secs(5), is_over).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(endpoint.told.lock().len(), 2, "and then no more");
 }

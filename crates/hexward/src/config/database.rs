@@ -1,7 +1,7 @@
 //! Which database, and what seals it.
 
 use super::{Environment, Faults};
-use crate::data_key::{MASTER_KEY, MasterKeys};
+use crate::data_key::{MASTER_KEY, MASTER_KEYS_OLD, MasterKeys, OLD_ALONE};
 use secrecy::{ExposeSecret, SecretString};
 use std::path::Path;
 
@@ -32,6 +32,9 @@ pub(super) fn read(
     let master_keys = MasterKeys::given(environment);
     if let Some(Err(error)) = master_keys.as_ref().map(MasterKeys::parse) {
         faults.add(MASTER_KEY, &error.to_string());
+    }
+    if master_keys.is_none() && environment.secret(MASTER_KEYS_OLD).is_some() {
+        faults.add(MASTER_KEYS_OLD, OLD_ALONE);
     }
     if production && master_keys.is_none() && !is_sqlite(&database_url) {
         faults.add(

@@ -3,10 +3,11 @@
 use super::environment::is_loopback;
 use super::webhooks::WebhookFile;
 use super::{Environment, Faults, dollars};
-use policy::{AssertionAlgorithm, HostAccount, HostRules, Standing, is_key_name};
+use policy::{AddressFault, AssertionAlgorithm, HostAccount, HostRules, Standing, is_key_name, vet_address};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 use web::{HostKeys, HostSettings};
 
 /// A secret that can be guessed is none (RFC 7518, section 3.2).
@@ -123,7 +124,13 @@ fn tiers(file: &HostFile, place: &impl Fn(&str) -> String, faults: &mut Faults) 
 
 fn keys(file: &HostFile, environment: &Environment, place: &impl Fn(&str) -> String, faults: &mut Faults) -> Option<HostKeys> {
     match (&file.jwks_url, &file.secret_env) {
-        (Some(url), None) if is_address(url) => Some(HostKeys::Published(url.clone())),
+        (Some(url), None) if is_address(url) => match never_asked(url) {
+            None => Some(HostKeys::Published(url.clone())),
+            Some(fault) => {
+                faults.add(&place("jwks_url"), &format!("is {fault}, and those are never asked over https; name a public host"));
+                None
+            }
+        },
         (Some(_), None) => {
             faults.add(&place("jwks_url"), "must be an https address (http for loopback only), without credentials and fragment");
             None
@@ -135,7 +142,7 @@ fn keys(file: &HostFile, environment: &Environment, place: &impl Fn(&str) -> Str
                 None
             }
             None => {
-                faults.add(name, &format!("is not set, but {} names it", place("secret_env")));
+                faults.add(&place("secret_env"), &format!("names {name}, which is not set; make one with: openssl rand -hex 32"));
                 None
             }
         },
@@ -170,7 +177,19 @@ fn algorithms(file: &HostFile, place: &impl Fn(&str) -> String, faults: &mut Fau
 /// As browsers write them, so that they can be compared as texts.
 fn is_origin(text: &str) -> bool {
     let exact = url::Url::parse(text).is_ok_and(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == text);
-    exact && (text.starts_with("https://") || (text.starts_with("http://") && is_loopback(text)))
+    // A star is a character of a name to the URL standard.
+    exact && !text.contains('*') && (text.starts_with("https://") || (text.starts_with("http://") && is_loopback(text)))
+}
+
+/// Why an address is refused whenever it is asked, where that is known already; what a name leads to is not.
+fn never_asked(text: &str) -> Option<AddressFault> {
+    let url = url::Url::parse(text).ok().filter(|url| url.scheme() == "https")?;
+    let address: IpAddr = match url.host()? {
+        url::Host::Ipv4(address) => address.into(),
+        url::Host::Ipv6(address) => address.into(),
+        url::Host::Domain(_) => return None,
+    };
+    vet_address(address, &[]).err()
 }
 
 fn is_address(text: &str) -> bool {

@@ -14,6 +14,9 @@ pub(crate) struct KeyArgs {
     /// The gateway's state folder, where its database is unless `DATABASE_URL` names another.
     #[arg(long, value_name = "DIR", default_value = ".hexward/state", global = true)]
     pub(crate) state_dir: PathBuf,
+    /// The gateway's configuration file, where it has apps of its own that a key may be for.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -123,6 +126,11 @@ impl CreateArgs {
 
     fn is_service(&self) -> bool {
         self.purpose == KeyPurpose::Service
+    }
+
+    /// An app that a host's key should be for and that is none of these.
+    pub(crate) fn unknown_app(&self, apps: &[String]) -> Option<&str> {
+        self.app.iter().find(|app| self.is_service() && !apps.contains(app)).map(String::as_str)
     }
 
     /// What does not go together, and what to do.

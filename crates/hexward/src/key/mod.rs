@@ -26,6 +26,9 @@ const PERSON_DAYS: i64 = 30;
 
 /// Carries the command out.
 pub(crate) async fn command(args: KeyArgs) -> Result<ExitCode> {
+    if let KeyCommand::Create(wanted) = &args.command {
+        check_apps(wanted, args.config.as_deref())?;
+    }
     let (store, now) = (open(&args.state_dir).await?, SystemClock.now());
     match args.command {
         KeyCommand::Create(args) => create(&store, &args, now).await?,
@@ -38,6 +41,14 @@ pub(crate) async fn command(args: KeyArgs) -> Result<ExitCode> {
         KeyCommand::Rotate { which, grace } => rotate(&store, &which, grace, now).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A key for an app that is not there would open nothing, and nobody would know why.
+fn check_apps(args: &CreateArgs, config: Option<&Path>) -> Result<()> {
+    let apps: Vec<String> = config::load_public(config)?.models.into_iter().map(|(id, _)| id).collect();
+    let Some(unknown) = args.unknown_app(&apps) else { return Ok(()) };
+    let more = if config.is_none() { "; those of your [[apps]] are known with --config FILE" } else { "" };
+    bail!("there is no app {unknown:?}, so no key was made; there are: {}{more}", apps.join(", "));
 }
 
 /// The gateway's own database.

@@ -39,7 +39,11 @@ pub(crate) async fn admit(State(entry): State<Entry>, mut request: Request, next
         Ok(signed) => {
             request.headers_mut().remove(header::COOKIE);
             request.extensions_mut().insert(signed);
-            Ok(next.run(request).await)
+            let response = next.run(request).await;
+            if let Some(code) = response.extensions().get::<DenialCode>() {
+                write_down(&web, &key, *code).await;
+            }
+            Ok(response)
         }
         Err(Denied::Rule(code)) => {
             write_down(&web, &key, code).await;

@@ -15,12 +15,10 @@ pub(crate) use admit::{Entry, admit, keyed};
 pub(crate) use confirm::{link, listed, random_token};
 pub(crate) use tickets::{Tickets, door as ticket_door, issue as issue_ticket, preflight};
 
-use crate::answer::Refusal;
 use crate::user_data::{AppData, EXPORTS_MAX, NoApps};
-use axum::http::StatusCode;
 use keys::Keys;
 use parking_lot::Mutex;
-use policy::{AssertionAlgorithm, DenialCode, HostAccount, HostKey, HostRules, KeyId, Timestamp};
+use policy::{AssertionAlgorithm, HostAccount, HostKey, HostRules, KeyId, Timestamp};
 use secrecy::SecretString;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -133,12 +131,5 @@ impl HostUse {
     pub(crate) fn only_app(&self) -> Option<&str> {
         let mut apps = self.host.rules.apps.iter().filter(|app| self.key.scope.allows_app(app));
         apps.next().filter(|_| apps.next().is_none()).map(String::as_str)
-    }
-}
-
-impl Refusal {
-    /// What a rule refuses.
-    pub(crate) const fn denied(status: StatusCode, code: DenialCode) -> Self {
-        Self::new(status, code.as_str(), code.sentence())
     }
 }
