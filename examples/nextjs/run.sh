@@ -50,14 +50,6 @@ if [ ! -f "$secrets" ]; then
         mv "$secrets.new" "$secrets"
     )
 fi
-# The service key is made before the gateway's first start, while its database is still ours.
-if [ ! -f "$state/gateway/hexward.db" ] || [ ! -f "$state/key" ]; then
-    rm -rf "$state/gateway"
-    say "making a service key ..."
-    (umask 077 && "$bin/hexward" key --state-dir "$state/gateway" create example --purpose service --host tiles --app tiles >"$state/key.new") ||
-        die "no service key could be made"
-    mv "$state/key.new" "$state/key"
-fi
 
 app=$state/app
 rm -rf "$app" && mkdir -p "$app"
@@ -65,6 +57,16 @@ cp "$here/hexward/prompt.md" "$app/"
 sed "s|127\.0\.0\.1:7430|127.0.0.1:$port|" "$here/hexward/app.toml" >"$app/app.toml"
 origin=http://127.0.0.1:$port
 sed -e "s|@PEOPLE@|$people|; s|@CALLERS@|$callers|; s|@APP@|$app|; s|@ORIGIN@|$origin|g" "$here/hexward/hexward.toml" >"$state/hexward.toml"
+
+# The service key is made before the gateway's first start, while its database is still ours.
+if [ ! -f "$state/gateway/hexward.db" ] || [ ! -f "$state/key" ]; then
+    rm -rf "$state/gateway"
+    say "making a service key ..."
+    (umask 077 && "$bin/hexward" key --state-dir "$state/gateway" --config "$state/hexward.toml" create example --purpose service --host tiles \
+        --app tiles >"$state/key.new") ||
+        die "no service key could be made"
+    mv "$state/key.new" "$state/key"
+fi
 
 set -a
 . "$secrets"

@@ -7,6 +7,7 @@
 mod admit;
 mod arguments;
 mod audit;
+mod audit_told;
 mod behaviour;
 mod breaker;
 mod budget;
