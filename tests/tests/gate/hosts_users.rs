@@ -261,3 +261,20 @@ async fn a_user_for_whom_another_gateway_works_is_not_erased() {
     other.finish().await;
     gate.finish().await;
 }
+
+/// What can't be opened ends the document in the middle: it must not look like all that there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_fails_does_not_look_complete() {
+    let mut gate = TestGate::start(setup(None)).await;
+    let shop = BackEnd::new(&mut gate, "shop", &[]).await;
+    let ada = shop.user(&gate, ADA);
+    lived(ada, CANARY).await;
+    let change = |sql: &'static str| gate.database.0.write(move |tx| tx.execute(Statement(sql), &[]));
+    let changed: Result<u64, StoreError> = change("UPDATE hexmap_tiles SET content = content || 'AAAA'").await;
+    assert!(changed.unwrap() > 0);
+    let cut = ada.get("/v1/user/export").await;
+    assert!(cut.status == 200 && !cut.whole && cut.text().contains("\"apps\":{"), "{}", cut.text());
+    assert!(serde_json::from_str::<Value>(&cut.text()).is_err(), "{}", cut.text());
+    assert_eq!(ada.delete("/v1/user").await.status, 200, "what can't be read can be erased");
+    gate.finish().await;
+}

@@ -94,14 +94,6 @@ impl Engine {
         Err(StoreError::Address("it must start with sqlite: (a path) or postgres:// (a server)".to_owned()))
     }
 
-    /// Overwrites what the database keeps of rows that are gone, as far as that is in its hands: `SQLite`'s log. A server does so by itself.
-    pub(crate) async fn scrub(&self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.scrub().await,
-            Self::Postgres(_) => Ok(()),
-        }
-    }
-
     pub(crate) async fn write<T, E, F>(&self, lasts: Lasts, work: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -137,6 +129,14 @@ impl Engine {
         match self {
             Self::Sqlite(engine) => engine.read(work).await,
             Self::Postgres(engine) => engine.transaction(Kind::Read, work).await,
+        }
+    }
+
+    /// Overwrites what the database keeps of rows that are gone, as far as that is in its hands: `SQLite`'s log. A server does so by itself.
+    pub(crate) async fn scrub(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.scrub().await,
+            Self::Postgres(_) => Ok(()),
         }
     }
 }
