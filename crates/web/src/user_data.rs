@@ -11,13 +11,16 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures_util::stream;
 use policy::{AuditEvent, Timestamp, UserId};
+use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{CONVERSATIONS, MESSAGES, SECTIONS, Section, StoreError};
 use tokio::sync::mpsc;
+use utoipa::ToSchema;
 
 /// Documents that are written at the same time.
 pub(crate) const EXPORTS_MAX: usize = 2;
@@ -56,6 +59,16 @@ impl AppData for NoApps {
 }
 
 /// `GET /v1/user/export`: a JSON object that is complete where it ends with its last brace.
+#[utoipa::path(
+    get,
+    path = "/v1/user/export",
+    operation_id = "exportUser",
+    tag = "user",
+    summary = "Reads everything that is kept of the user",
+    description = "Members: `format`, `version`, `exported_at_ms`, `user`, `usage`, then lists and what the apps keep. It is written as it is \
+                   read; where something fails the connection breaks off, and what came is no JSON.",
+    responses((status = 200, description = "Everything that is kept of the user.", body = Object)),
+)]
 pub(crate) async fn export(State(web): State<Shared>, signed: Signed) -> Result<Response, Refusal> {
     let Some(HostUse { host, key, .. }) = &signed.host else { return Err(Refusal::not_found()) };
     let place = Arc::clone(&web.hosts.exports).try_acquire_owned().map_err(|_| BUSY)?;
@@ -154,7 +167,7 @@ impl Writer {
             self.app(app).await?;
             self.send("]".to_owned()).await?;
         }
-        self.send(format!("}},\"apps_elsewhere\":{}}}\n", elsewhere(own, apps))).await
+        self.send(format!("}},\"apps_elsewhere\":{}}}\n", json!(elsewhere(own, apps)))).await
     }
 
     async fn conversations(&self) -> Result<(), Broken> {
@@ -213,12 +226,34 @@ const fn comma(index: usize) -> &'static str {
 }
 
 /// Apps of a host whose data is not here.
-fn elsewhere(own: &[&'static str], apps: &[String]) -> Value {
-    apps.iter().filter(|app| !own.iter().any(|known| known == app)).map(String::as_str).collect()
+fn elsewhere(own: &[&'static str], apps: &[String]) -> Vec<String> {
+    apps.iter().filter(|app| !own.iter().any(|known| known == app)).cloned().collect()
+}
+
+/// What was erased, in rows of each kind.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Erasure {
+    /// Of the gateway's own.
+    erased: BTreeMap<&'static str, u64>,
+    /// Of each app that comes with the gateway.
+    apps: BTreeMap<&'static str, u64>,
+    /// Apps of the host whose servers are elsewhere: what they keep they keep.
+    apps_elsewhere: Vec<String>,
+    /// What stays, without a name: money and what was done, by ids that lead to nobody.
+    kept: [&'static str; 2],
 }
 
 /// `DELETE /v1/user`: ends what runs for the user, and erases what is kept of them. Done again, it does nothing more.
-pub(crate) async fn erase(State(web): State<Shared>, signed: Signed) -> Result<Json<Value>, Refusal> {
+#[utoipa::path(
+    delete,
+    path = "/v1/user",
+    operation_id = "eraseUser",
+    tag = "user",
+    summary = "Ends what runs for the user, and erases what is kept of them",
+    description = "Done again, it does nothing more. The next assertion of the same subject makes a new user.",
+    responses((status = 200, description = "What was erased.", body = Erasure)),
+)]
+pub(crate) async fn erase(State(web): State<Shared>, signed: Signed) -> Result<Json<Erasure>, Refusal> {
     let Some(HostUse { host, key, .. }) = &signed.host else { return Err(Refusal::not_found()) };
     let (user, apps, key) = (signed.user, host.rules.apps.clone(), key.id);
     // What was begun is done, whether or not somebody waits for it.
@@ -230,7 +265,7 @@ pub(crate) async fn erase(State(web): State<Shared>, signed: Signed) -> Result<J
     )))
 }
 
-async fn erase_all(web: &Web, user: UserId, key: policy::KeyId, apps: &[String]) -> Result<Json<Value>, Refusal> {
+async fn erase_all(web: &Web, user: UserId, key: policy::KeyId, apps: &[String]) -> Result<Json<Erasure>, Refusal> {
     web.runs.end_all_of(user, END_WAIT).await;
     if web.store.active_run_of(user).await?.is_some() {
         return Err(Refusal::new(
@@ -251,10 +286,10 @@ async fn erase_all(web: &Web, user: UserId, key: policy::KeyId, apps: &[String])
     if let Err(error) = web.store.scrub().await {
         tracing::warn!(%error, "what was erased is overwritten with the database's next checkpoint only");
     }
-    let of_apps: serde_json::Map<String, Value> =
-        of_apps.into_iter().map(|(app, count)| (app.to_owned(), count.into())).collect();
-    Ok(Json(json!({
-        "erased": erased, "apps": of_apps, "apps_elsewhere": elsewhere(web.hosts.data.apps(), apps),
-        "kept": ["ledger", "audit"],
-    })))
+    Ok(Json(Erasure {
+        erased,
+        apps: of_apps.into_iter().collect(),
+        apps_elsewhere: elsewhere(web.hosts.data.apps(), apps),
+        kept: ["ledger", "audit"],
+    }))
 }

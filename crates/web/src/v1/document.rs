@@ -9,7 +9,7 @@ use super::refusals;
 use super::routes::{Door, Route};
 use crate::answer::Refused;
 use crate::hosts::{confirm, tickets};
-use crate::{apps, conversations, host_users, person_tools, run_events, undo};
+use crate::{apps, conversations, host_users, person_tools, run_events, undo, user_data};
 use axum::http::{HeaderName, Method, header};
 use serde_json::json;
 use std::sync::LazyLock;
@@ -48,6 +48,8 @@ static TEXT: LazyLock<String> = LazyLock::new(|| {
         host_users::forget,
         host_users::run,
         host_users::user,
+        user_data::erase,
+        user_data::export,
         run_events::stream,
         run_events::stop,
         run_events::answer_challenge,

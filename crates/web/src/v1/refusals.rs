@@ -54,6 +54,8 @@ pub(super) fn of(operation: &str) -> Option<Vec<Codes>> {
         "answerChallenge" => vec![BODY, NOT_FOUND, &[(409, "challenge.too_soon"), (422, "challenge.no_work")]],
         "listConfirmations" | "showUser" | "describe" => vec![],
         "createConfirmationLink" => vec![BODY, NOT_FOUND, &[(400, "confirm.return_to"), (503, "confirm.origin")]],
+        "eraseUser" => vec![NOT_FOUND, &[(409, "run.elsewhere")]],
+        "exportUser" => vec![NOT_FOUND, &[(503, "document.busy")]],
         "undo" => vec![BODY, NOT_FOUND, UNDO],
         "readResource" => vec![NOT_FOUND, &[(502, "app.unavailable")]],
         "callTool" => vec![BODY, NOT_FOUND, TOOL],
