@@ -165,4 +165,14 @@ await story("a conversation is forgotten", async () => {
   await refused(ada.conversations.get(id), "not_found");
 });
 
+await story("a user is handed out, and erased", async () => {
+  const held = await ada.export();
+  assert.deepEqual([held.format, held.user.subject, held.apps_elsewhere], ["hexward.user", "ada", []]);
+  assert.ok(held.conversations.some(({ id }) => id === conversation) && held.apps.hexmap.length > 0);
+  const erasure = await ada.erase();
+  assert.ok(erasure.erased.conversations >= 1 && erasure.apps.hexmap >= 1, JSON.stringify(erasure));
+  await refused(ada.conversations.get(conversation), "not_found");
+  assert.deepEqual((await ada.export()).conversations, []);
+});
+
 console.log(JSON.stringify({ done, failed }));

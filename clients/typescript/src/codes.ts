@@ -88,6 +88,7 @@ export type ApiCode =
   | "agent.ended"
   | "agent.missing"
   | "app.unavailable"
+  | "app.uncertain"
   | "app.which"
   | "body.content_type"
   | "body.cut"
@@ -95,11 +96,14 @@ export type ApiCode =
   | "body.slow"
   | "body.too_large"
   | "body.utf8"
+  | "challenge.no_work"
+  | "challenge.too_soon"
   | "confirm.origin"
   | "confirm.return_to"
   | "confirmation.decided"
   | "confirmation.early"
   | "direct.forwarded"
+  | "document.busy"
   | "gateway.restarted"
   | "gateway.stopping"
   | "host"
@@ -125,6 +129,8 @@ export type ApiCode =
   | "run.waiting"
   | "sandbox.unavailable"
   | "session.none"
+  | "skill.tier"
+  | "skill.unknown"
   | "store.unavailable"
   | "streams.too_many"
   | "undo.what";
@@ -216,6 +222,7 @@ export const CODES: readonly KnownCode[] = [
   "agent.ended",
   "agent.missing",
   "app.unavailable",
+  "app.uncertain",
   "app.which",
   "body.content_type",
   "body.cut",
@@ -223,11 +230,14 @@ export const CODES: readonly KnownCode[] = [
   "body.slow",
   "body.too_large",
   "body.utf8",
+  "challenge.no_work",
+  "challenge.too_soon",
   "confirm.origin",
   "confirm.return_to",
   "confirmation.decided",
   "confirmation.early",
   "direct.forwarded",
+  "document.busy",
   "gateway.restarted",
   "gateway.stopping",
   "host",
@@ -253,6 +263,8 @@ export const CODES: readonly KnownCode[] = [
   "run.waiting",
   "sandbox.unavailable",
   "session.none",
+  "skill.tier",
+  "skill.unknown",
   "store.unavailable",
   "streams.too_many",
   "undo.what",

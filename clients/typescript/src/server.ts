@@ -59,6 +59,28 @@ export interface UserAnswer {
   quota: { window: string; limit: number; used: number; resets_at_ms: number }[];
   cost: { day_microusd: number; day_limit_microusd: number | null; total_microusd: number };
 }
+/** Everything that Hexward keeps of a user. The lists have what their rows have; see the API's document. */
+export interface UserExport {
+  format: "hexward.user";
+  version: number;
+  exported_at_ms: number;
+  user: { id: string; issuer: string; subject: string; tier: string; created_at_ms: number };
+  usage: unknown;
+  conversations: Record<string, unknown>[];
+  runs: Record<string, unknown>[];
+  /** What the apps that come with Hexward keep, by app. */
+  apps: Record<string, unknown[]>;
+  /** Apps whose servers are elsewhere: ask them. */
+  apps_elsewhere: string[];
+  [list: string]: unknown;
+}
+/** What was erased, in rows of each kind. */
+export interface UserErasure {
+  erased: Record<string, number>;
+  apps: Record<string, number>;
+  apps_elsewhere: string[];
+  kept: string[];
+}
 export type PersonToolAnswer = { ok: true; result: unknown; undo: { tool: string; arguments: unknown } | null } | { ok: false; message: string };
 
 export interface StartOptions {
@@ -243,6 +265,16 @@ export class HexwardUser {
   /** Who this user is to Hexward, and how much they have left. */
   get(): Promise<UserAnswer> {
     return this.#json("GET", "/v1/user");
+  }
+
+  /** Everything that Hexward keeps of this user. The key must be for `users`. */
+  export(): Promise<UserExport> {
+    return this.#json("GET", "/v1/user/export");
+  }
+
+  /** Ends what runs for this user, and erases what Hexward keeps of them. The key must be for `users`. */
+  erase(): Promise<UserErasure> {
+    return this.#json("DELETE", "/v1/user");
   }
 
   #json<T>(method: Method, path: string, body?: unknown): Promise<T> {
