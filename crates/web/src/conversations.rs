@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
-use store::{Once, UndoStanding};
+use store::{DeleteConversationError, Once, UndoStanding};
 use utoipa::{IntoParams, ToSchema};
 
 /// `{}`
@@ -292,4 +292,34 @@ fn idempotency_key(headers: &HeaderMap, must: bool) -> Result<Option<&str>, Refu
         return Err(WRONG);
     }
     key.map(Some).ok_or(WRONG)
+}
+
+/// `DELETE /api/conversations/{id}`
+#[utoipa::path(
+    delete,
+    path = "/v1/conversations/{id}",
+    operation_id = "deleteConversation",
+    tag = "conversations",
+    summary = "Deletes a conversation with all that was said in it",
+    params(("id" = String, Path, format = "uuid", description = "The conversation.")),
+    responses((status = 204, description = "It is gone.")),
+)]
+pub(crate) async fn forget(State(web): State<Shared>, signed: Signed, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+    let id = id_of(&id)?;
+    signed.app_of_conversation(&web, id).await?;
+    match web.store.delete_conversation(signed.user, id).await {
+        Ok(true) => Ok(StatusCode::NO_CONTENT),
+        Ok(false) => Err(Refusal::not_found()),
+        Err(DeleteConversationError::Active) => Err(Refusal::new(
+            StatusCode::CONFLICT,
+            "run.active",
+            "The assistant is still working in this conversation. Stop it first, then delete the conversation.",
+        )),
+        Err(DeleteConversationError::Asked) => Err(Refusal::new(
+            StatusCode::CONFLICT,
+            "confirmation.pending",
+            "Something in this conversation waits for its person's answer. Have it answered, or wait until it is over.",
+        )),
+        Err(DeleteConversationError::Store(error)) => Err(error.into()),
+    }
 }

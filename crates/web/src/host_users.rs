@@ -1,4 +1,4 @@
-//! What only back ends of hosts ask: how a run stands, how much a user may still do, and that a conversation is forgotten.
+//! What only back ends of hosts ask: how a run stands, and how much a user may still do.
 
 use crate::Shared;
 use crate::answer::Refusal;
@@ -7,12 +7,11 @@ use crate::path::Path;
 use crate::session::Signed;
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use policy::{Microusd, RunId, Timestamp, UserId};
 use runs::Sender;
 use serde::Serialize;
 use std::sync::Arc;
-use store::{DeleteConversationError, RunShown};
+use store::RunShown;
 use utoipa::ToSchema;
 
 /// How a run stands, or came out.
@@ -113,36 +112,6 @@ pub(crate) async fn run(State(web): State<Shared>, signed: Signed, Path(id): Pat
         started_at_ms: started_at.as_millis(),
         ended_at_ms: ended_at.map(Timestamp::as_millis),
     }))
-}
-
-/// `DELETE /v1/conversations/{id}`
-#[utoipa::path(
-    delete,
-    path = "/v1/conversations/{id}",
-    operation_id = "deleteConversation",
-    tag = "conversations",
-    summary = "Deletes a conversation with all that was said in it",
-    params(("id" = String, Path, format = "uuid", description = "The conversation.")),
-    responses((status = 204, description = "It is gone.")),
-)]
-pub(crate) async fn forget(State(web): State<Shared>, signed: Signed, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
-    let id = id_of(&id)?;
-    signed.app_of_conversation(&web, id).await?;
-    match web.store.delete_conversation(signed.user, id).await {
-        Ok(true) => Ok(StatusCode::NO_CONTENT),
-        Ok(false) => Err(Refusal::not_found()),
-        Err(DeleteConversationError::Active) => Err(Refusal::new(
-            StatusCode::CONFLICT,
-            "run.active",
-            "The assistant is still working in this conversation. Stop it first, then delete the conversation.",
-        )),
-        Err(DeleteConversationError::Asked) => Err(Refusal::new(
-            StatusCode::CONFLICT,
-            "confirmation.pending",
-            "Something in this conversation waits for its person's answer. Have it answered, or wait until it is over.",
-        )),
-        Err(DeleteConversationError::Store(error)) => Err(error.into()),
-    }
 }
 
 /// `GET /v1/user`

@@ -115,7 +115,7 @@ fn router(web: Shared) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/api/session", get(session::show))
         .route("/api/conversations", get(conversations::list).post(conversations::create))
-        .route("/api/conversations/{id}", get(conversations::show))
+        .route("/api/conversations/{id}", get(conversations::show).delete(conversations::forget))
         .route("/api/conversations/{id}/messages", post(conversations::send))
         .route("/api/runs/{id}/events", get(run_events::stream))
         .route("/api/runs/{id}/stop", post(run_events::stop))

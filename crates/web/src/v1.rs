@@ -91,7 +91,7 @@ fn routes() -> Routes {
         .post("/v1/conversations", Runs, conversations::create)
         .get("/v1/conversations", Read, conversations::list)
         .get("/v1/conversations/{id}", Read, conversations::show)
-        .delete("/v1/conversations/{id}", Users, host_users::forget)
+        .delete("/v1/conversations/{id}", Users, conversations::forget)
         .post("/v1/conversations/{id}/runs", Runs, conversations::send)
         .get("/v1/runs/{id}", Read, host_users::run)
         .get("/v1/runs/{id}/events", Door::Ticket, run_events::stream)

@@ -30,6 +30,14 @@ async fn what_belongs_to_someone_else_does_not_exist() {
     assert_eq!((stop.status, shape(stop.json())), (404, nowhere.clone()));
     let said = eve.try_say(&conversation, "Hello", true).await;
     assert_eq!((said.status, shape(said.json())), (404, nowhere.clone()));
+    let gone = async |who: &Person| {
+        let headers = [("cookie", who.cookie.as_str())];
+        exchange(gate.address, request("DELETE", &format!("/api/conversations/{conversation}"), &headers, "")).await
+    };
+    let forgotten = gone(&eve).await;
+    assert_eq!((forgotten.status, shape(forgotten.json())), (404, nowhere.clone()));
+    let busy = gone(&ada).await;
+    assert_eq!((busy.status, &busy.json()["error"]["code"]), (409, &json!("run.active")), "nothing goes while it is worked in");
     let end = stream.rest().await;
     assert_eq!(end.last().unwrap()["outcome"], "finished", "eve stopped nothing: {end:?}");
     // And afterwards.
@@ -38,6 +46,10 @@ async fn what_belongs_to_someone_else_does_not_exist() {
     assert_eq!(eve.get("/api/conversations").await.json(), json!([]));
     assert_eq!(eve.get(&format!("/api/runs/{run}/events")).await.status, 404);
     assert_eq!(ada.history(&conversation).await.iter().filter(|m| m["role"] == "user").count(), 1, "eve said nothing");
+    // Its own person deletes it.
+    assert_eq!(gone(&ada).await.status, 204);
+    assert_eq!(ada.get("/api/conversations").await.json(), json!([]));
+    assert_eq!((ada.get(&format!("/api/conversations/{conversation}")).await.status, gone(&ada).await.status), (404, 404));
     gate.finish().await;
 }
 

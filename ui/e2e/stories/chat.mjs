@@ -234,6 +234,15 @@ export const chatStories = [
       await page.getByRole("button", { name: "What is on my map?" }).click();
       await page.getByTestId("tool-call").waitFor();
       assert.equal(await page.getByTestId("user-message").count(), 1);
+      // One is deleted once the person has said so twice; the one that is open leaves an empty page behind.
+      await page.getByTestId("history").click();
+      await page.getByRole("button", { name: "Delete What is on my map?" }).click();
+      await page.getByRole("button", { name: "Keep" }).click();
+      await page.getByRole("button", { name: "Delete What is on my map?" }).click();
+      await page.getByTestId("delete-conversation-yes").click();
+      await page.getByRole("button", { name: "Delete What is on my map?" }).waitFor({ state: "detached" });
+      await page.getByRole("button", { name: "Delete denied things" }).waitFor();
+      assert.equal(await page.getByTestId("user-message").count(), 0);
       await page.goto(`${new URL(page.url()).origin}/#/c/00000000-0000-0000-0000-000000000000`);
       await page.getByTestId("error").waitFor();
       assert.equal(await page.getByTestId("send").count(), 1, "a lost conversation doesn't block a new one");

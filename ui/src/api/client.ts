@@ -39,6 +39,7 @@ export const api = {
     send<{ id: string }>("/api/conversations", { ...(app !== null && { app }), ...(skill !== null && { skill }) }),
   sendMessage: (conversationId: string, text: string, writes: boolean) =>
     send<{ run_id: string }>(`/api/conversations/${encodeURIComponent(conversationId)}/messages`, { text, writes }),
+  deleteConversation: (id: string) => request<unknown>(`/api/conversations/${encodeURIComponent(id)}`, { method: "DELETE" }),
   stopRun: (runId: string) => send<unknown>(`/api/runs/${encodeURIComponent(runId)}/stop`, {}),
   callTool,
   mapView: (id: string | null) => resource<MapView>(id === null ? "map://view" : `map://view/${id}`),

@@ -45,7 +45,7 @@ static TEXT: LazyLock<String> = LazyLock::new(|| {
         conversations::list,
         conversations::show,
         conversations::send,
-        host_users::forget,
+        conversations::forget,
         host_users::run,
         host_users::user,
         user_data::erase,
