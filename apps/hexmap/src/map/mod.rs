@@ -214,6 +214,15 @@ impl Maps {
         self.read(&coord.user, move |tx| read::subtree(tx, &wanted, depth, content)).await
     }
 
+    /// How many tiles lie on each of the levels below a tile, down to the first empty one; none is counted further than `most`.
+    ///
+    /// # Errors
+    /// [`MapError::Store`].
+    pub async fn count_levels(&self, coord: &Coord, depth: usize, most: i64) -> Result<Vec<i64>, MapError> {
+        let wanted = coord.clone();
+        self.read(&coord.user, move |tx| read::count_levels(tx, &wanted, depth, most)).await
+    }
+
     /// Creates a tile at a free place below an existing one.
     ///
     /// # Errors

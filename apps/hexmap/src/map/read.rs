@@ -19,6 +19,9 @@ store::statements! { READS:
     WEIGH = concat!("SELECT CAST(COALESCE(SUM(", bytes!("title"), " + ", bytes!("preview"), " + ", bytes!("link"), " + ",
              bytes!("content"), " + 400), 0) AS BIGINT) FROM (SELECT title, preview, link, content FROM hexmap_tiles
              WHERE owner = ?1 AND group_id = ?2 AND place >= ?3 AND place < ?4 ORDER BY place LIMIT ?5) AS level");
+    /// As [`WEIGH`].
+    COUNT = "SELECT CAST(COUNT(*) AS BIGINT) FROM (SELECT place FROM hexmap_tiles
+             WHERE owner = ?1 AND group_id = ?2 AND place >= ?3 AND place < ?4 LIMIT ?5) AS level";
     /// As [`WEIGH`], and 6 whether contents are wanted.
     LIST = "SELECT id, group_id, path, item_type, title, CASE WHEN ?6 = 1 THEN content ELSE NULL END, preview, link, version,
             visibility, unseen FROM hexmap_tiles WHERE owner = ?1 AND group_id = ?2 AND place >= ?3 AND place < ?4
@@ -120,6 +123,20 @@ pub(super) fn level_key(coord: &Coord, level: usize) -> [Value; 4] {
 fn weigh(tx: &mut dyn Tx, coord: &Coord, level: usize) -> Result<i64, MapError> {
     let [owner, group, start, end] = level_key(coord, level);
     Ok(tx.query_one(WEIGH, &[owner, group, start, end, Value::Int(LISTED_MAX + 1)])?.int(0)?)
+}
+
+/// How many tiles there are on each of the levels below a tile, none counted further than `most`.
+pub(super) fn count_levels(tx: &mut dyn Tx, coord: &Coord, depth: usize, most: i64) -> Result<Vec<i64>, MapError> {
+    let mut counted = Vec::new();
+    for level in 1..=depth {
+        let [owner, group, start, end] = level_key(coord, level);
+        let count = tx.query_one(COUNT, &[owner, group, start, end, Value::Int(most)])?.int(0)?;
+        if count == 0 {
+            break;
+        }
+        counted.push(count);
+    }
+    Ok(counted)
 }
 
 fn weight_of(tile: &Tile) -> i64 {
