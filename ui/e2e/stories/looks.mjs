@@ -25,7 +25,7 @@ function look(name, context, fixture = {}) {
       await page.getByTestId("run-end").nth(2).waitFor();
       await page.getByTestId("composer").fill("x".repeat(2_100));
       await page.getByTestId("history").click();
-      await page.getByRole("button", { name: /Lay out/ }).waitFor();
+      await page.getByRole("button", { name: /^Lay out/ }).waitFor();
       await assertAccessible(page, `${name}, everything open`);
       await screenshot(page, picture(`${name}-open`));
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);

@@ -24,10 +24,12 @@ const STATEMENTS_CACHED: usize = 256;
 /// 16 MiB: what a group of commits changes is not read again in the middle of it.
 const WRITER_CACHE: &str = "PRAGMA cache_size = -16384";
 
-/// Work for the writer.
+/// Runs inside the group's transaction (or not at all, when none could begin); returns how to answer once the commit is known.
+type Work = Box<dyn FnOnce(Option<&Connection>) -> Answer + Send>;
+
+/// What the writer does.
 struct Job {
-    /// Runs inside the group's transaction (or not at all, when none could begin); returns how to answer once the commit is known.
-    work: Box<dyn FnOnce(Option<&Connection>) -> Answer + Send>,
+    work: Work,
     lasts: Lasts,
 }
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -64,14 +66,14 @@ impl Sqlite {
         F: Fn(&mut dyn Tx) -> Result<T, E> + Send + Sync + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let job = Box::new(move |connection: Option<&Connection>| -> Answer {
+        let work: Work = Box::new(move |connection| {
             let result = connection.map_or_else(|| Err(StoreError::Closed.into()), |connection| in_savepoint(connection, &work));
             Box::new(move |committed: Result<(), StoreError>| {
                 // The caller may have gone; what was committed stays committed.
                 let _ = answer.send(committed.map_err(E::from).and(result));
             })
         });
-        let job = Job { work: job, lasts };
+        let job = Job { work, lasts };
         let writer = self.writer.clone();
         match writer.try_send(job) {
             Ok(()) => {}
