@@ -92,7 +92,9 @@ await story("events are taken up again at every id", async () => {
 
 await story("a network that breaks loses and doubles nothing", async () => {
   const shaky = createHexward({ baseUrl, key, signUser, fetch: breaking([1, 40, 333, 90, 1200, 17, 640, 5]) }).as({ subject: "ada" });
-  assert.deepEqual(await collect(shaky.runs.events(run, { attemptsMax: 12 })), events);
+  let breaks = 0;
+  assert.deepEqual(await collect(shaky.runs.events(run, { attemptsMax: 12, onBreak: () => (breaks += 1) })), events);
+  assert.ok(breaks >= 1, "the network did break");
 });
 
 await story("a page follows one run with a ticket, and that is all it can", async () => {
@@ -104,6 +106,7 @@ await story("a page follows one run with a ticket, and that is all it can", asyn
     assert.ok((await opens(baseUrl + path, method)).status >= 400, path);
   }
   const told = await fetch(ticket.eventsUrl, { headers: { authorization: `Bearer ${ticket.ticket}`, origin, "last-event-id": String(events.length - 1) } });
+  assert.equal(told.status, 200);
   assert.equal(told.headers.get("access-control-allow-origin"), origin);
   await told.body?.cancel();
 });
@@ -138,8 +141,10 @@ await story("what a run changed is undone, and done again", async () => {
 
 await story("what can't be undone by a word waits for the person, who is sent to the gateway's own page", async () => {
   const { runId } = await ada.runs.start(conversation, "Delete the tile Aurora", { writes: true });
+  let asked = 0;
   for await (const event of ada.runs.events(runId)) {
     if (event.type !== "confirmation") continue;
+    asked += 1;
     const [waiting] = await ada.confirmations.list();
     assert.equal(waiting.id, event.confirmation.id);
     assert.match(waiting.summary, /Aurora/);
@@ -150,6 +155,8 @@ await story("what can't be undone by a word waits for the person, who is sent to
     await refused(eve.confirmations.link(waiting.id), "not_found");
     await ada.runs.stop(runId);
   }
+  assert.equal(asked, 1);
+  assert.equal((await ada.runs.get(runId)).outcome, "stopped");
 });
 
 await story("a person's own hand goes the same way", async () => {
