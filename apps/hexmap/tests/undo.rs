@@ -369,6 +369,7 @@ mod story {
         let root = maps.in_call("made").create_map("ada", "Garden").await.unwrap();
         maps.in_call("unmade").undo("ada", "made").await.unwrap();
         assert_eq!(rows(&store).await, first);
+        exported(&store).await;
         maps.in_call("made again").undo("ada", "unmade").await.unwrap();
         let place = Coord::new("ada", root.coord.group, Path::parse("2").unwrap()).unwrap();
         maps.in_call("roses").create_tile(&place, tile("Roses")).await.unwrap();
@@ -379,6 +380,7 @@ mod story {
         assert_eq!((rows(&store).await, maps.maps("ada").await.unwrap()), (before.clone(), kept));
         maps.in_call("gone again").undo("ada", "back").await.unwrap();
         assert_eq!(rows(&store).await, first);
+        exported(&store).await;
         assert_eq!(maps.maps("ada").await.unwrap().0.len(), 1);
         // Another map has its number now: nothing of it is lost.
         maps.in_call("other").create_map("ada", "Other").await.unwrap();
@@ -443,6 +445,18 @@ mod story {
         "INSERT INTO hexmap_changes (owner, id, seq, group_id, kind, path, image, flipped, tiles, chars, created_at)
          VALUES ('ada', ?1, ?2, 0, 'update', '6', ?1, 0, 1, 1, 0)",
     );
+}
+
+/// What is kept of ada is written out to its end.
+async fn exported(store: &Store) {
+    let mut after = None;
+    for _ in 0..1_000 {
+        after = hexmap::export(store, "ada", after.as_deref()).await.unwrap().1;
+        if after.is_none() {
+            return;
+        }
+    }
+    panic!("an export without end");
 }
 
 async fn count(store: &Store, statement: Statement) -> i64 {

@@ -14,8 +14,8 @@ use store::{Row, Store, StoreError, Tx, Value};
 const ROWS: i64 = 32;
 
 store::statements! { EXPORT:
-    /// 1 owner, 2 the last.
-    NEXT_GROUP = "SELECT group_id FROM hexmap_maps WHERE owner = ?1 AND group_id > ?2 ORDER BY group_id LIMIT 1";
+    /// 1 owner, 2 the last. What is left of a map without tiles, as an undo leaves it, is none.
+    NEXT_GROUP = "SELECT group_id FROM hexmap_maps WHERE owner = ?1 AND group_id > ?2 AND tiles > 0 ORDER BY group_id LIMIT 1";
     /// 1 owner, 2 tile and 3 number of the last, 4 how many.
     LIST_VERSIONS = "SELECT tile_id, number, title, content, preview, link, item_type, written_by, replaced_at FROM hexmap_versions
                      WHERE owner = ?1 AND (tile_id > ?2 OR (tile_id = ?2 AND number > ?3)) ORDER BY tile_id, number LIMIT ?4";
@@ -72,7 +72,11 @@ fn of_next_map(tx: &mut dyn Tx, owner: &Coord, after: i64) -> Result<Part, MapEr
 /// A page of a map, as its own export has it.
 fn of_map(tx: &mut dyn Tx, owner: &Coord, group: u32, after: Option<&String>) -> Result<Part, MapError> {
     let top = Coord::new(&owner.user, group, Path::root()).map_err(|error| MapError::Invalid(error.to_string()))?;
-    let page: ExportPage = transfer::page(tx, &top, after.map(String::as_str))?;
+    let page: ExportPage = match transfer::page(tx, &top, after.map(String::as_str)) {
+        // Deleted since its last page.
+        Err(MapError::NotFound(_)) => return Ok((Vec::new(), Some(Cursor::Map(group.into())))),
+        page => page?,
+    };
     let next = page.next.clone().map_or(Cursor::Map(group.into()), |path| Cursor::Tile(group, path));
     Ok((vec![json!({"kind": "map", "group_id": group, "page": page})], Some(next)))
 }
