@@ -1,6 +1,6 @@
 //! Confirmations: what waits for a person's own yes, and for how long. Pure; the database's clock comes in as an argument.
 
-use crate::admit::permit;
+use crate::admit_tool::permit;
 use crate::{Denial, DenialCode, Manifest, RunId, Timestamp, ToolClass, ToolEffect, ToolListed, ToolPermit, ToolRequest, UserId};
 
 /// Questions that may wait for one person. Who is asked more than that stops reading.

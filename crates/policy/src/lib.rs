@@ -5,6 +5,7 @@
 //! constructor than its `admit` function, and forwarding needs one.
 
 mod admit;
+mod admit_tool;
 mod arguments;
 mod audit;
 mod audit_told;
@@ -38,10 +39,8 @@ mod undo;
 mod usage;
 mod webhook;
 
-pub use admit::{
-    BudgetLine, ClientView, ModelPath, ModelPermit, ModelRequest, RequestBody, RunView, ToolPermit, ToolRequest, ToolVerdict,
-    admit_client_tool, admit_model, admit_tool, ceiling_of,
-};
+pub use admit::{BudgetLine, ModelPath, ModelPermit, ModelRequest, RequestBody, RunView, admit_model, ceiling_of};
+pub use admit_tool::{ClientView, ToolPermit, ToolRequest, ToolVerdict, admit_client_tool, admit_tool};
 pub use arguments::{ArgumentFault, ArgumentKind, ArgumentRule, ArgumentSource, Known, Origin, ResultField};
 pub use audit::AuditEvent;
 pub use behaviour::{Act, Behaviour, BehaviourRules, Conduct, Judged};

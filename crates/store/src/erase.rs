@@ -50,14 +50,17 @@ pub type Erased = BTreeMap<&'static str, u64>;
 impl Store {
     /// Erases a user of the core in one commit: data key, sessions, keys, conversations with all messages and runs, the journal of their
     /// calls, confirmations, what waits for their host. That they were erased stays, with an audit entry that says by whose key, so that
-    /// nothing under way writes for them again. Whoever calls this ends their runs first, and erases what apps keep of them. Once more
-    /// changes nothing.
+    /// nothing under way writes for them again. Whoever calls this ends their runs first, and erases what apps keep of them: none while a
+    /// run of theirs goes on, wherever. Once more changes nothing.
     ///
     /// # Errors
     /// [`StoreError`]; then nothing was erased.
-    pub async fn erase_user(&self, user: UserId, by: Option<KeyId>, now: Timestamp) -> Result<Erased, StoreError> {
+    pub async fn erase_user(&self, user: UserId, by: Option<KeyId>, now: Timestamp) -> Result<Option<Erased>, StoreError> {
         self.write(move |tx| {
             let (id, mut erased) = (user.to_string(), Erased::new());
+            if tx.query_opt(LIST_ACTIVE, &[(&id).into()])?.is_some() {
+                return Ok(None);
+            }
             for (forget, name) in FORGET {
                 let count = tx.execute(forget, &[(&id).into()])?;
                 if let Some(name) = name {
@@ -68,7 +71,7 @@ impl Store {
             if tx.execute(INSERT_ERASURE, &[id.into(), now.0.into()])? == 1 {
                 audit::append(tx, &AuditEvent::UserErased { user, key: by }, now)?;
             }
-            Ok(erased)
+            Ok(Some(erased))
         })
         .await
     }

@@ -22,8 +22,12 @@ use store::{CONVERSATIONS, MESSAGES, SECTIONS, Section, StoreError};
 use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
-/// Documents that are written at the same time.
+/// Documents of one host's users that are written at the same time.
 pub(crate) const EXPORTS_MAX: usize = 2;
+/// Whoever takes nothing for so long is not waited for.
+const TAKEN_WAIT: Duration = Duration::from_secs(20);
+/// However slowly somebody reads, a document is over then.
+const DOCUMENT_WAIT: Duration = Duration::from_secs(600);
 /// How long a stopped run may take to end.
 const END_WAIT: Duration = Duration::from_secs(30);
 const BUSY_SECS: i64 = 10;
@@ -71,23 +75,24 @@ impl AppData for NoApps {
 )]
 pub(crate) async fn export(State(web): State<Shared>, signed: Signed) -> Result<Response, Refusal> {
     let Some(HostUse { host, key, .. }) = &signed.host else { return Err(Refusal::not_found()) };
-    let place = Arc::clone(&web.hosts.exports).try_acquire_owned().map_err(|_| BUSY)?;
+    let place = Arc::clone(&host.exports).try_acquire_owned().map_err(|_| BUSY)?;
     let now = web.clock.now();
     let (user, apps) = (signed.user, host.rules.apps.clone());
     let head = head(&web, &signed, now).await?;
     web.store.record(AuditEvent::UserExported { user, key: key.id }, now).await?;
-    let (pieces, written) = mpsc::channel(1);
+    let (outlet, body) = Outlet::new(TAKEN_WAIT);
     let stop = web.stop.clone();
     tokio::spawn(async move {
-        let writer = Writer { web, user, pieces };
+        let writer = Writer { web, user, outlet };
+        let writing = tokio::time::timeout(DOCUMENT_WAIT, writer.write(head, &apps));
         tokio::select! {
-            () = writer.write(head, &apps) => {}
-            () = stop.cancelled() => writer.break_off().await,
+            // Too late, it breaks off as it is dropped.
+            _ = writing => {}
+            () = stop.cancelled() => {}
         }
         drop(place);
     });
-    let body = stream::unfold(written, |mut written| async move { written.recv().await.map(|piece| (piece, written)) });
-    let mut response = Response::new(Body::from_stream(body));
+    let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
@@ -95,7 +100,7 @@ pub(crate) async fn export(State(web): State<Shared>, signed: Signed) -> Result<
 const BUSY: Refusal = Refusal::new(
     StatusCode::SERVICE_UNAVAILABLE,
     "document.busy",
-    "As many exports as may are being written right now. Try again in a moment.",
+    "As many exports of this host's users as may are being written right now. Read those, or try again in a moment.",
 )
 .after(BUSY_SECS);
 
@@ -111,15 +116,40 @@ async fn head(web: &Web, signed: &Signed, now: Timestamp) -> Result<Value, Refus
     }))
 }
 
+/// Where a document leaves, none being its end. What is dropped before that breaks off, for what is incomplete must not look complete.
+struct Outlet {
+    pieces: mpsc::Sender<Option<Bytes>>,
+    wait: Duration,
+}
+
+impl Outlet {
+    fn new(wait: Duration) -> (Self, Body) {
+        let (pieces, written) = mpsc::channel(1);
+        let body = stream::unfold(Some(written), |written| async move {
+            let mut written: mpsc::Receiver<Option<Bytes>> = written?;
+            match written.recv().await {
+                Some(Some(piece)) => Some((Ok(piece), Some(written))),
+                Some(None) => None,
+                None => Some((Err(io::Error::other("the export broke off")), None)),
+            }
+        });
+        (Self { pieces, wait }, Body::from_stream(body))
+    }
+
+    async fn send(&self, piece: Option<Bytes>) -> Result<(), Broken> {
+        self.pieces.send_timeout(piece, self.wait).await.map_err(|_| Broken::Gone)
+    }
+}
+
 struct Writer {
     web: Shared,
     user: UserId,
-    pieces: mpsc::Sender<io::Result<Bytes>>,
+    outlet: Outlet,
 }
 
 /// Why a document was not written to its end.
 enum Broken {
-    /// Nobody reads it any more.
+    /// Nobody reads it any more, or far too slowly.
     Gone,
     Store(StoreError),
 }
@@ -134,20 +164,12 @@ impl Writer {
     async fn write(&self, head: Value, apps: &[String]) {
         match self.document(head, apps).await {
             Ok(()) | Err(Broken::Gone) => {}
-            Err(Broken::Store(error)) => {
-                tracing::error!(%error, user = %self.user, "an export broke off");
-                self.break_off().await;
-            }
+            Err(Broken::Store(error)) => tracing::error!(%error, user = %self.user, "an export broke off"),
         }
     }
 
-    /// What is incomplete must not look complete.
-    async fn break_off(&self) {
-        drop(self.pieces.send(Err(io::Error::other("the export broke off"))).await);
-    }
-
     async fn send(&self, text: String) -> Result<(), Broken> {
-        self.pieces.send(Ok(Bytes::from(text))).await.map_err(|_| Broken::Gone)
+        self.outlet.send(Some(Bytes::from(text))).await
     }
 
     async fn document(&self, head: Value, apps: &[String]) -> Result<(), Broken> {
@@ -167,7 +189,8 @@ impl Writer {
             self.app(app).await?;
             self.send("]".to_owned()).await?;
         }
-        self.send(format!("}},\"apps_elsewhere\":{}}}\n", json!(elsewhere(own, apps)))).await
+        self.send(format!("}},\"apps_elsewhere\":{}}}\n", json!(elsewhere(own, apps)))).await?;
+        self.outlet.send(None).await
     }
 
     async fn conversations(&self) -> Result<(), Broken> {
@@ -265,19 +288,27 @@ pub(crate) async fn erase(State(web): State<Shared>, signed: Signed) -> Result<J
     )))
 }
 
+const ELSEWHERE: Refusal = Refusal::new(
+    StatusCode::CONFLICT,
+    "run.elsewhere",
+    "Something of this user is still being worked on, maybe at another gateway, and nothing was erased. Stop it there, or wait \
+     for its end, and try again.",
+);
+
+const BEGUN: Refusal = Refusal::new(
+    StatusCode::CONFLICT,
+    "run.elsewhere",
+    "Something of this user was begun while they were being erased: only what apps keep is gone. Stop it, and try again.",
+);
+
 async fn erase_all(web: &Web, user: UserId, key: policy::KeyId, apps: &[String]) -> Result<Json<Erasure>, Refusal> {
     web.runs.end_all_of(user, END_WAIT).await;
     if web.store.active_run_of(user).await?.is_some() {
-        return Err(Refusal::new(
-            StatusCode::CONFLICT,
-            "run.elsewhere",
-            "Something of this user is still being worked on, maybe at another gateway, and nothing was erased. Stop it there, or wait \
-             for its end, and try again.",
-        ));
+        return Err(ELSEWHERE);
     }
     // The apps first: as long as the user is there, all of it can be done again.
     let mut of_apps = web.hosts.data.erase(user).await?;
-    let erased = web.store.erase_user(user, Some(key), web.clock.now()).await?;
+    let erased = web.store.erase_user(user, Some(key), web.clock.now()).await?.ok_or(BEGUN)?;
     // What began meanwhile can't write any more; what it wrote for an app before goes as well.
     web.runs.end_all_of(user, END_WAIT).await;
     for ((_, count), (_, later)) in of_apps.iter_mut().zip(web.hosts.data.erase(user).await?) {
@@ -292,4 +323,32 @@ async fn erase_all(web: &Web, user: UserId, key: policy::KeyId, apps: &[String])
         apps_elsewhere: elsewhere(web.hosts.data.apps(), apps),
         kept: ["ledger", "audit"],
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn a_document_that_is_not_ended_breaks_off() {
+        for ends in [true, false] {
+            let (outlet, body) = Outlet::new(TAKEN_WAIT);
+            let writing = tokio::spawn(async move {
+                let sent = outlet.send(Some(Bytes::from_static(b"{"))).await.is_ok();
+                sent && (!ends || outlet.send(None).await.is_ok())
+            });
+            let read = body.collect().await;
+            assert_eq!(read.is_ok(), ends, "what is incomplete does not look complete");
+            assert!(writing.await.expect("written"));
+        }
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_is_not_waited_for() {
+        let (outlet, _unread) = Outlet::new(Duration::from_millis(50));
+        let piece = || Some(Bytes::from_static(b"x"));
+        assert!(outlet.send(piece()).await.is_ok(), "one fits");
+        assert!(matches!(outlet.send(piece()).await, Err(Broken::Gone)));
+    }
 }

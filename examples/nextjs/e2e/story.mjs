@@ -2,7 +2,7 @@
 //
 //   EXAMPLE_URL=http://127.0.0.1:7430 EXAMPLE_STATE=.hexward/example node examples/nextjs/e2e/story.mjs
 import assert from "node:assert/strict";
-import { generateKeyPairSync, sign } from "node:crypto";
+import { createHmac, generateKeyPairSync, sign } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { assertAccessible, launch, screenshot } from "../../../ui/e2e/browser.mjs";
@@ -94,6 +94,18 @@ async function told() {
   const headers = { "content-type": "application/json", "webhook-id": "msg_x", "webhook-timestamp": String(Math.floor(Date.now() / 1000)), "webhook-signature": `v1,${Buffer.alloc(32).toString("base64")}` };
   const answer = await fetch(`${url}/api/hooks/hexward`, { method: "POST", headers, body: JSON.stringify({ type: "run.finished" }) });
   assert.equal(answer.status, 401);
+  const large = await fetch(`${url}/api/hooks/hexward`, { method: "POST", headers, body: "x".repeat(300 * 1024) });
+  assert.equal(large.status, 413);
+  // Signed as Hexward signs: what is old or was changed on its way is not taken, and as it was sent it is.
+  const secrets = await readFile(`${process.env.EXAMPLE_STATE}/secrets`, "utf8");
+  const secret = Buffer.from(/^HEXWARD_HOOK_SECRET=(.+)$/m.exec(secrets)[1]);
+  const signed = async (agoSecs, sent = (body) => body) => {
+    const [id, at, body] = [`msg_${agoSecs}`, String(Math.floor(Date.now() / 1000) - agoSecs), JSON.stringify({ id: `msg_${agoSecs}`, type: "run.finished", user: { subject: "nobody" }, data: {} })];
+    const signature = `v1,${createHmac("sha256", secret).update(`${id}.${at}.${body}`).digest("base64")}`;
+    const given = { "content-type": "application/json", "webhook-id": id, "webhook-timestamp": at, "webhook-signature": signature };
+    return (await fetch(`${url}/api/hooks/hexward`, { method: "POST", headers: given, body: sent(body) })).status;
+  };
+  assert.deepEqual([await signed(0, (body) => body.replace("nobody", "ada")), await signed(3600), await signed(1)], [401, 401, 204]);
 }
 
 const tile = (page, title) => page.locator(`[data-testid="tile"][data-title=${JSON.stringify(title)}]`);

@@ -7,7 +7,9 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
-use store::{Statement, StoreError};
+use store::{Place, Statement, StoreError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 /// Ada's name at her host has it, and what she says.
 const CANARY: &str = "Zaunkoenig7421";
@@ -25,6 +27,11 @@ const COLUMNS: Statement = Statement(
 );
 const AUDITED: Statement =
     Statement("SELECT kind, detail FROM audit_log WHERE kind IN ('user.erased', 'user.exported') ORDER BY id");
+/// 1 owner, 2 path, 3 id, 4 and 5 what is sealed.
+const INSERT_TILE: Statement = Statement(
+    "INSERT INTO hexmap_tiles (owner, group_id, path, id, item_type, title, content, version, created_at, updated_at)
+     VALUES (?1, 0, ?2, ?3, 'context', ?4, ?5, 1, 0, 0)",
+);
 /// Where rows of one user are.
 const THEIRS: [(&str, &str); 19] = [
     ("users", "id"),
@@ -276,5 +283,63 @@ async fn an_export_that_fails_does_not_look_complete() {
     assert!(cut.status == 200 && !cut.whole && cut.text().contains("\"apps\":{"), "{}", cut.text());
     assert!(serde_json::from_str::<Value>(&cut.text()).is_err(), "{}", cut.text());
     assert_eq!(ada.delete("/v1/user").await.status, 200, "what can't be read can be erased");
+    gate.finish().await;
+}
+
+/// Gives somebody a map of 16 MB: more than lies between two ends of a connection.
+async fn fill(gate: &TestGate, owner: &str) {
+    let owner = owner.to_owned();
+    let filled = gate.gateway.store.write(move |tx| {
+        let key = tx.key_of(&owner, None)?;
+        for number in 0..800_u32 {
+            let id = format!("{owner}-{number}");
+            let steps: Vec<String> = (0..4).map(|digit| (number / 6_u32.pow(digit) % 6 + 1).to_string()).collect();
+            let seal = |column, text: &str| key.seal(Place::new("hexmap_tiles", column, &id), text);
+            let (title, content) = (seal("title", "Large")?, seal("content", &"x".repeat(20_000))?);
+            tx.execute(INSERT_TILE, &[(&owner).into(), steps.join(",").into(), (&id).into(), title.into(), content.into()])?;
+        }
+        Ok::<_, StoreError>(())
+    });
+    filled.await.unwrap();
+}
+
+/// Asks for an export and takes no more of it than the kernel does by itself.
+async fn stalled(back_end: &BackEnd, gate: &TestGate) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(back_end.address).await.unwrap();
+    let (token, assertion) = (&back_end.token, back_end.assertion(ADA, gate.gateway.clock.now()));
+    let head = format!("Host: {}\r\nAuthorization: Bearer {token}\r\nX-Hexward-User: {assertion}\r\n", back_end.address);
+    stream.write_all(format!("GET /v1/user/export HTTP/1.1\r\n{head}\r\n").as_bytes()).await.unwrap();
+    let mut begun = [0; 12];
+    stream.read_exact(&mut begun).await.unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 200");
+    stream
+}
+
+/// Readers who take nothing keep the other documents of their own host waiting, those of no other, and not for long.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_nothing_of_an_export_is_in_the_way_of_his_own_host_for_a_moment() {
+    let mut gate = TestGate::start(setup(None)).await;
+    let shop = BackEnd::new(&mut gate, "shop", &[]).await;
+    let forum = BackEnd::new(&mut gate, "forum", &[]).await;
+    let (ada, namesake) = (shop.user(&gate, ADA), forum.user(&gate, ADA));
+    let of_ada = lived(ada, CANARY).await;
+    fill(&gate, &of_ada).await;
+    let mut stalled = [stalled(&shop, &gate).await, stalled(&shop, &gate).await];
+    let refused = ada.get("/v1/user/export").await;
+    assert_eq!(code(&refused), (503, "document.busy".to_owned()));
+    assert!(!refused.header("retry-after").is_empty(), "{refused:?}");
+    assert_eq!(exported(namesake).await["conversations"], json!([]), "another host has places of its own");
+    eventually("who takes nothing is not waited for", Duration::from_secs(40), async || {
+        let tried = ada.get("/v1/user/export").await;
+        tried.status == 200 && tried.whole && tried.body.len() > 16_000_000
+    })
+    .await;
+    for stream in &mut stalled {
+        let mut rest = Vec::new();
+        let read = stream.read_to_end(&mut rest).await;
+        assert!(read.is_err() || !rest.ends_with(b"0\r\n\r\n"), "what is not all of it does not end as if it were");
+    }
     gate.finish().await;
 }

@@ -20,6 +20,10 @@ const GROUP_MAX: usize = 256;
 const QUEUE_MAX: usize = 4096;
 const READERS: usize = 4;
 const BUSY_WAIT: Duration = Duration::from_secs(5);
+/// How long writers wait at most for a log that is cut off, how often that is tried, and what they have between.
+const SCRUB_WAIT: Duration = Duration::from_millis(100);
+const SCRUBS_MAX: u32 = 10;
+const SCRUB_PAUSE: Duration = Duration::from_millis(300);
 const STATEMENTS_CACHED: usize = 256;
 /// 16 MiB: what a group of commits changes is not read again in the middle of it.
 const WRITER_CACHE: &str = "PRAGMA cache_size = -16384";
@@ -37,6 +41,7 @@ type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 pub(crate) struct Sqlite {
     writer: mpsc::SyncSender<Job>,
     readers: Mutex<Vec<Connection>>,
+    scrubbing: tokio::sync::Mutex<()>,
     path: String,
 }
 
@@ -56,7 +61,7 @@ impl Sqlite {
             .name("store-writer".to_owned())
             .spawn(move || run_writer(&connection, &jobs))
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        Ok(Self { writer, readers: Mutex::new(Vec::new()), path: path.to_owned() })
+        Ok(Self { writer, readers: Mutex::new(Vec::new()), scrubbing: tokio::sync::Mutex::default(), path: path.to_owned() })
     }
 
     pub(super) async fn write<T, E, F>(&self, lasts: Lasts, work: F) -> Result<T, E>
@@ -88,16 +93,26 @@ impl Sqlite {
         answered.await.map_err(|_| E::from(StoreError::Closed))?
     }
 
-    /// Empties the log into the file, where what was deleted is overwritten already, and cuts it off.
+    /// Empties the log into the file, where what was deleted is overwritten already, and cuts it off. While it waits for readers nobody
+    /// writes, so it waits a moment only, and lets others write before it tries again.
     pub(super) async fn scrub(&self) -> Result<(), StoreError> {
+        // Who comes after others waits for them, and no longer than it would take itself.
+        let alone = tokio::time::timeout(BUSY_WAIT, self.scrubbing.lock()).await;
+        let _alone = alone.map_err(|_| StoreError::Busy("others cut the log off".to_owned()))?;
         let path = self.path.clone();
         let done = tokio::task::spawn_blocking(move || {
             let connection = connect(&path)?;
-            let left = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-            match left.map_err(|error| map(&error))? {
-                0 => Ok(()),
-                _ => Err(StoreError::Busy("the log is being read".to_owned())),
+            connection.busy_timeout(SCRUB_WAIT).map_err(|error| map(&error))?;
+            for number in 0..SCRUBS_MAX {
+                std::thread::sleep(SCRUB_PAUSE * number.min(1));
+                let left = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+                match left.map_err(|error| map(&error)) {
+                    Ok(0) => return Ok(()),
+                    Ok(_) | Err(StoreError::Busy(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
+            Err(StoreError::Busy("the log is being read".to_owned()))
         });
         done.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
     }

@@ -170,7 +170,10 @@ async fn an_erased_user_is_gone_and_stays_so(db: Db) {
     let (alice, bob) = (db.user().await, db.user().await);
     let (hers, his) = (told(&db, alice).await, told(&db, bob).await);
     db.store.open_session([7; 32], alice, NOW).await.expect("a session");
-    let erased = db.store.erase_user(alice, None, NOW).await.expect("erased");
+    assert!(db.store.erase_user(alice, None, NOW).await.expect("asked").is_none(), "not while a run goes on");
+    assert!(db.store.messages_of(alice, hers.conversation).await.expect("hers").is_some(), "and nothing of it");
+    db.execute("UPDATE runs SET state = 'finished'").await;
+    let erased = db.store.erase_user(alice, None, NOW).await.expect("asked").expect("erased");
     assert_eq!((erased.get("conversations"), erased.get("sessions")), (Some(&1), Some(&1)), "{erased:?}");
     let of_alice = alice.to_string();
     for (table, column) in [
@@ -197,7 +200,7 @@ async fn an_erased_user_is_gone_and_stays_so(db: Db) {
     assert!(sealed(db.store.create_conversation(alice, APP, NOW).await.map(|_| ())).contains("erased"));
     assert!(db.store.messages_of(bob, his.conversation).await.expect("bob's").is_some());
     assert_eq!(db.store.erasures().await.expect("listed"), [(alice, NOW)]);
-    let again = db.store.erase_user(alice, None, NOW.plus_secs(9)).await.expect("once more");
+    let again = db.store.erase_user(alice, None, NOW.plus_secs(9)).await.expect("asked").expect("once more");
     assert!(again.values().all(|count| *count == 0), "{again:?}");
     assert_eq!(db.store.erasures().await.expect("listed"), [(alice, NOW)], "the first time stays");
     assert!(db.store.was_erased(alice).await.expect("read") && !db.store.was_erased(bob).await.expect("read"));

@@ -48,6 +48,8 @@ pub(crate) struct Host {
     pub(crate) account: Arc<HostAccount>,
     algorithms: Vec<AssertionAlgorithm>,
     keys: Keys,
+    /// Documents of its users that may be written: each host's are its own, so that none waits for another's.
+    pub(crate) exports: Arc<Semaphore>,
 }
 
 /// All of them.
@@ -57,7 +59,6 @@ pub(crate) struct Hosts {
     pub(crate) tickets: Tickets,
     /// What apps keep of users.
     pub(crate) data: Arc<dyn AppData>,
-    pub(crate) exports: Arc<Semaphore>,
 }
 
 /// On behalf of whom, and with which key, a host asks.
@@ -77,15 +78,15 @@ impl Hosts {
         let host = |settings: HostSettings| {
             let HostSettings { rules, algorithms, keys } = settings;
             let (account, keys) = (Arc::new(rules.account.clone()), Keys::new(keys, fetch));
-            (rules.account.id.clone(), Arc::new(Host { rules, account, algorithms, keys }))
+            let exports = Arc::new(Semaphore::new(EXPORTS_MAX));
+            (rules.account.id.clone(), Arc::new(Host { rules, account, algorithms, keys, exports }))
         };
         Self { by_id: settings.into_iter().map(host).collect(), data, ..Self::none() }
     }
 
     /// At people's door there are none.
     pub(crate) fn none() -> Self {
-        let exports = Arc::new(Semaphore::new(EXPORTS_MAX));
-        Self { by_id: HashMap::new(), written: Mutex::default(), tickets: Tickets::default(), data: Arc::new(NoApps), exports }
+        Self { by_id: HashMap::new(), written: Mutex::default(), tickets: Tickets::default(), data: Arc::new(NoApps) }
     }
 
     /// Whether a page of this origin may read anything with a ticket of some host.

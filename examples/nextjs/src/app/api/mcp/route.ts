@@ -3,13 +3,13 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { Server } from "@modelcontextprotocol/sdk/server/index.js";
 import { WebStandardStreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js";
 import { CallToolRequestSchema, ListResourcesRequestSchema, ListResourceTemplatesRequestSchema, ListToolsRequestSchema } from "@modelcontextprotocol/sdk/types.js";
+import { bodyOf } from "@/server/body";
 import { type Asked, NotHexward, whoseCall } from "@/server/hexward-word";
 import { settings } from "@/server/settings";
 import { callTool, TOOLS } from "@/server/tools";
 import { userOfHexward } from "@/server/users";
 
 export const dynamic = "force-dynamic";
-const BODY_BYTES_MAX = 256 * 1024;
 
 const digest = (text: string) => createHash("sha256").update(text).digest();
 const refuse = (status: number, message: string) => Response.json({ jsonrpc: "2.0", id: null, error: { code: -32600, message } }, { status });
@@ -18,8 +18,8 @@ export async function POST(request: Request): Promise<Response> {
   const shown = request.headers.get("authorization") ?? "";
   if (!timingSafeEqual(digest(shown), digest(`Bearer ${settings.toolsToken}`))) return refuse(401, "no credential of Hexward's");
   if (request.headers.has("origin")) return refuse(403, "web pages have no business here");
-  const text = await request.text();
-  if (text.length > BODY_BYTES_MAX) return refuse(413, "too long");
+  const text = await bodyOf(request);
+  if (text === null) return refuse(413, "too long");
   let asked: Asked;
   let subject: string;
   try {

@@ -1,14 +1,14 @@
 import { verifyWebhook, WebhookError } from "@hexward/client/webhooks";
+import { bodyOf } from "@/server/body";
 import { settings, single } from "@/server/settings";
 
 export const dynamic = "force-dynamic";
-const BODY_BYTES_MAX = 256 * 1024;
 const REMEMBERED_MAX = 1000;
 
 /** What Hexward tells this application by itself. It may come twice, so what was dealt with is remembered. */
 export async function POST(request: Request): Promise<Response> {
-  const body = await request.text();
-  if (body.length > BODY_BYTES_MAX) return new Response(null, { status: 413 });
+  const body = await bodyOf(request);
+  if (body === null) return new Response(null, { status: 413 });
   try {
     const event = await verifyWebhook(request.headers, body, { secret: settings.hookSecret });
     const seen = single("hooks", () => new Set<string>());
