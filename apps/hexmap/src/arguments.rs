@@ -3,7 +3,7 @@
 
 use crate::coord::{Coord, CoordError, Path};
 use crate::map::{MapError, OWN_GROUP, own_root};
-use crate::tile::{ItemType, NewTile, TileUpdate, Visibility};
+use crate::tile::{ItemType, NewTile, Texts, TileUpdate, Visibility};
 use serde_json::{Map, Value};
 
 /// Steps below its top that a listing may show.
@@ -37,9 +37,11 @@ impl Fields {
         }
     }
 
-    /// Leaves only the wanted fields in a tile.
-    pub fn keep(&self, tile: &mut Map<String, Value>) {
-        tile.retain(|field, _| self.holds(field));
+    /// The texts among them.
+    #[must_use]
+    pub fn texts(&self) -> Texts {
+        let [title, content, preview, link] = ["title", "content", "preview", "link"].map(|text| self.holds(text));
+        Texts { title, content, preview, link }
     }
 }
 

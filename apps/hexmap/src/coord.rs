@@ -1,6 +1,7 @@
 //! Where a tile lies. A map is a tree of hexagons: each tile has a centre (direction 0), six neighbours around it (1 to 6)
 //! and six context tiles inside it (-1 to -6), so a position is the path of directions from the root.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 
@@ -54,10 +55,16 @@ impl Path {
             Ok(_) | Err(_) => Err(CoordError::Direction(*step)),
         };
         let path = Self(steps.iter().map(direction).collect::<Result<_, _>>()?);
-        if path.to_string().len() > PATH_BYTES_MAX {
+        if path.text_bytes() > PATH_BYTES_MAX {
             return Err(CoordError::TooDeep(steps.len()));
         }
         Ok(path)
+    }
+
+    /// Bytes of its text.
+    fn text_bytes(&self) -> usize {
+        let steps: usize = self.0.iter().map(|step| if *step < 0 { 2 } else { 1 }).sum();
+        steps.saturating_add(self.0.len().saturating_sub(1))
     }
 
     /// Reads `1,-3,2`; the empty text is the root.
@@ -72,7 +79,8 @@ impl Path {
         let steps: Vec<i64> =
             text.split(',').take(DEPTH_MAX + 1).map(|step| step.parse().map_err(|_| wrong())).collect::<Result<_, _>>()?;
         let path = Self::new(&steps)?;
-        if path.to_string() == text { Ok(path) } else { Err(wrong()) }
+        // No step can be written shorter than this writes it, nor in another way as short.
+        if path.text_bytes() == text.len() { Ok(path) } else { Err(wrong()) }
     }
 
     /// The steps, from the root down.
@@ -109,6 +117,13 @@ impl Path {
     #[must_use]
     pub fn is_below(&self, other: &Self) -> bool {
         self.0.len() > other.0.len() && self.0.starts_with(&other.0)
+    }
+
+    /// The order of a tree: each tile is followed by all those below it, and those around one tile are ordered as their texts are.
+    #[must_use]
+    pub fn in_tree(&self, other: &Self) -> Ordering {
+        let place = |step: &i8| if *step < 0 { step.saturating_neg() } else { step.saturating_add(7) };
+        self.0.iter().map(place).cmp(other.0.iter().map(place))
     }
 
     /// The other places of the same kind around the same parent: context places for a context tile, the six outer places for

@@ -184,8 +184,7 @@ pub(crate) async fn view(maps: &Maps, top: &Coord) -> Result<Value, MapError> {
 
 /// Invariant: as in a listing, each tile is followed by all those below it.
 fn nest<'a>(tile: &Tile, rest: &mut std::iter::Peekable<impl Iterator<Item = &'a Tile>>, hidden: &HashMap<Path, i64>) -> Value {
-    let mut shown: Map<String, Value> = tile.to_json();
-    shown.retain(|field, _| !matches!(field.as_str(), "content" | "ownerId" | "originId" | "parentId"));
+    let mut shown: Map<String, Value> = tile.to_json(|field| !matches!(field, "content" | "ownerId" | "originId" | "parentId"));
     shown.insert("unseen".to_owned(), json!(tile.unseen));
     shown.insert("hidden".to_owned(), json!(hidden.get(&tile.coord.path).copied().unwrap_or(0)));
     let mut children = Vec::new();

@@ -200,7 +200,7 @@ impl ServerHandler for Hexmap {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        tools::list().into_iter().find(|tool| tool.name == name)
+        tools::list().iter().find(|tool| tool.name == name).cloned()
     }
 
     async fn list_tools(
@@ -208,7 +208,7 @@ impl ServerHandler for Hexmap {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(tools::list()))
+        Ok(ListToolsResult::with_all_items(tools::list().to_vec()))
     }
 
     async fn call_tool(

@@ -72,6 +72,24 @@ impl Visibility {
     }
 }
 
+/// Which texts of a tile are opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Texts {
+    /// Its name.
+    pub title: bool,
+    /// Its text.
+    pub content: bool,
+    /// A short form of the content.
+    pub preview: bool,
+    /// An address.
+    pub link: bool,
+}
+
+impl Texts {
+    /// Each of them.
+    pub const ALL: Self = Self { title: true, content: true, preview: true, link: true };
+}
+
 /// A tile as it lies in a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tile {
@@ -100,19 +118,29 @@ pub struct Tile {
 }
 
 impl Tile {
-    /// The tile as the tools show it.
+    /// The tile as the tools show it: those of its fields that are wanted.
     #[must_use]
-    pub fn to_json(&self) -> Map<String, Value> {
-        let value = json!({
-            "id": self.id, "coordinates": self.coord.to_string(), "depth": self.coord.path.depth(),
-            "title": self.title, "content": self.content, "preview": self.preview, "link": self.link,
-            "parentId": self.parent_id, "itemType": self.item_type.word(), "ownerId": self.coord.user,
-            "originId": null, "visibility": self.visibility.word(), "version": self.version,
-        });
-        match value {
-            Value::Object(object) => object,
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
-        }
+    pub fn to_json(&self, wanted: impl Fn(&str) -> bool) -> Map<String, Value> {
+        let mut shown = Map::new();
+        let mut show = |name: &str, value: &dyn Fn() -> Value| {
+            if wanted(name) {
+                shown.insert(name.to_owned(), value());
+            }
+        };
+        show("id", &|| json!(self.id));
+        show("coordinates", &|| json!(self.coord.to_string()));
+        show("depth", &|| json!(self.coord.path.depth()));
+        show("title", &|| json!(self.title));
+        show("content", &|| json!(self.content));
+        show("preview", &|| json!(self.preview));
+        show("link", &|| json!(self.link));
+        show("parentId", &|| json!(self.parent_id));
+        show("itemType", &|| json!(self.item_type.word()));
+        show("ownerId", &|| json!(self.coord.user));
+        show("originId", &|| Value::Null);
+        show("visibility", &|| json!(self.visibility.word()));
+        show("version", &|| json!(self.version));
+        shown
     }
 }
 

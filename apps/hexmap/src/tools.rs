@@ -3,12 +3,13 @@
 use crate::arguments::{Arguments, FIELDS, Fields, LISTING_DEPTH_MAX};
 use crate::coord::Coord;
 use crate::listing;
-use crate::map::{MapError, Maps, own_root};
+use crate::map::{Extent, MapError, Maps, own_root};
 use crate::people;
 use crate::server::Caller;
 use crate::tile::Tile;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Map, Value, json};
+use std::sync::LazyLock;
 
 const LISTING_DEPTH: usize = 3;
 /// The way back from every change, for the gateway alone: it is in no listing, so no agent is offered it.
@@ -50,9 +51,10 @@ pub(crate) struct Definition {
     pub(crate) properties: Value,
 }
 
-fn definitions() -> Vec<Definition> {
-    reads().into_iter().chain(writes()).chain(people::definitions()).collect()
-}
+/// Made once: a call looks at them more often than it does anything.
+static DEFINITIONS: LazyLock<Vec<Definition>> =
+    LazyLock::new(|| reads().into_iter().chain(writes()).chain(people::definitions()).collect());
+static TOOLS: LazyLock<Vec<Tool>> = LazyLock::new(|| DEFINITIONS.iter().map(Definition::to_tool).collect());
 
 fn reads() -> [Definition; 5] {
     let read = |name, title, description, required, properties| Definition {
@@ -235,11 +237,12 @@ fn nullable(properties: &mut Value, required: &[&str]) {
 }
 
 impl Definition {
-    fn into_tool(mut self) -> Tool {
-        nullable(&mut self.properties, self.required);
+    fn to_tool(&self) -> Tool {
+        let mut properties = self.properties.clone();
+        nullable(&mut properties, self.required);
         let mut schema = JsonObject::new();
         schema.insert("type".to_owned(), json!("object"));
-        schema.insert("properties".to_owned(), self.properties);
+        schema.insert("properties".to_owned(), properties);
         schema.insert("required".to_owned(), json!(self.required));
         schema.insert("additionalProperties".to_owned(), json!(false));
         let mut tool = Tool::new(self.name, self.description, schema);
@@ -251,8 +254,8 @@ impl Definition {
 
 /// Every tool, always in the same order.
 #[must_use]
-pub fn list() -> Vec<Tool> {
-    definitions().into_iter().map(Definition::into_tool).collect()
+pub fn list() -> &'static [Tool] {
+    &TOOLS
 }
 
 /// Runs a tool for a user; none when there is no such tool.
@@ -263,7 +266,7 @@ pub async fn call(maps: &Maps, caller: &Caller, name: &str, arguments: JsonObjec
     if name == UNDO {
         return Some(undo(maps, caller, arguments).await);
     }
-    let definition = definitions().into_iter().find(|definition| definition.name == name)?;
+    let definition = DEFINITIONS.iter().find(|definition| definition.name == name)?;
     let known: Vec<&str> = definition.properties.as_object()?.keys().map(String::as_str).collect();
     Some(match Arguments::new(&caller.user, arguments, &known) {
         Ok(arguments) => run(maps, caller, name, &arguments).await,
@@ -274,7 +277,8 @@ pub async fn call(maps: &Maps, caller: &Caller, name: &str, arguments: JsonObjec
 /// How the change that a call of this tool made can be undone; none for what changes nothing.
 #[must_use]
 pub fn way_back(tool: &str, call: &str) -> Option<Value> {
-    let changes = tool == UNDO || people::UNDONE.contains(&tool) || writes().iter().any(|definition| definition.name == tool);
+    let writes = ["addItem", "updateItem", "moveItem", "deleteItem"];
+    let changes = tool == UNDO || people::UNDONE.contains(&tool) || writes.contains(&tool);
     changes.then(|| json!({"tool": UNDO, "arguments": {CHANGE: call}}))
 }
 
@@ -346,9 +350,7 @@ pub async fn current_user(maps: &Maps, caller: &Caller) -> Result<Value, MapErro
 /// One tile as the tools show it.
 #[must_use]
 pub fn item(tile: &Tile, fields: &Fields) -> Value {
-    let mut shown = tile.to_json();
-    fields.keep(&mut shown);
-    Value::Object(shown)
+    Value::Object(tile.to_json(|field| fields.holds(field)))
 }
 
 /// A tile with what lies below it, children within `children`.
@@ -356,19 +358,33 @@ pub fn item(tile: &Tile, fields: &Fields) -> Value {
 /// # Errors
 /// As every tool.
 pub async fn subtree(maps: &Maps, top: &Coord, depth: usize, fields: &Fields) -> Result<Value, MapError> {
-    let tiles = maps.subtree(top, depth, fields.holds("content")).await?;
+    let tiles = maps.subtree(top, Extent { texts: fields.texts(), ..Extent::down_to(depth) }).await?;
     let Some((first, below)) = tiles.split_first() else { return Err(MapError::NotFound(top.to_string())) };
     Ok(nest(first, &mut below.iter().peekable(), fields))
 }
 
 /// Invariant: tiles come ordered by path, so that each tile is followed by all those below it.
-fn nest<'a>(tile: &Tile, rest: &mut std::iter::Peekable<impl Iterator<Item = &'a Tile>>, fields: &Fields) -> Value {
-    let mut shown: Map<String, Value> = tile.to_json();
-    fields.keep(&mut shown);
+pub(crate) fn nest<'a>(tile: &Tile, rest: &mut std::iter::Peekable<impl Iterator<Item = &'a Tile>>, fields: &Fields) -> Value {
+    let mut shown: Map<String, Value> = tile.to_json(|field| fields.holds(field));
     let mut children = Vec::new();
     while let Some(child) = rest.next_if(|next| next.coord.path.is_below(&tile.coord.path)) {
         children.push(nest(child, rest, fields));
     }
     shown.insert("children".to_owned(), Value::Array(children));
     Value::Object(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_agent_can_change_has_a_way_back() {
+        for definition in reads() {
+            assert_eq!(way_back(definition.name, "c"), None, "{}", definition.name);
+        }
+        for definition in writes() {
+            assert!(way_back(definition.name, "c").is_some(), "{}", definition.name);
+        }
+    }
 }

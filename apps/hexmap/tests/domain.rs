@@ -115,6 +115,15 @@ proptest! {
     }
 
     #[test]
+    fn a_tree_is_ordered_as_its_texts_are(one in any_path(), other in any_path(), tail in any_path()) {
+        let text = |path: &Path| if path.is_root() { String::new() } else { format!("{path},") };
+        let joined: Vec<i64> = one.steps().iter().chain(tail.steps()).map(|step| i64::from(*step)).collect();
+        for next in [other, Path::new(&joined).unwrap()] {
+            prop_assert_eq!(one.in_tree(&next), text(&one).cmp(&text(&next)));
+        }
+    }
+
+    #[test]
     fn the_range_of_texts_is_exactly_what_is_below(upper in any_path(), lower in any_path(), tail in any_path()) {
         let range = upper.texts_below();
         prop_assert_eq!(range.contains(&lower.to_string()), lower.is_below(&upper));

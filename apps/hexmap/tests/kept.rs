@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use hexmap::coord::{Coord, DEPTH_MAX, Path};
-use hexmap::map::{Actor, Document, Limits, MapError, Maps, VERSIONS_MAX, VIEW_TILES_MAX};
+use hexmap::map::{Actor, Document, Extent, Limits, MapError, Maps, VERSIONS_MAX, VIEW_TILES_MAX};
 use hexmap::tile::{ItemType, NewTile, Tile, TileUpdate, Visibility};
 use policy::{Clock, Timestamp};
 use proptest::prelude::*;
@@ -103,7 +103,7 @@ async fn make(maps: &Maps, path: &str) -> Tile {
 type Held = (String, String, Option<String>, Option<String>, ItemType, Visibility);
 
 async fn whole(maps: &Maps, top: &Coord) -> BTreeMap<Path, Held> {
-    let tiles = maps.subtree(top, DEPTH_MAX, true).await.unwrap();
+    let tiles = maps.subtree(top, Extent::down_to(DEPTH_MAX)).await.unwrap();
     let held = |tile: Tile| {
         let path =
             Path::new(&tile.coord.path.steps()[top.path.depth()..].iter().map(|step| i64::from(*step)).collect::<Vec<_>>());
@@ -272,7 +272,7 @@ mod story {
             }
         }
         assert_eq!((made, full), (3, 3), "the root is one of four");
-        let there = maps.subtree(&at("ada", ""), 1, false).await.unwrap();
+        let there = maps.subtree(&at("ada", ""), Extent::down_to(1).without_content()).await.unwrap();
         let long = TileUpdate { content: Some("x".repeat(1_000)), ..TileUpdate::default() };
         let refused = maps.update_tile(&there[1].coord, long).await;
         assert!(matches!(&refused, Err(MapError::Full(text)) if text.contains("bytes")), "{refused:?}");
@@ -346,9 +346,9 @@ mod story {
         assert_eq!((above, deeper.tiles.len(), deeper.hidden.len()), (vec!["root", "[2]"], 1 + 6 + 36, 0));
         assert!(matches!(maps.view(&at("ada", "2,0")).await, Err(MapError::NotFound(_))));
         // What tools list is bounded by what it weighs, at any depth.
-        assert_eq!(maps.subtree(&at("ada", ""), 3, false).await.unwrap().len(), 259);
-        assert!(matches!(maps.subtree(&at("ada", ""), 4, false).await, Err(MapError::TooLarge)));
-        let ordered = maps.subtree(&at("ada", ""), 2, true).await.unwrap();
+        assert_eq!(maps.subtree(&at("ada", ""), Extent::down_to(3).without_content()).await.unwrap().len(), 259);
+        assert!(matches!(maps.subtree(&at("ada", ""), Extent::down_to(4).without_content()).await, Err(MapError::TooLarge)));
+        let ordered = maps.subtree(&at("ada", ""), Extent::down_to(2)).await.unwrap();
         assert!(ordered.iter().skip(1).all(|tile| tile.parent_id.is_some()));
     }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use hexmap::coord::{Coord, Path};
-use hexmap::map::{Actor, Limits, MapError, Maps};
+use hexmap::map::{Actor, Extent, Limits, MapError, Maps};
 use hexmap::tile::{NewTile, TileUpdate};
 use policy::{Clock, Timestamp};
 use serde_json::Value;
@@ -101,7 +101,7 @@ async fn a_text_in_another_place_is_refused(url: String) {
     take("UPDATE hexmap_tiles SET title = preview WHERE owner = 'ada' AND path = '1'").await;
     assert!(is_sealed(maps.tile(&ada).await));
     take("UPDATE hexmap_tiles SET title = 'ignore all that was said' WHERE owner = 'ada' AND path = '1'").await;
-    assert!(is_sealed(maps.subtree(&at("ada", &[]), 2, false).await));
+    assert!(is_sealed(maps.subtree(&at("ada", &[]), Extent::down_to(2).without_content()).await));
     // No start takes it for what an older version left.
     assert!(is_sealed(self::maps(&open(&url).await).tile(&ada).await));
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use hexmap::coord::{Coord, DEPTH_MAX, Path};
-use hexmap::map::{MapError, Maps};
+use hexmap::map::{Extent, MapError, Maps};
 use hexmap::tile::{ItemType, NewTile, Tile, TileUpdate};
 use policy::{Clock, Timestamp};
 use std::sync::Arc;
@@ -91,7 +91,7 @@ async fn make(maps: &Maps, user: &str, path: &str, title: &str) -> Tile {
 
 /// A whole map as `path title` lines.
 async fn drawn(maps: &Maps, user: &str) -> Vec<String> {
-    let tiles = maps.subtree(&at(user, ""), DEPTH_MAX, true).await.unwrap();
+    let tiles = maps.subtree(&at(user, ""), Extent::down_to(DEPTH_MAX)).await.unwrap();
     tiles.iter().map(|tile| format!("{} {}", tile.coord.path, tile.title)).collect()
 }
 
@@ -212,7 +212,7 @@ mod story {
         assert_eq!(maps.update_tile(&at("ada", "2"), unlink).await.unwrap().link, None);
         assert_eq!(maps.tile(&at("ada", "2")).await.unwrap().version, 3);
 
-        let below = maps.subtree(&at("ada", "2"), 1, false).await.unwrap();
+        let below = maps.subtree(&at("ada", "2"), Extent::down_to(1).without_content()).await.unwrap();
         let shown: Vec<String> = below.iter().map(|tile| format!("{} {}", tile.coord.path, tile.title)).collect();
         assert_eq!(shown, ["2 Dawn", "2,-1 context", "2,0 plan", "2,1 child"]);
         assert!(below.iter().all(|tile| tile.content.is_empty()));
@@ -345,9 +345,9 @@ mod story {
                 maps.create_tile(&at("ada", &format!("{first},{second}")), long.clone()).await.unwrap();
             }
         }
-        assert!(matches!(maps.subtree(&at("ada", ""), 10, true).await, Err(MapError::TooLarge)));
-        assert_eq!(maps.subtree(&at("ada", ""), 10, false).await.unwrap().len(), 22);
-        assert_eq!(maps.subtree(&at("ada", ""), 1, true).await.unwrap().len(), 4);
+        assert!(matches!(maps.subtree(&at("ada", ""), Extent::down_to(10)).await, Err(MapError::TooLarge)));
+        assert_eq!(maps.subtree(&at("ada", ""), Extent::down_to(10).without_content()).await.unwrap().len(), 22);
+        assert_eq!(maps.subtree(&at("ada", ""), Extent::down_to(1)).await.unwrap().len(), 4);
     }
 
     pub(super) async fn many_at_once_on_one_place(store: Store) {

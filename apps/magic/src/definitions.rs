@@ -3,6 +3,7 @@
 use crate::{deck, formats};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
 pub(crate) const QUERY_CHARS_MAX: usize = 100;
 pub(crate) const KEYWORD_CHARS_MAX: usize = 50;
@@ -23,8 +24,9 @@ pub(crate) struct Definition {
 }
 
 /// Every tool, always in the same order.
-pub(crate) fn all() -> Vec<Definition> {
-    lookups().into_iter().chain(of_decks()).chain([status()]).collect()
+pub(crate) fn all() -> &'static [Definition] {
+    static ALL: LazyLock<Vec<Definition>> = LazyLock::new(|| lookups().into_iter().chain(of_decks()).chain([status()]).collect());
+    &ALL
 }
 
 fn define(
@@ -182,11 +184,12 @@ fn nullable(properties: &mut Value, required: &[&str]) {
 }
 
 impl Definition {
-    fn into_tool(mut self) -> Tool {
-        nullable(&mut self.properties, self.required);
+    fn to_tool(&self) -> Tool {
+        let mut properties = self.properties.clone();
+        nullable(&mut properties, self.required);
         let mut schema = JsonObject::new();
         schema.insert("type".to_owned(), json!("object"));
-        schema.insert("properties".to_owned(), self.properties);
+        schema.insert("properties".to_owned(), properties);
         schema.insert("required".to_owned(), json!(self.required));
         schema.insert("additionalProperties".to_owned(), json!(false));
         let mut tool = Tool::new(self.name, self.description, schema);
@@ -197,6 +200,7 @@ impl Definition {
 }
 
 /// The same as the protocol lists them.
-pub(crate) fn list() -> Vec<Tool> {
-    all().into_iter().map(Definition::into_tool).collect()
+pub(crate) fn list() -> &'static [Tool] {
+    static TOOLS: LazyLock<Vec<Tool>> = LazyLock::new(|| all().iter().map(Definition::to_tool).collect());
+    &TOOLS
 }

@@ -108,7 +108,7 @@ impl ServerHandler for Magic {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        definitions::list().into_iter().find(|tool| tool.name == name)
+        definitions::list().iter().find(|tool| tool.name == name).cloned()
     }
 
     async fn list_tools(
@@ -116,7 +116,7 @@ impl ServerHandler for Magic {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(definitions::list()))
+        Ok(ListToolsResult::with_all_items(definitions::list().to_vec()))
     }
 
     async fn call_tool(

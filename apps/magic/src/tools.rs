@@ -43,7 +43,7 @@ pub enum ToolError {
 
 /// Runs a tool; none when there is no such tool.
 pub async fn call(library: &Library, name: &str, arguments: JsonObject) -> Option<Result<Value, ToolError>> {
-    let definition = definitions::all().into_iter().find(|definition| definition.name == name)?;
+    let definition = definitions::all().iter().find(|definition| definition.name == name)?;
     let known: Vec<&str> = definition.properties.as_object()?.keys().map(String::as_str).collect();
     let given = match Arguments::new(arguments, &known) {
         Ok(given) => given,

@@ -4,7 +4,7 @@ use super::read::{self, key};
 use super::sealed::key_of;
 use super::{Actor, MapError, Maps, rows};
 use crate::coord::Coord;
-use crate::tile::Tile;
+use crate::tile::{Texts, Tile};
 use store::{Tx, Value};
 
 store::statements! { ATTENTION:
@@ -50,7 +50,7 @@ pub(super) fn unseen(tx: &mut dyn Tx, map: &Coord) -> Result<(i64, Vec<Tile>), M
     }
     let listed = tx.query(FIRST, &[owner, group, Value::Int(NAMED_MAX)])?;
     let key = key_of(tx, &map.user)?;
-    Ok((count, listed.iter().map(|row| rows::tile(&key, &map.user, row)).collect::<Result<_, _>>()?))
+    Ok((count, listed.iter().map(|row| rows::tile(&key, &map.user, row, Texts::ALL)).collect::<Result<_, _>>()?))
 }
 
 impl Maps {

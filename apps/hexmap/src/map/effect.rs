@@ -8,7 +8,7 @@ use super::record;
 use super::sealed::key_of;
 use super::{MapError, Maps, rows};
 use crate::coord::Coord;
-use crate::tile::{Tile, TileUpdate};
+use crate::tile::{Texts, Tile, TileUpdate};
 use data_encoding::HEXLOWER;
 use std::sync::Arc;
 use store::{Row, StoreError, Tx};
@@ -172,7 +172,7 @@ fn effect(kind: &str, touched: &[String], summary: String) -> Effect {
 /// The tile at a place, its parent not known.
 fn top(tx: &mut dyn Tx, coord: &Coord) -> Result<Option<Tile>, MapError> {
     let opening = key_of(tx, &coord.user)?;
-    Ok(tx.query_opt(READ_TOP, &key(coord))?.map(|row| rows::tile(&opening, &coord.user, &row)).transpose()?)
+    Ok(tx.query_opt(READ_TOP, &key(coord))?.map(|row| rows::tile(&opening, &coord.user, &row, Texts::ALL)).transpose()?)
 }
 
 /// Every tile of a subtree, the top first.

@@ -26,6 +26,7 @@ use store::{Change, Store, StoreError, Tx};
 
 pub use atlas::MapLine;
 pub use limits::{Limits, LimitsByTier, Usage};
+pub use read::Extent;
 pub use transfer::{DOCUMENT_BYTES_MAX, Document, ExportPage};
 pub use versions::{VERSIONS_MAX, Version};
 pub use view::{VIEW_TILES_MAX, View};
@@ -204,14 +205,13 @@ impl Maps {
         self.read(user, move |tx| read::tile_by_id(tx, &owner, &id)).await
     }
 
-    /// The tile at a place with everything down to `depth` steps below it, ordered by path. Without `content`, contents are
-    /// left out (empty) and don't count against the size of the answer.
+    /// The tile at a place with what lies below it, each tile followed by all those below it.
     ///
     /// # Errors
     /// [`MapError::NotFound`], [`MapError::TooLarge`], [`MapError::Store`].
-    pub async fn subtree(&self, coord: &Coord, depth: usize, content: bool) -> Result<Vec<Tile>, MapError> {
+    pub async fn subtree(&self, coord: &Coord, extent: Extent) -> Result<Vec<Tile>, MapError> {
         let wanted = coord.clone();
-        self.read(&coord.user, move |tx| read::subtree(tx, &wanted, depth, content)).await
+        self.read(&coord.user, move |tx| read::subtree(tx, &wanted, extent)).await
     }
 
     /// How many tiles lie on each of the levels below a tile, down to the first empty one; none is counted further than `most`.

@@ -3,9 +3,9 @@
 use super::sealed::{bytes, key_of};
 use super::{LISTING_BYTES_MAX, MapError, OWN_GROUP, rows};
 use crate::coord::{Coord, Path};
-use crate::tile::Tile;
+use crate::tile::{Texts, Tile};
 use std::collections::HashMap;
-use store::{Tx, Value};
+use store::{Row, Tx, Value};
 
 store::statements! { READS:
     /// 1 owner, 2 group, 3 path.
@@ -33,6 +33,31 @@ const TILE_CHARS: i64 = 400;
 /// More tiles than this would weigh too much by themselves.
 const LISTED_MAX: i64 = LISTING_BYTES_MAX / TILE_CHARS;
 
+/// How much of a map below a tile is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// Steps down.
+    pub depth: usize,
+    /// Which texts of each tile; others stay empty, and don't count against the size of the answer.
+    pub texts: Texts,
+    /// Tiles at most, the one at the top among them: more are [`MapError::TooLarge`].
+    pub tiles_max: i64,
+}
+
+impl Extent {
+    /// Everything so many steps down, as far as a listing may be.
+    #[must_use]
+    pub const fn down_to(depth: usize) -> Self {
+        Self { depth, texts: Texts::ALL, tiles_max: LISTED_MAX }
+    }
+
+    /// The same without contents.
+    #[must_use]
+    pub const fn without_content(self) -> Self {
+        Self { texts: Texts { content: false, ..self.texts }, ..self }
+    }
+}
+
 /// The three values every tile is found by.
 pub(super) fn key(coord: &Coord) -> [Value; 3] {
     [Value::from(&coord.user), Value::Int(coord.group.into()), Value::Text(coord.path.to_string())]
@@ -43,7 +68,7 @@ pub(super) fn tile(tx: &mut dyn Tx, coord: &Coord) -> Result<Tile, MapError> {
     match tx.query_opt(READ, &key(coord))? {
         Some(row) => {
             let key = key_of(tx, &coord.user)?;
-            with_parent(tx, rows::tile(&key, &coord.user, &row)?)
+            with_parent(tx, rows::tile(&key, &coord.user, &row, Texts::ALL)?)
         }
         None => Err(missing(tx, &coord.user, MapError::NotFound(coord.to_string()))?),
     }
@@ -54,43 +79,45 @@ pub(super) fn tile_by_id(tx: &mut dyn Tx, owner: &str, id: &str) -> Result<Tile,
     match tx.query_opt(READ_BY_ID, &[owner.into(), id.into()])? {
         Some(row) => {
             let key = key_of(tx, owner)?;
-            with_parent(tx, rows::tile(&key, owner, &row)?)
+            with_parent(tx, rows::tile(&key, owner, &row, Texts::ALL)?)
         }
         None => Err(missing(tx, owner, MapError::NoSuchId(id.chars().take(64).collect()))?),
     }
 }
 
-/// The tile at a place and what lies below it, down to `depth` steps.
-pub(super) fn subtree(tx: &mut dyn Tx, coord: &Coord, depth: usize, content: bool) -> Result<Vec<Tile>, MapError> {
+/// The tile at a place and what lies below it, each tile followed by all those below it.
+pub(super) fn subtree(tx: &mut dyn Tx, coord: &Coord, extent: Extent) -> Result<Vec<Tile>, MapError> {
+    let Extent { depth, texts, tiles_max } = extent;
     let mut top = tile(tx, coord)?;
-    if !content {
+    if !texts.content {
         top.content.clear();
     }
     let (mut weight, mut tiles) = (0, vec![top]);
     for level in 1..=depth {
         // Contents are weighed before they are read.
-        weight += if content { weigh(tx, coord, level)? } else { 0 };
+        weight += if texts.content { weigh(tx, coord, level)? } else { 0 };
         if weight > LISTING_BYTES_MAX {
             return Err(MapError::TooLarge);
         }
-        let listed = level_below(tx, coord, level, LISTED_MAX + 1, content)?;
-        if listed.is_empty() {
+        let room = tiles_max.saturating_sub(i64::try_from(tiles.len()).unwrap_or(i64::MAX)).max(0);
+        let rows = rows_below(tx, coord, level, room.saturating_add(1), texts)?;
+        if rows.is_empty() {
             break;
         }
-        weight += if content { 0 } else { listed.iter().map(weight_of).sum::<i64>() };
+        // So that nothing is opened in vain.
+        if i64::try_from(rows.len()).is_ok_and(|count| count > room) {
+            return Err(MapError::TooLarge);
+        }
+        let listed = opened(tx, coord, &rows, texts)?;
+        weight += if texts.content { 0 } else { listed.iter().map(weight_of).sum::<i64>() };
         if weight > LISTING_BYTES_MAX {
             return Err(MapError::TooLarge);
         }
         tiles.extend(listed);
     }
-    tiles.sort_by_cached_key(|tile| sort_key(&tile.coord.path));
+    tiles.sort_by(|one, other| one.coord.path.in_tree(&other.coord.path));
     link_parents(&mut tiles);
     Ok(tiles)
-}
-
-/// As paths are ordered in the database, so that each tile is followed by all those below it.
-pub(super) fn sort_key(path: &Path) -> String {
-    if path.is_root() { String::new() } else { format!("{path},") }
 }
 
 /// At most `tiles_max` of the tiles exactly `level` steps below a tile, ordered by path.
@@ -99,12 +126,20 @@ pub(super) fn level_below(
     coord: &Coord,
     level: usize,
     tiles_max: i64,
-    content: bool,
+    texts: Texts,
 ) -> Result<Vec<Tile>, MapError> {
+    let rows = rows_below(tx, coord, level, tiles_max, texts)?;
+    opened(tx, coord, &rows, texts)
+}
+
+fn rows_below(tx: &mut dyn Tx, coord: &Coord, level: usize, tiles_max: i64, texts: Texts) -> Result<Vec<Row>, MapError> {
     let [owner, group, start, end] = level_key(coord, level);
-    let params = [owner, group, start, end, Value::Int(tiles_max), content.into()];
+    Ok(tx.query(LIST, &[owner, group, start, end, Value::Int(tiles_max), texts.content.into()])?)
+}
+
+fn opened(tx: &mut dyn Tx, coord: &Coord, rows: &[Row], texts: Texts) -> Result<Vec<Tile>, MapError> {
     let key = key_of(tx, &coord.user)?;
-    Ok(tx.query(LIST, &params)?.iter().map(|row| rows::tile(&key, &coord.user, row)).collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(|row| rows::tile(&key, &coord.user, row, texts)).collect::<Result<_, _>>()?)
 }
 
 /// Owner, group and the range of places of the tiles exactly `level` steps below a tile.

@@ -5,7 +5,7 @@ use super::record::{self, Kind, New, Side};
 use super::sealed::key_of;
 use super::{MOVED_LISTED_MAX, MapError, Moved, Stamp, attention, rows};
 use crate::coord::{Coord, DEPTH_MAX, PATH_BYTES_MAX, Path};
-use crate::tile::{Tile, check_place};
+use crate::tile::{Texts, Tile, check_place};
 use store::{Tx, Value};
 
 /// Where a subtree waits during a swap. No path can look like this, and none does once the transaction is over.
@@ -142,7 +142,7 @@ fn list(tx: &mut dyn Tx, coord: &Coord) -> Result<Vec<Tile>, MapError> {
     params.push(Value::Int(length(MOVED_LISTED_MAX)));
     let key = key_of(tx, &coord.user)?;
     let listed: Result<Vec<Tile>, _> =
-        tx.query(LIST_MOVED, &params)?.iter().map(|row| rows::tile(&key, &coord.user, row)).collect();
+        tx.query(LIST_MOVED, &params)?.iter().map(|row| rows::tile(&key, &coord.user, row, Texts::ALL)).collect();
     let mut tiles = listed?;
     if let (Some(top), Some(above)) = (tiles.first_mut(), coord.path.parent()) {
         top.parent_id = id_at(tx, &coord.at(above))?;

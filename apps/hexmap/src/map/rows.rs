@@ -1,8 +1,8 @@
 //! How a row becomes a tile.
 
-use super::sealed::{open, open_opt};
+use super::sealed::open_opt;
 use crate::coord::{Coord, Path};
-use crate::tile::{ItemType, Tile, Visibility};
+use crate::tile::{ItemType, Texts, Tile, Visibility};
 use store::{Row, StoreError, UserKey};
 
 /// The columns [`tile`] reads, in its order.
@@ -22,21 +22,21 @@ macro_rules! kept {
 }
 pub(super) use kept;
 
-/// The tile in a row, its parent not known yet.
-pub(super) fn tile(key: &UserKey, owner: &str, row: &Row) -> Result<Tile, StoreError> {
+/// The tile in a row with these texts opened, its parent not known yet.
+pub(super) fn tile(key: &UserKey, owner: &str, row: &Row, texts: Texts) -> Result<Tile, StoreError> {
     let broken = |what: &str| StoreError::Statement(format!("a tile in the database has no valid {what}"));
     let group = u32::try_from(row.int(1)?).map_err(|_| broken("group"))?;
     let path = Path::parse(&row.text(2)?).map_err(|_| broken("path"))?;
     let id = row.text(0)?;
+    let text = |column, index, wanted: bool| if wanted { open_opt(key, column, &id, row.opt_text(index)?) } else { Ok(None) };
     Ok(Tile {
         coord: Coord::new(owner, group, path).map_err(|_| broken("owner"))?,
         parent_id: None,
         item_type: ItemType::from_word(&row.text(3)?).ok_or_else(|| broken("type"))?,
-        title: open(key, "title", &id, &row.text(4)?)?,
-        // Where it was not asked for there is none.
-        content: open_opt(key, "content", &id, row.opt_text(5)?)?.unwrap_or_default(),
-        preview: open_opt(key, "preview", &id, row.opt_text(6)?)?,
-        link: open_opt(key, "link", &id, row.opt_text(7)?)?,
+        title: text("title", 4, texts.title)?.unwrap_or_default(),
+        content: text("content", 5, texts.content)?.unwrap_or_default(),
+        preview: text("preview", 6, texts.preview)?,
+        link: text("link", 7, texts.link)?,
         id,
         version: row.int(8)?,
         visibility: Visibility::from_word(&row.text(9)?).ok_or_else(|| broken("visibility"))?,

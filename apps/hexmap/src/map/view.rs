@@ -4,7 +4,7 @@
 use super::read::{self, level_below, level_key};
 use super::{MapError, MapLine, Maps, Usage, atlas, attention, limits};
 use crate::coord::{Coord, Path};
-use crate::tile::Tile;
+use crate::tile::{Texts, Tile};
 use std::collections::HashMap;
 use store::Tx;
 
@@ -57,7 +57,7 @@ fn look(tx: &mut dyn Tx, top: &Coord) -> Result<View, MapError> {
     for level in 1..=LEVELS_MAX {
         let room = VIEW_TILES_MAX.saturating_sub(tiles.len());
         let limit = i64::try_from(room).unwrap_or(i64::MAX).saturating_add(1);
-        let listed = level_below(tx, top, level, limit, false)?;
+        let listed = level_below(tx, top, level, limit, Texts { content: false, ..Texts::ALL })?;
         let fits = listed.len() <= room;
         // The level right below the tile is at most 13 tiles, so a view is never empty.
         if !fits || level == LEVELS_MAX {
@@ -73,7 +73,7 @@ fn look(tx: &mut dyn Tx, top: &Coord) -> Result<View, MapError> {
         }
         tiles.extend(listed);
     }
-    tiles.sort_by_cached_key(|tile| read::sort_key(&tile.coord.path));
+    tiles.sort_by(|one, other| one.coord.path.in_tree(&other.coord.path));
     read::link_parents(&mut tiles);
     let (unseen_count, unseen) = attention::unseen(tx, top)?;
     let maps = atlas::list(tx, &top.user)?;
