@@ -99,18 +99,33 @@ async fn latency(direct: (SocketAddr, &Asked), governed: (SocketAddr, &Asked), r
         near.time(direct.1.clone()).await?;
         far.time(governed.1.clone()).await?;
     }
-    let (mut near_times, mut far_times) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        near_times.push(millis(near.time(direct.1.clone()).await?.whole));
-        far_times.push(millis(far.time(governed.1.clone()).await?.whole));
-        tokio::time::sleep(PAUSE).await;
-    }
-    let added = differences(&far_times, &near_times);
-    let note = "a tool call through /api/mcp (key, rate, decision, journal) against the same call of its server: difference of each pair";
+    let note = "a tool call through /api/mcp (key, rate, decision, journal) against the same call of its server, after a rest of 5 ms: difference of each pair";
+    let (added, near_times) = pairs((&mut near, direct.1), (&mut far, governed.1), Some(PAUSE)).await?;
     report.add_percentile("mcp.added", &added, 50, note)?;
     report.add_percentile("mcp.added", &added, 99, "the same")?;
     report.add_percentile("mcp.direct", &near_times, 50, "directly, for scale")?;
+    let (added, near_times) = pairs((&mut near, direct.1), (&mut far, governed.1), None).await?;
+    let note = "the same without a rest: what sleeping processors take to wake is not in it";
+    report.add_percentile("mcp.added_awake", &added, 50, note)?;
+    report.add_percentile("mcp.direct_awake", &near_times, 50, "directly, for scale")?;
     Ok(())
+}
+
+/// What the far way takes more than the near one in each of many pairs, and what the near one takes; milliseconds.
+async fn pairs(
+    (near, direct): (&mut Client, &Asked),
+    (far, governed): (&mut Client, &Asked),
+    pause: Option<Duration>,
+) -> Result<(Vec<f64>, Vec<f64>)> {
+    let (mut near_times, mut far_times) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        near_times.push(millis(near.time(direct.clone()).await?.whole));
+        far_times.push(millis(far.time(governed.clone()).await?.whole));
+        if let Some(pause) = pause {
+            tokio::time::sleep(pause).await;
+        }
+    }
+    Ok((differences(&far_times, &near_times), near_times))
 }
 
 async fn load(direct: (SocketAddr, &Asked), governed: (&Gateway, &Asked), report: &mut Report) -> Result<()> {

@@ -69,7 +69,8 @@ impl ClientTools {
     async fn carry(self, call: ToolCall, notices: Option<Notices>, answer: oneshot::Sender<Result<Value, HostError>>) {
         let mut answer = Some(answer);
         let mut call = call;
-        let kept = match self.reopen(("tools/call", &call.name), &call.arguments, &mut call.back) {
+        let digest = canonical_digest(&Value::Object(call.arguments.clone()));
+        let kept = match self.reopen(("tools/call", &call.name), digest, &mut call.back) {
             Ok(kept) => kept,
             Err(error) => return drop(answer.take().map(|answer| answer.send(Err(error)))),
         };
@@ -83,7 +84,7 @@ impl ClientTools {
             Ok(known) => known,
             Err(error) => return give(Err(error)),
         };
-        let done = match self.open(&call, known).await {
+        let done = match self.open(&call, digest, known).await {
             Ok(Opened::Unfit(result)) => return give(Ok(result)),
             Ok(Opened::Read(reading)) => {
                 carry_out_read(&self.proxy, &self.app, reading, call.arguments, (notices.as_ref(), &back), &mut give).await
@@ -136,10 +137,9 @@ impl ClientTools {
     }
 
     /// May they? And then: on its way into the journal, or to its owner.
-    async fn open(&self, call: &ToolCall, known: Option<Definition>) -> Result<Opened, OpenError> {
+    async fn open(&self, call: &ToolCall, digest: Option<[u8; 32]>, known: Option<Definition>) -> Result<Opened, OpenError> {
         let Self { proxy, app, client, .. } = self;
-        let arguments = Value::Object(call.arguments.clone());
-        let Some(arguments_digest) = canonical_digest(&arguments) else {
+        let Some(arguments_digest) = digest else {
             return Err(OpenError::Denied(Denial::new(DenialCode::ToolUnknown, &call.name)));
         };
         let now = proxy.clock.now();
@@ -178,19 +178,21 @@ impl ClientTools {
         };
         // Only reads are permitted to a client without a question; anything else would have to be opened before it is made.
         let unconfirmed = || OpenError::Denied(Denial::new(DenialCode::ToolUnconfirmed, &call.name));
-        let reading = proxy.store.begin_read(permit, &app.manifest.id, &own_id, arguments.to_string(), now);
+        let arguments = Value::Object(call.arguments.clone()).to_string();
+        let reading = proxy.store.begin_read(permit, &app.manifest.id, &own_id, arguments, now);
         Ok(Opened::Read(reading.ok_or_else(unconfirmed)?))
     }
 
-    /// What a call brings along of an earlier round, as the server said it; and what such a thing is sealed for.
+    /// What a call brings along of an earlier round, as the server said it; and what such a thing is sealed for: nothing, where
+    /// arguments have no canonical form.
     fn reopen(
         &self,
         (method, name): (&'static str, &str),
-        arguments: &Map<String, Value>,
+        digest: Option<[u8; 32]>,
         back: &mut Back,
     ) -> Result<Option<Kept>, HostError> {
         let whose = (self.client.key, self.client.user);
-        let kept = Kept::new(whose, &self.app.manifest.id, (method, name), arguments);
+        let kept = digest.map(|digest| Kept::new(whose, &self.app.manifest.id, (method, name), digest));
         if let Some(sealed) = &back.state {
             let state = kept.as_ref().and_then(|kept| self.proxy.states.open(kept, sealed, self.proxy.clock.now()));
             back.state = Some(state.ok_or(HostError::State)?);
@@ -283,7 +285,11 @@ impl ToolHost for ClientTools {
 
     fn prompt(&self, mut call: PromptCall) -> BoxFuture<'_, Result<Value, HostError>> {
         Box::pin(async move {
-            let kept = self.reopen(("prompts/get", &call.name), &call.arguments, &mut call.back)?;
+            let kept = self.reopen(
+                ("prompts/get", &call.name),
+                canonical_digest(&Value::Object(call.arguments.clone())),
+                &mut call.back,
+            )?;
             let back = call.back.clone();
             let filled = prompt(&self.app, self.client.user, call).await?;
             self.asked_back(filled, &back, kept.as_ref())

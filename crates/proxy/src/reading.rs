@@ -28,7 +28,8 @@ pub(crate) async fn carry_out_read(
             None => Err(UpstreamError::Unreachable("the app has no server".to_owned())),
         }
     };
-    let (opened, mut result) = tokio::join!(reading.opened(), asking);
+    // What is farther away first.
+    let (mut result, opened) = tokio::join!(asking, reading.opened());
     let open = opened?;
     // What the app says to the gateway is not for its clients.
     drop(result.as_mut().map(way_back::take));

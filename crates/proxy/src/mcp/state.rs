@@ -4,8 +4,7 @@
 use super::back::STATE_BYTES_MAX;
 use aws_lc_rs::hmac;
 use data_encoding::BASE64URL_NOPAD;
-use policy::{KeyId, Timestamp, UserId, canonical_digest};
-use serde_json::{Map, Value};
+use policy::{KeyId, Timestamp, UserId};
 
 /// How long a person may think.
 const KEPT_SECS: i64 = 600;
@@ -27,15 +26,14 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// For a call with these arguments; none where they have no canonical form.
+    /// For a call with arguments of this canonical digest.
     pub(crate) fn new(
         (key, user): (KeyId, UserId),
         app: &str,
         (method, name): (&'static str, &str),
-        arguments: &Map<String, Value>,
-    ) -> Option<Self> {
-        let arguments = canonical_digest(&Value::Object(arguments.clone()))?;
-        Some(Self { key, user, app: app.to_owned(), method, name: name.to_owned(), arguments })
+        arguments: [u8; 32],
+    ) -> Self {
+        Self { key, user, app: app.to_owned(), method, name: name.to_owned(), arguments }
     }
 
     /// All of it with its end and what is kept, each part with its length: no two calls have the same.
@@ -83,7 +81,8 @@ impl StateSeal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use policy::canonical_digest;
+    use serde_json::{Map, Value, json};
 
     #[test]
     fn what_is_kept_comes_back_for_its_own_call_unchanged_and_in_time() {
@@ -91,7 +90,8 @@ mod tests {
         let (key, user, now) = (KeyId::random(), UserId::random(), Timestamp(1_000_000));
         let arguments = json!({"a": 1}).as_object().cloned().unwrap_or_default();
         let of = |key, user, app, method, name, arguments: &Map<String, Value>| {
-            Kept::new((key, user), app, (method, name), arguments).expect("it has a form")
+            let digest = canonical_digest(&Value::Object(arguments.clone())).expect("it has a form");
+            Kept::new((key, user), app, (method, name), digest)
         };
         let mine = of(key, user, "notes", "tools/call", "look", &arguments);
         let sealed = seal.seal(&mine, "the server's \u{e9}", now);
