@@ -4,6 +4,7 @@
 use crate::client::{Asked, Client};
 use crate::footprint::{Gateway, Serving};
 use crate::load::{Lane, closed};
+use crate::nginx::{self, Nginx};
 use crate::places::Places;
 use crate::process::Process;
 use crate::provider::random_hex;
@@ -61,6 +62,10 @@ pub fn measure(places: &Places, report: &mut Report) -> Result<()> {
         let direct = asked("/mcp", &secret)?;
         let governed = asked("/api/mcp", &token)?;
         latency((address, &direct), (gateway.callers, &governed), report).await?;
+        if let Some(program) = nginx::program(places) {
+            let nginx = Nginx::start(places, program, address)?;
+            hop((address, &direct), nginx.address, report).await?;
+        }
         load((address, &direct), (&gateway, &governed), report).await
     })
 }
@@ -108,6 +113,19 @@ async fn latency(direct: (SocketAddr, &Asked), governed: (SocketAddr, &Asked), r
     let note = "the same without a rest: what sleeping processors take to wake is not in it";
     report.add_percentile("mcp.added_awake", &added, 50, note)?;
     report.add_percentile("mcp.direct_awake", &near_times, 50, "directly, for scale")?;
+    Ok(())
+}
+
+/// What a proxy adds that only passes on.
+async fn hop(direct: (SocketAddr, &Asked), through: SocketAddr, report: &mut Report) -> Result<()> {
+    let (mut near, mut far) = (Client::connect(direct.0).await?, Client::connect(through).await?);
+    for _ in 0..WARM_UP {
+        far.time(direct.1.clone()).await?;
+    }
+    for (key, pause) in [("mcp.nginx_added", Some(PAUSE)), ("mcp.nginx_added_awake", None)] {
+        let (added, _) = pairs((&mut near, direct.1), (&mut far, direct.1), pause).await?;
+        report.add_percentile(key, &added, 50, "nginx in the gateway's place, which only passes on, for scale")?;
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 use crate::arguments::{FIELDS, Fields};
 use crate::coord::Coord;
-use crate::map::{Extent, MapError, Maps};
+use crate::map::{Extent, LISTED_MAX, MapError, Maps};
 use crate::tile::Tile;
 use crate::tools;
 use serde_json::{Value, json};
@@ -19,18 +19,24 @@ pub(crate) async fn tree(maps: &Maps, top: &Coord, depth: usize, fields: &Fields
     let short = without_content(fields);
     // What can't fit however short its texts are is not opened.
     let whole = Extent { depth, texts: fields.texts(), tiles_max: tiles_max(fields) };
-    let (tiles, read) = match maps.subtree(top, whole).await {
+    let (tiles, complete) = match maps.subtree(top, whole).await {
         Ok(tiles) => match part(&tiles, depth, fields, None) {
             Some(answer) => return Ok(answer),
-            None => (tiles, depth),
+            None => (tiles, true),
         },
         Err(MapError::TooLarge) => fewer(maps, top, depth, &short).await?,
         Err(error) => return Err(error),
     };
     let contents = fields.holds("content").then_some("contents");
-    // Without contents there is nothing else to leave out than steps.
-    for shown in (1..=read).rev().filter(|shown| contents.is_some() || *shown < depth) {
-        if let Some(answer) = part(&tiles, shown, &short, Some(rest(contents, shown, depth))) {
+    let levels = levels_of(&tiles);
+    for levels_shown in (1..=levels.max(1)).rev() {
+        let all = complete && levels_shown >= levels;
+        // Without contents there is nothing else to leave out than steps.
+        if all && contents.is_none() {
+            continue;
+        }
+        let more = rest(contents, if all { depth } else { levels_shown }, depth);
+        if let Some(answer) = part(&tiles, levels_shown, &short, Some(more)) {
             return Ok(answer);
         }
     }
@@ -39,19 +45,25 @@ pub(crate) async fn tree(maps: &Maps, top: &Coord, depth: usize, fields: &Fields
     part(&tiles, 1, &names, Some(rest(Some("all but names"), 1, depth))).ok_or(MapError::TooLarge)
 }
 
-/// As many whole levels as may fit and can be read, and how many those are.
-async fn fewer(maps: &Maps, top: &Coord, depth: usize, fields: &Fields) -> Result<(Vec<Tile>, usize), MapError> {
+/// As many whole levels as may fit and can be read, and whether those are all there are.
+async fn fewer(maps: &Maps, top: &Coord, depth: usize, fields: &Fields) -> Result<(Vec<Tile>, bool), MapError> {
     let most = tiles_max(fields);
     let levels = maps.count_levels(top, depth, most).await?;
     let may_fit = |shown: &usize| levels.iter().take(*shown).fold(1_i64, |sum, count| sum.saturating_add(*count)) <= most;
-    for shown in (1..=depth).rev().filter(may_fit) {
+    for shown in (1..=levels.len().max(1)).rev().filter(may_fit) {
         match maps.subtree(top, Extent { depth: shown, texts: fields.texts(), tiles_max: most }).await {
-            Ok(tiles) => return Ok((tiles, shown)),
+            Ok(tiles) => return Ok((tiles, shown >= levels.len())),
             Err(MapError::TooLarge) => {}
             Err(error) => return Err(error),
         }
     }
     Err(MapError::TooLarge)
+}
+
+/// How many levels there are below the first of these.
+fn levels_of(tiles: &[Tile]) -> usize {
+    let depths = || tiles.iter().map(|tile| tile.coord.path.depth());
+    depths().max().unwrap_or(0).saturating_sub(depths().next().unwrap_or(0))
 }
 
 /// What is shown of the first of these tiles and so many levels below it, if that fits.
@@ -108,7 +120,7 @@ fn least(fields: &Fields) -> i64 {
 
 /// Tiles of an answer at most, however short their texts are.
 fn tiles_max(fields: &Fields) -> i64 {
-    ANSWER_UNITS_MAX / least(fields)
+    (ANSWER_UNITS_MAX / least(fields)).min(LISTED_MAX)
 }
 
 /// Characters that this very tile has at least, `above` being the depth of the answer's first: its texts, and four spaces before each
@@ -118,7 +130,7 @@ fn least_of(tile: &Tile, above: usize, fields: &Fields) -> i64 {
     const LINES_BESIDE_FIELDS: usize = 3;
     let optional = |text: &Option<String>| text.as_deref().map_or(0, |text| text.chars().count());
     let texts = [
-        ("id", tile.id.len()),
+        ("id", tile.id.chars().count()),
         ("title", tile.title.chars().count()),
         ("content", tile.content.chars().count()),
         ("preview", optional(&tile.preview)),

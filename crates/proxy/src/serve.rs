@@ -11,9 +11,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const HEADERS_WAIT: Duration = Duration::from_secs(15);
+/// Whoever takes nothing of an answer for so long is not waited for: what is ready for them, and their place, would be held.
+const TAKEN_WAIT: Duration = Duration::from_secs(30);
 pub(crate) const HEADER_BYTES_MAX: usize = 64 << 10;
 /// After a failed accept (out of file descriptors, say), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -74,7 +77,16 @@ pub(crate) async fn accept<F, R, P>(
 }
 
 /// Serves one connection until it ends or `stop`.
-pub(crate) async fn serve_connection<S, F, R>(stream: S, stop: CancellationToken, answer: F)
+async fn serve_connection<S, F, R>(stream: S, stop: CancellationToken, answer: F)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Response<Body>> + Send + 'static,
+{
+    serve_patiently(stream, TAKEN_WAIT, stop, answer).await;
+}
+
+async fn serve_patiently<S, F, R>(stream: S, taken_wait: Duration, stop: CancellationToken, answer: F)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
@@ -84,14 +96,51 @@ where
         let answer = answer.clone();
         async move { Ok::<_, Infallible>(answer(request).await) }
     });
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(taken_wait));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WAIT)
         .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
     tokio::select! {
         // What goes wrong on a connection concerns its client alone.
         _ = connection => {}
         () = stop.cancelled() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::full;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const WAIT: Duration = Duration::from_millis(300);
+
+    /// Asks for a megabyte, and reads so much of it at a time after each pause; how much came until the connection ended.
+    async fn taken(pause: Duration, at_once: usize) -> usize {
+        let (mut client, server) = tokio::io::duplex(64 << 10);
+        let answer = |_| async { Response::new(full(vec![b'x'; 1 << 20])) };
+        let serving = tokio::spawn(serve_patiently(server, WAIT, CancellationToken::new(), answer));
+        client.write_all(b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await.expect("asked");
+        let (mut bytes, mut piece) = (0_usize, vec![0; at_once]);
+        while !serving.is_finished() || at_once > 1 {
+            tokio::time::sleep(pause).await;
+            match client.read(&mut piece).await {
+                Ok(0) | Err(_) => break,
+                Ok(read) => bytes = bytes.saturating_add(read),
+            }
+        }
+        tokio::time::timeout(WAIT, serving).await.expect("it ends").expect("in order");
+        bytes
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_of_an_answer_is_left_and_who_takes_little_is_not() {
+        let slow = taken(WAIT / 6, 64 << 10).await;
+        assert!(slow > 1 << 20, "all of it, in more time than anybody is waited for: {slow}");
+        let stalled = taken(WAIT * 3, 1).await;
+        assert!(stalled < 64 << 10, "{stalled}");
     }
 }

@@ -14,10 +14,13 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 const HEADERS_WAIT: Duration = Duration::from_secs(15);
+/// Whoever takes nothing of an answer for so long is not waited for.
+const TAKEN_WAIT: Duration = Duration::from_secs(30);
 const HEADER_BYTES_MAX: usize = 32 << 10;
 const CONNECTIONS_MAX: usize = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -62,11 +65,13 @@ pub async fn serve(listener: TcpListener, parts: WebParts, stop: CancellationTok
                 Ok::<_, Infallible>(response.unwrap_or_else(|never| match never {}))
             }
         });
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(TAKEN_WAIT));
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS_WAIT)
             .max_buf_size(HEADER_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Box::pin(stream)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // What goes wrong on a connection concerns its client alone.

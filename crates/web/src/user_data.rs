@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use store::{CONVERSATIONS, MESSAGES, SECTIONS, Section, StoreError};
 use tokio::sync::mpsc;
@@ -26,8 +27,12 @@ use utoipa::ToSchema;
 pub(crate) const EXPORTS_MAX: usize = 2;
 /// Whoever takes nothing for so long is not waited for.
 const TAKEN_WAIT: Duration = Duration::from_secs(20);
+/// What is waited for at a time: so much comes through within that over any line that is worth it.
+const PIECE_BYTES: usize = 64 << 10;
 /// However slowly somebody reads, a document is over then.
 const DOCUMENT_WAIT: Duration = Duration::from_secs(600);
+/// Before a log that was in use is tried to be cut off again.
+const SCRUB_PAUSE: Duration = Duration::from_secs(10);
 /// How long a stopped run may take to end.
 const END_WAIT: Duration = Duration::from_secs(30);
 const BUSY_SECS: i64 = 10;
@@ -136,7 +141,19 @@ impl Outlet {
         (Self { pieces, wait }, Body::from_stream(body))
     }
 
-    async fn send(&self, piece: Option<Bytes>) -> Result<(), Broken> {
+    /// In pieces with bytes of their own: one that nobody takes holds no whole page.
+    async fn send(&self, text: &str) -> Result<(), Broken> {
+        for piece in text.as_bytes().chunks(PIECE_BYTES) {
+            self.put(Some(Bytes::copy_from_slice(piece))).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(&self) -> Result<(), Broken> {
+        self.put(None).await
+    }
+
+    async fn put(&self, piece: Option<Bytes>) -> Result<(), Broken> {
         self.pieces.send_timeout(piece, self.wait).await.map_err(|_| Broken::Gone)
     }
 }
@@ -169,7 +186,7 @@ impl Writer {
     }
 
     async fn send(&self, text: String) -> Result<(), Broken> {
-        self.outlet.send(Some(Bytes::from(text))).await
+        self.outlet.send(&text).await
     }
 
     async fn document(&self, head: Value, apps: &[String]) -> Result<(), Broken> {
@@ -190,7 +207,7 @@ impl Writer {
             self.send("]".to_owned()).await?;
         }
         self.send(format!("}},\"apps_elsewhere\":{}}}\n", json!(elsewhere(own, apps)))).await?;
-        self.outlet.send(None).await
+        self.outlet.end().await
     }
 
     async fn conversations(&self) -> Result<(), Broken> {
@@ -301,7 +318,32 @@ const BEGUN: Refusal = Refusal::new(
     "Something of this user was begun while they were being erased: only what apps keep is gone. Stop it, and try again.",
 );
 
-async fn erase_all(web: &Web, user: UserId, key: policy::KeyId, apps: &[String]) -> Result<Json<Erasure>, Refusal> {
+/// Goes on trying, once for all who were erased meanwhile.
+fn scrub_later(web: &Shared) {
+    if web.hosts.scrub_owed.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    let web = Arc::clone(web);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(SCRUB_PAUSE) => {}
+                () = web.stop.cancelled() => return,
+            }
+            // Before it is tried, so that whoever comes in the middle of it is not forgotten.
+            web.hosts.scrub_owed.store(false, Ordering::SeqCst);
+            match web.store.scrub().await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(%error, "what was erased still stands in the database's log"),
+            }
+            if web.hosts.scrub_owed.swap(true, Ordering::SeqCst) {
+                return;
+            }
+        }
+    });
+}
+
+async fn erase_all(web: &Shared, user: UserId, key: policy::KeyId, apps: &[String]) -> Result<Json<Erasure>, Refusal> {
     web.runs.end_all_of(user, END_WAIT).await;
     if web.store.active_run_of(user).await?.is_some() {
         return Err(ELSEWHERE);
@@ -315,7 +357,8 @@ async fn erase_all(web: &Web, user: UserId, key: policy::KeyId, apps: &[String])
         *count = count.saturating_add(later);
     }
     if let Err(error) = web.store.scrub().await {
-        tracing::warn!(%error, "what was erased is overwritten with the database's next checkpoint only");
+        tracing::warn!(%error, "what was erased stands in the database's log for now: it is cut off as soon as nobody reads from it");
+        scrub_later(web);
     }
     Ok(Json(Erasure {
         erased,
@@ -335,8 +378,8 @@ mod tests {
         for ends in [true, false] {
             let (outlet, body) = Outlet::new(TAKEN_WAIT);
             let writing = tokio::spawn(async move {
-                let sent = outlet.send(Some(Bytes::from_static(b"{"))).await.is_ok();
-                sent && (!ends || outlet.send(None).await.is_ok())
+                let sent = outlet.send("{").await.is_ok();
+                sent && (!ends || outlet.end().await.is_ok())
             });
             let read = body.collect().await;
             assert_eq!(read.is_ok(), ends, "what is incomplete does not look complete");
@@ -347,8 +390,21 @@ mod tests {
     #[tokio::test]
     async fn who_takes_nothing_is_not_waited_for() {
         let (outlet, _unread) = Outlet::new(Duration::from_millis(50));
-        let piece = || Some(Bytes::from_static(b"x"));
-        assert!(outlet.send(piece()).await.is_ok(), "one fits");
-        assert!(matches!(outlet.send(piece()).await, Err(Broken::Gone)));
+        assert!(outlet.send("x").await.is_ok(), "one fits");
+        assert!(matches!(outlet.send("x").await, Err(Broken::Gone)));
+    }
+
+    #[tokio::test]
+    async fn who_takes_a_large_page_slowly_is_waited_for() {
+        let (outlet, body) = Outlet::new(Duration::from_millis(500));
+        let page = "x".repeat(PIECE_BYTES * 8 + 1);
+        let writing = tokio::spawn(async move { outlet.send(&page).await.is_ok() && outlet.end().await.is_ok() });
+        let (mut body, mut bytes) = (body, 0);
+        while let Some(frame) = body.frame().await {
+            bytes += frame.expect("more of it").into_data().expect("bytes").len();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(writing.await.expect("written"), "each piece came in time, the page did not");
+        assert_eq!(bytes, PIECE_BYTES * 8 + 1);
     }
 }

@@ -339,6 +339,7 @@ async fn who_reads_nothing_of_an_export_is_in_the_way_of_his_own_host_for_a_mome
     for stream in &mut stalled {
         let mut rest = Vec::new();
         let read = stream.read_to_end(&mut rest).await;
+        assert!(rest.len() < 8_000_000, "{} bytes lay between the two ends", rest.len());
         assert!(read.is_err() || !rest.ends_with(b"0\r\n\r\n"), "what is not all of it does not end as if it were");
     }
     gate.finish().await;

@@ -27,6 +27,7 @@ use store::{Change, Store, StoreError, Tx};
 pub use atlas::MapLine;
 pub use limits::{Limits, LimitsByTier, Usage};
 pub use read::Extent;
+pub(crate) use read::LISTED_MAX;
 pub use transfer::{DOCUMENT_BYTES_MAX, Document, ExportPage};
 pub use versions::{VERSIONS_MAX, Version};
 pub use view::{VIEW_TILES_MAX, View};

@@ -31,14 +31,14 @@ store::statements! { READS:
 /// What the rest of a tile takes when it is written out, in characters.
 const TILE_CHARS: i64 = 400;
 /// More tiles than this would weigh too much by themselves.
-const LISTED_MAX: i64 = LISTING_BYTES_MAX / TILE_CHARS;
+pub(crate) const LISTED_MAX: i64 = LISTING_BYTES_MAX / TILE_CHARS;
 
 /// How much of a map below a tile is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Extent {
     /// Steps down.
     pub depth: usize,
-    /// Which texts of each tile; others stay empty, and don't count against the size of the answer.
+    /// Which texts of each tile are opened; others stay empty.
     pub texts: Texts,
     /// Tiles at most, the one at the top among them: more are [`MapError::TooLarge`].
     pub tiles_max: i64,

@@ -126,6 +126,7 @@ impl Sqlite {
         F: Fn(&mut dyn Tx) -> Result<T, E> + Send + Sync + 'static,
     {
         let pooled = self.readers.lock().pop();
+        let is_new = pooled.is_none();
         let path = self.path.clone();
         let done = tokio::task::spawn_blocking(move || {
             let connection = match pooled {
@@ -140,6 +141,10 @@ impl Sqlite {
         let (connection, result) = done?;
         let mut readers = self.readers.lock();
         if readers.len() < READERS {
+            // Those alone that stay: there may be many more for a moment.
+            if is_new {
+                connection.execute_batch(READER_CACHE).map_err(|error| E::from(map(&error)))?;
+            }
             readers.push(connection);
         }
         result
@@ -165,10 +170,7 @@ fn connect(path: &str) -> Result<Connection, StoreError> {
 /// A reader can't write, whatever the closure it is given says.
 fn connect_reader(path: &str) -> Result<Connection, StoreError> {
     let connection = connect(path)?;
-    connection
-        .execute_batch("PRAGMA query_only = ON")
-        .and_then(|()| connection.execute_batch(READER_CACHE))
-        .map_err(|error| map(&error))?;
+    connection.execute_batch("PRAGMA query_only = ON").map_err(|error| map(&error))?;
     Ok(connection)
 }
 

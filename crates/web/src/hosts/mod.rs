@@ -22,6 +22,7 @@ use policy::{AssertionAlgorithm, HostAccount, HostKey, HostRules, KeyId, Timesta
 use secrecy::SecretString;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::Semaphore;
 
 /// Whose signature an assertion must have.
@@ -59,6 +60,8 @@ pub(crate) struct Hosts {
     pub(crate) tickets: Tickets,
     /// What apps keep of users.
     pub(crate) data: Arc<dyn AppData>,
+    /// Whether somebody tries to cut the database's log off, for users who were erased.
+    pub(crate) scrub_owed: AtomicBool,
 }
 
 /// On behalf of whom, and with which key, a host asks.
@@ -86,7 +89,13 @@ impl Hosts {
 
     /// At people's door there are none.
     pub(crate) fn none() -> Self {
-        Self { by_id: HashMap::new(), written: Mutex::default(), tickets: Tickets::default(), data: Arc::new(NoApps) }
+        Self {
+            by_id: HashMap::new(),
+            written: Mutex::default(),
+            tickets: Tickets::default(),
+            data: Arc::new(NoApps),
+            scrub_owed: AtomicBool::new(false),
+        }
     }
 
     /// Whether a page of this origin may read anything with a ticket of some host.

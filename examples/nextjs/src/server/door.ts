@@ -1,5 +1,6 @@
 /** What every route of the page shares: who asks, from where, and how an answer says that something went wrong. */
 import { HexwardError } from "@hexward/client";
+import { readText } from "./body";
 import { signedIn } from "./session";
 import { settings } from "./settings";
 import { Told, type User } from "./users";
@@ -18,8 +19,8 @@ export function isOwn(request: Request): boolean {
 /** JSON of this application's own page, as an object. */
 export async function bodyOf(request: Request): Promise<Record<string, unknown>> {
   if (!request.headers.get("content-type")?.startsWith("application/json")) throw new Told("The body has to be JSON.");
-  const text = await request.text();
-  if (text.length > BODY_BYTES_MAX) throw new Told("That is too long.");
+  const text = await readText(request, BODY_BYTES_MAX);
+  if (text === null) throw new Told("That is too long.");
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;

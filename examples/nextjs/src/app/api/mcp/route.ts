@@ -3,7 +3,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { Server } from "@modelcontextprotocol/sdk/server/index.js";
 import { WebStandardStreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js";
 import { CallToolRequestSchema, ListResourcesRequestSchema, ListResourceTemplatesRequestSchema, ListToolsRequestSchema } from "@modelcontextprotocol/sdk/types.js";
-import { bodyOf } from "@/server/body";
+import { readText } from "@/server/body";
 import { type Asked, NotHexward, whoseCall } from "@/server/hexward-word";
 import { settings } from "@/server/settings";
 import { callTool, TOOLS } from "@/server/tools";
@@ -18,7 +18,7 @@ export async function POST(request: Request): Promise<Response> {
   const shown = request.headers.get("authorization") ?? "";
   if (!timingSafeEqual(digest(shown), digest(`Bearer ${settings.toolsToken}`))) return refuse(401, "no credential of Hexward's");
   if (request.headers.has("origin")) return refuse(403, "web pages have no business here");
-  const text = await bodyOf(request);
+  const text = await readText(request);
   if (text === null) return refuse(413, "too long");
   let asked: Asked;
   let subject: string;

@@ -1,5 +1,5 @@
 import { verifyWebhook, WebhookError } from "@hexward/client/webhooks";
-import { bodyOf } from "@/server/body";
+import { readText } from "@/server/body";
 import { settings, single } from "@/server/settings";
 
 export const dynamic = "force-dynamic";
@@ -7,7 +7,7 @@ const REMEMBERED_MAX = 1000;
 
 /** What Hexward tells this application by itself. It may come twice, so what was dealt with is remembered. */
 export async function POST(request: Request): Promise<Response> {
-  const body = await bodyOf(request);
+  const body = await readText(request);
   if (body === null) return new Response(null, { status: 413 });
   try {
     const event = await verifyWebhook(request.headers, body, { secret: settings.hookSecret });
