@@ -55,6 +55,10 @@ const MEASURES: &[(&str, Measure)] = &[
 const ASKED: &[(&str, Measure)] =
     &[("load-short", load::measure_short), ("soak-short", |places, report| soak::measure(places, report, soak::CYCLES_SHORT))];
 
+/// As the gateway has it: what is measured in this process, the apps it comes with, is measured as it runs there.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match run() {
         Ok(true) => ExitCode::SUCCESS,

@@ -27,8 +27,8 @@ const SCRUB_PAUSE: Duration = Duration::from_millis(300);
 const STATEMENTS_CACHED: usize = 256;
 /// 16 MiB: what a group of commits changes is not read again in the middle of it.
 const WRITER_CACHE: &str = "PRAGMA cache_size = -16384";
-/// 8 MiB: what one listing reads is more than the usual 2, and what does not fit is read anew for each row.
-const READER_CACHE: &str = "PRAGMA cache_size = -8192";
+/// 4 MiB: what one listing reads is more than the usual 2, and what does not fit is read anew for each row.
+const READER_CACHE: &str = "PRAGMA cache_size = -4096";
 
 /// Runs inside the group's transaction (or not at all, when none could begin); returns how to answer once the commit is known.
 type Work = Box<dyn FnOnce(Option<&Connection>) -> Answer + Send>;
