@@ -35,7 +35,7 @@ where
     let place = move |peer: SocketAddr| places.take(peer.ip());
     accept(listener, place, stop, move |stream| {
         let (peer, answer) = (stream.peer_addr().ok(), answer.clone());
-        serve_connection(stream, until.clone(), move |mut request: Request<Incoming>| {
+        serve_connection(stream, TAKEN_WAIT, until.clone(), move |mut request: Request<Incoming>| {
             if let Some(peer) = peer {
                 request.extensions_mut().insert(Peer(peer));
             }
@@ -76,17 +76,8 @@ pub(crate) async fn accept<F, R, P>(
     }
 }
 
-/// Serves one connection until it ends or `stop`.
-async fn serve_connection<S, F, R>(stream: S, stop: CancellationToken, answer: F)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = Response<Body>> + Send + 'static,
-{
-    serve_patiently(stream, TAKEN_WAIT, stop, answer).await;
-}
-
-async fn serve_patiently<S, F, R>(stream: S, taken_wait: Duration, stop: CancellationToken, answer: F)
+/// Serves one connection until it ends, nothing of an answer is taken for so long, or `stop`.
+async fn serve_connection<S, F, R>(stream: S, taken_wait: Duration, stop: CancellationToken, answer: F)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
@@ -122,11 +113,14 @@ mod tests {
     async fn taken(pause: Duration, at_once: usize) -> usize {
         let (mut client, server) = tokio::io::duplex(64 << 10);
         let answer = |_| async { Response::new(full(vec![b'x'; 1 << 20])) };
-        let serving = tokio::spawn(serve_patiently(server, WAIT, CancellationToken::new(), answer));
+        let serving = tokio::spawn(serve_connection(server, WAIT, CancellationToken::new(), answer));
         client.write_all(b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await.expect("asked");
         let (mut bytes, mut piece) = (0_usize, vec![0; at_once]);
-        while !serving.is_finished() || at_once > 1 {
+        for _ in 0..40 {
             tokio::time::sleep(pause).await;
+            if serving.is_finished() && at_once == 1 {
+                break;
+            }
             match client.read(&mut piece).await {
                 Ok(0) | Err(_) => break,
                 Ok(read) => bytes = bytes.saturating_add(read),

@@ -141,11 +141,10 @@ impl Sqlite {
         let (connection, result) = done?;
         let mut readers = self.readers.lock();
         if readers.len() < READERS {
-            // Those alone that stay: there may be many more for a moment.
-            if is_new {
-                connection.execute_batch(READER_CACHE).map_err(|error| E::from(map(&error)))?;
+            // Those alone that stay: there may be many more for a moment. What was read is answered whatever comes of that.
+            if !is_new || connection.execute_batch(READER_CACHE).is_ok() {
+                readers.push(connection);
             }
-            readers.push(connection);
         }
         result
     }
