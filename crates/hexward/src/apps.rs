@@ -16,6 +16,7 @@ use sandbox::{CodeRuntime, Driver, JailedDriver, Runtime};
 use secrecy::SecretString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::runtime::Handle;
 
 /// Where an app's files and the runtime's programs appear inside.
 const APP: &str = "/app";
@@ -98,6 +99,7 @@ fn over_stdio(
     let starter = JailedTools { driver: Arc::clone(driver), app: app.to_owned(), secret };
     McpUpstream::over_stdio(StdioConfig {
         starter: Arc::new(starter),
+        runtime: Handle::current(),
         shared: mcp.process == ProcessKind::Shared,
         timeout: TOOL_WAIT,
         result_bytes_max: TOOL_RESULT_BYTES_MAX,

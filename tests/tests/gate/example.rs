@@ -114,8 +114,13 @@ impl Starter for Overheard {
 async fn the_exchange_in_the_documents_is_what_is_said() {
     let heard = Overheard::default();
     let lines = Arc::clone(&heard.0);
-    let config =
-        StdioConfig { starter: Arc::new(heard), shared: false, timeout: Duration::from_secs(10), result_bytes_max: 1 << 20 };
+    let config = StdioConfig {
+        starter: Arc::new(heard),
+        runtime: tokio::runtime::Handle::current(),
+        shared: false,
+        timeout: Duration::from_secs(10),
+        result_bytes_max: 1 << 20,
+    };
     let server = McpUpstream::over_stdio(config);
     let user = UserRef { name: Some("Ada".to_owned()), ..UserRef::new("0197a2c4-ada".to_owned()) };
     let object = |value: Value| value.as_object().cloned().unwrap_or_default();

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// Processes of one server at the same time.
@@ -58,6 +59,8 @@ pub trait ProcessLife: Send + Sync {
 pub struct StdioConfig {
     /// Who starts it.
     pub starter: Arc<dyn Starter>,
+    /// Where it is started and listened to: it outlives the listener's thread on which somebody asked for it first.
+    pub runtime: Handle,
     /// Whether one process serves everybody.
     pub shared: bool,
     /// How long one exchange may take.
@@ -69,7 +72,8 @@ pub struct StdioConfig {
 /// The processes of one server.
 pub(crate) struct Stdio {
     config: StdioConfig,
-    processes: tokio::sync::Mutex<HashMap<String, Slot>>,
+    /// None once it is closed.
+    processes: tokio::sync::Mutex<Option<HashMap<String, Slot>>>,
     generations: AtomicU64,
 }
 
@@ -100,7 +104,7 @@ struct Waiting {
 
 impl Stdio {
     pub(crate) fn new(config: StdioConfig) -> Self {
-        Self { config, processes: tokio::sync::Mutex::default(), generations: AtomicU64::new(0) }
+        Self { config, processes: tokio::sync::Mutex::new(Some(HashMap::new())), generations: AtomicU64::new(0) }
     }
 
     /// Whose process a user's requests go to.
@@ -146,10 +150,10 @@ impl Stdio {
         Ok(Reply { status: StatusCode::OK, session: generation, message: Some(message) })
     }
 
-    /// Ends all processes, and returns when nothing of them is left.
+    /// Ends all processes, and returns when nothing of them is left. None is started any more.
     pub(crate) async fn close(&self) {
-        let slots = std::mem::take(&mut *self.processes.lock().await);
-        for process in slots.into_values().filter_map(|slot| slot.process) {
+        let slots = self.processes.lock().await.take();
+        for process in slots.into_iter().flat_map(HashMap::into_values).filter_map(|slot| slot.process) {
             process.end().await;
         }
     }
@@ -158,11 +162,14 @@ impl Stdio {
     async fn process(&self, user: &UserRef) -> Result<Arc<Process>, UpstreamError> {
         let owner = self.owner(&user.id).to_owned();
         let mut slots = self.processes.lock().await;
+        let Some(slots) = slots.as_mut() else {
+            return Err(UpstreamError::Unreachable("the gateway is stopping".to_owned()));
+        };
         if let Some(process) = slots.get(&owner).and_then(|slot| slot.process.as_ref()).filter(|process| process.is_good()) {
             *process.used.lock() = Instant::now();
             return Ok(Arc::clone(process));
         }
-        let gone: Vec<Arc<Process>> = retire(&mut slots, &owner);
+        let gone: Vec<Arc<Process>> = retire(slots, &owner);
         let slot = slots.entry(owner.clone()).or_default();
         slot.starts.retain(|at| at.elapsed() < STARTS_WINDOW);
         if slot.starts.len() >= STARTS_MAX {
@@ -176,14 +183,22 @@ impl Stdio {
         for process in gone {
             process.end().await;
         }
-        let of = (!self.config.shared).then_some(user.id.as_str());
-        let pipes = self.config.starter.start(of).await.map_err(UpstreamError::Unreachable)?;
-        let number = self.generations.fetch_add(1, Ordering::Relaxed);
-        let process = Process::new(pipes, number, self.config.result_bytes_max, self.config.shared);
+        let process = self.start((!self.config.shared).then(|| user.id.clone())).await?;
         if let Some(slot) = slots.get_mut(&owner) {
             slot.process = Some(Arc::clone(&process));
         }
         Ok(process)
+    }
+
+    async fn start(&self, user: Option<String>) -> Result<Arc<Process>, UpstreamError> {
+        let StdioConfig { starter, runtime, shared, result_bytes_max, .. } = &self.config;
+        let (starter, shared, line_bytes_max) = (Arc::clone(starter), *shared, *result_bytes_max);
+        let number = self.generations.fetch_add(1, Ordering::Relaxed);
+        let starting = runtime.spawn(async move {
+            let pipes = starter.start(user.as_deref()).await.map_err(UpstreamError::Unreachable)?;
+            Ok(Process::new(pipes, number, line_bytes_max, shared))
+        });
+        starting.await.unwrap_or_else(|error| Err(UpstreamError::Unreachable(error.to_string())))
     }
 }
 

@@ -95,7 +95,8 @@ async fn program(input: DuplexStream, mut output: DuplexStream, number: usize) {
 
 fn server(programs: &Arc<Programs>, shared: bool) -> McpUpstream {
     let starter: Arc<dyn Starter> = Arc::clone(programs) as Arc<dyn Starter>;
-    McpUpstream::over_stdio(StdioConfig { starter, shared, timeout: Duration::from_millis(500), result_bytes_max: 200_000 })
+    let (runtime, timeout) = (tokio::runtime::Handle::current(), Duration::from_millis(500));
+    McpUpstream::over_stdio(StdioConfig { starter, runtime, shared, timeout, result_bytes_max: 200_000 })
 }
 
 async fn call(server: &McpUpstream, user: &str, tool: &str) -> Result<Value, UpstreamError> {
@@ -127,6 +128,25 @@ async fn a_process_of_one_user_s_never_serves_another() {
     }
     assert_eq!(*programs.started.lock(), [None]);
     one.close().await;
+    let error = call(&one, "ada", "look").await.unwrap_err();
+    assert!(!error.outcome_unknown() && error.to_string().contains("stopping"), "{error}");
+    assert_eq!(programs.started.lock().len(), 1, "none is started after the end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_outlives_the_listener_s_thread_that_started_it() {
+    let programs = Arc::new(Programs::default());
+    let server = Arc::new(server(&programs, false));
+    let asked = Arc::clone(&server);
+    let lane = std::thread::spawn(move || {
+        let lane = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        lane.block_on(call(&asked, "ada", "look")).unwrap()
+    });
+    assert_eq!(lane.join().unwrap()["calls"], 1);
+    let again = call(&server, "ada", "look").await.unwrap();
+    assert_eq!((&again["process"], &again["calls"]), (&json!(1), &json!(2)), "the same one is there and is heard");
+    server.close().await;
+    assert_eq!(*programs.ended.lock(), 1, "it is ended in order, however long its lane is gone");
 }
 
 #[tokio::test]
