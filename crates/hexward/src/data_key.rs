@@ -1,6 +1,7 @@
 //! Where the master key comes from, and `hexward data-key`: its rotation.
 
 use crate::config::{self, Environment};
+use crate::gateway::ledger_folder;
 use crate::{demo, key};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -96,6 +97,12 @@ pub(crate) async fn command(args: DataKeyArgs) -> Result<ExitCode> {
             }
             // A running gateway would go on with the former key alone.
             let _lock = crate::gateway::lock(&args.state_dir)?;
+            if store::journal_is_sealed(&ledger_folder(&args.state_dir))? {
+                bail!(
+                    "the last gateway did not end in order, and its journal is sealed under the former key: start the gateway, stop it, \
+                     and rotate then"
+                );
+            }
             let before = Masters::kept_in(&args.state_dir)?;
             let store = key::open(&args.state_dir).await?.with_masters(before).await?;
             drop(store);

@@ -21,7 +21,7 @@ use sandbox::{Driver, JailedDriver, JailedPaths, Mode, Profile};
 use secrecy::ExposeSecret;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Ledger, Rates, Store};
@@ -299,12 +299,17 @@ fn remove_scratch(state_dir: &Path) {
     }
 }
 
+/// Where calls are written down before the database has them.
+pub(crate) fn ledger_folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("ledger")
+}
+
 /// Takes over what the last life of this gateway owed, before anything new is spent.
 async fn open_ledger(store: &Store, clock: &Arc<dyn Clock>, gateway: &str, state_dir: &Path) -> Result<Ledger> {
     /// Another one after each start of the machine: only within one can a file be trusted that no disk was waited for.
     const BOOT: &str = "/proc/sys/kernel/random/boot_id";
     let boot = std::fs::read_to_string(BOOT).with_context(|| format!("{BOOT} can't be read"))?;
-    let folder = state_dir.join("ledger");
+    let folder = ledger_folder(state_dir);
     let (ledger, left) = Ledger::open(store, Arc::clone(clock), gateway, &folder, boot.trim()).await?;
     if left > 0 {
         tracing::warn!(calls = left, "charged calls at their ceilings that the last life of this gateway left open");

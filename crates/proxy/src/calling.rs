@@ -99,5 +99,12 @@ pub(crate) fn is_error(result: &Value) -> bool {
 pub(crate) fn shown(result: &Value) -> String {
     let blocks = result.get("content").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let texts = blocks.iter().filter_map(|block| block.get("text").and_then(Value::as_str));
-    texts.collect::<Vec<_>>().join("\n").chars().take(RESULT_CHARS_SHOWN).collect()
+    let mut text = texts.collect::<Vec<_>>().join("\n");
+    // No text has more characters than bytes.
+    if text.len() > RESULT_CHARS_SHOWN
+        && let Some((end, _)) = text.char_indices().nth(RESULT_CHARS_SHOWN)
+    {
+        text.truncate(end);
+    }
+    text
 }

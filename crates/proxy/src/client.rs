@@ -69,7 +69,7 @@ impl ClientTools {
     async fn carry(self, call: ToolCall, notices: Option<Notices>, answer: oneshot::Sender<Result<Value, HostError>>) {
         let mut answer = Some(answer);
         let mut call = call;
-        let digest = canonical_digest(&Value::Object(call.arguments.clone()));
+        let digest = canonical_digest(&call.arguments);
         let kept = match self.reopen(("tools/call", &call.name), digest, &mut call.back) {
             Ok(kept) => kept,
             Err(error) => return drop(answer.take().map(|answer| answer.send(Err(error)))),
@@ -87,9 +87,11 @@ impl ClientTools {
         let done = match self.open(&call, digest, known).await {
             Ok(Opened::Unfit(result)) => return give(Ok(result)),
             Ok(Opened::Read(reading)) => {
-                carry_out_read(&self.proxy, &self.app, reading, call.arguments, (notices.as_ref(), &back), &mut give).await
+                Box::pin(carry_out_read(&self.proxy, &self.app, reading, call.arguments, (notices.as_ref(), &back), &mut give))
+                    .await
             }
-            Ok(Opened::Question(question, id)) => match self.confirm(*question, &id, call.arguments).await {
+            // Rare, and large: what is common is not to be moved about with it.
+            Ok(Opened::Question(question, id)) => match Box::pin(self.confirm(*question, &id, call.arguments)).await {
                 Ok(result) => return give(Ok(result)),
                 Err(AskError::Host(error)) => return give(Err(error)),
                 Err(AskError::Open(error)) => Err(error),
@@ -97,7 +99,7 @@ impl ClientTools {
             Err(error) => Err(error),
         };
         if let Err(error) = done {
-            give(Err(self.not_opened(error).await));
+            give(Err(Box::pin(self.not_opened(error)).await));
         }
     }
 
@@ -130,9 +132,12 @@ impl ClientTools {
         if !self.app.manifest.tools.contains_key(tool) {
             return Ok(None);
         }
-        match self.proxy.definitions.of(&self.app, &user_ref(self.client.user), tool, false).await? {
+        if let Some(known) = self.proxy.definitions.known(&self.app.manifest.key(), tool) {
+            return Ok(Some(known));
+        }
+        match Box::pin(self.proxy.definitions.of(&self.app, &user_ref(self.client.user), tool, true)).await? {
             Some(known) => Ok(Some(known)),
-            None => Err(self.refuse(Denial::new(DenialCode::ToolUnknown, tool)).await),
+            None => Err(Box::pin(self.refuse(Denial::new(DenialCode::ToolUnknown, tool))).await),
         }
     }
 
@@ -155,8 +160,6 @@ impl ClientTools {
             strange_argument: app.manifest.strange_argument(&call.name, &call.arguments, &Known::default()).map(str::to_owned),
         };
         let view = ClientView { window, user: client.user, scope: &client.scope };
-        // Nobody else's word stands behind it, so each call is one of its own.
-        let own_id = format!("client_{}", RunId::random());
         let verdict = admit_client_tool(request, &app.manifest, view).map_err(OpenError::Denied)?;
         match known.map(|known| fitting::check(&known.schema, &call.name, &call.arguments)) {
             Some(Err(Unfit::Unusable(denial))) => return Err(OpenError::Denied(denial)),
@@ -173,13 +176,16 @@ impl ClientTools {
         proxy.pace_client(window, client.user, act_of(class)).await.map_err(OpenError::Denied)?;
         let permit = match verdict {
             ToolVerdict::Permit(permit) => permit,
-            ToolVerdict::Confirm(question) if client.can_ask => return Ok(Opened::Question(Box::new(question), own_id)),
+            // Nobody else's word stands behind it, so each call is one of its own.
+            ToolVerdict::Confirm(question) if client.can_ask => {
+                return Ok(Opened::Question(Box::new(question), format!("client_{}", RunId::random())));
+            }
             ToolVerdict::Confirm(_) => return Err(OpenError::Denied(Denial::new(DenialCode::ToolUnconfirmed, &call.name))),
         };
         // Only reads are permitted to a client without a question; anything else would have to be opened before it is made.
         let unconfirmed = || OpenError::Denied(Denial::new(DenialCode::ToolUnconfirmed, &call.name));
-        let arguments = Value::Object(call.arguments.clone()).to_string();
-        let reading = proxy.store.begin_read(permit, &app.manifest.id, &own_id, arguments, now);
+        let arguments = serde_json::to_string(&call.arguments).map_err(|_| unconfirmed())?;
+        let reading = proxy.ledger.begin_read(permit, &app.manifest.id, arguments, now);
         Ok(Opened::Read(reading.ok_or_else(unconfirmed)?))
     }
 
@@ -285,11 +291,7 @@ impl ToolHost for ClientTools {
 
     fn prompt(&self, mut call: PromptCall) -> BoxFuture<'_, Result<Value, HostError>> {
         Box::pin(async move {
-            let kept = self.reopen(
-                ("prompts/get", &call.name),
-                canonical_digest(&Value::Object(call.arguments.clone())),
-                &mut call.back,
-            )?;
+            let kept = self.reopen(("prompts/get", &call.name), canonical_digest(&call.arguments), &mut call.back)?;
             let back = call.back.clone();
             let filled = prompt(&self.app, self.client.user, call).await?;
             self.asked_back(filled, &back, kept.as_ref())

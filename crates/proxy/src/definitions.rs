@@ -66,7 +66,8 @@ impl Definitions {
         Ok(seen.remove(tool))
     }
 
-    fn known(&self, app: &str, tool: &str) -> Option<Definition> {
+    /// What is known of a tool and not too old to be used.
+    pub(crate) fn known(&self, app: &str, tool: &str) -> Option<Definition> {
         let apps = self.apps.lock();
         let seen = apps.get(app)?;
         let known = seen.tools.get(tool)?;

@@ -1,8 +1,8 @@
 //! Fetches a small public document from an address of the operator's, within bounds: nothing is shown there, no redirect is followed, and
 //! a name that leads to a private address is refused. Plain HTTP is for loopback only.
 
+use crate::connections::tls;
 use crate::egress::dial;
-use crate::mcp::tls;
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};

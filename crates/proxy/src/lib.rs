@@ -9,6 +9,7 @@ pub mod callers;
 mod calling;
 mod client;
 pub mod confirm;
+mod connections;
 mod context;
 mod definitions;
 mod discovery;
@@ -236,6 +237,12 @@ impl Proxy {
     #[must_use]
     pub fn purse(&self, run: RunId, user: UserId) -> Purse {
         self.ledger.purse(run, user)
+    }
+
+    /// What calls were written down in before the database has them.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// Ports beside 80 and 443 that a sandbox must have listeners for.

@@ -9,9 +9,9 @@ use crate::offer::{unreachable_app, user_ref};
 use crate::{Proxy, way_back};
 use serde_json::{Map, Value};
 use store::{OpenError, ReadCall};
+use tokio::task::yield_now;
 
-/// Gives its answer once the read stands in the journal, and journals the way back after that: whoever asked waits for a disk no longer
-/// than for the tool.
+/// Gives its answer once the read stands in the journal, and journals the way back after that.
 pub(crate) async fn carry_out_read(
     proxy: &Proxy,
     app: &App,
@@ -28,15 +28,22 @@ pub(crate) async fn carry_out_read(
             None => Err(UpstreamError::Unreachable("the app has no server".to_owned())),
         }
     };
-    // What is farther away first.
-    let (mut result, opened) = tokio::join!(asking, reading.opened());
-    let open = opened?;
+    let opening = async {
+        // What is farther away first: the request leaves meanwhile.
+        yield_now().await;
+        reading.open()
+    };
+    let (mut result, open) = tokio::join!(asking, opening);
+    let open = open?;
     // What the app says to the gateway is not for its clients.
     drop(result.as_mut().map(way_back::take));
     let (state, text) = outcome(&result);
     answer(result.map_err(|error| unreachable_app(app, error)));
-    if let Err(error) = proxy.store.settle_read_call(open.id(), state, text, proxy.clock.now()).await {
-        tracing::error!(%error, call = %open.id(), "a tool call could not be settled; it will be shown as uncertain");
+    // Whoever waits for the answer first.
+    yield_now().await;
+    let call = open.id();
+    if let Err(error) = open.settle(state, text, proxy.clock.now()) {
+        tracing::error!(%error, %call, "what came of a read could not be written into the ledger's journal");
     }
     Ok(())
 }

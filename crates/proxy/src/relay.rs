@@ -2,8 +2,8 @@
 //! is recorded; the difference between this and the callers' listener is what governing a call costs.
 
 use crate::answer::{self, Body};
+use crate::connections::{Connections, Lease};
 use crate::lanes;
-use crate::messages::connections::{Connections, Lease};
 use crate::messages::headers;
 use crate::pieces::Pieces;
 use crate::places::Places;

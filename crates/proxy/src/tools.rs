@@ -120,7 +120,7 @@ impl RunTools {
     /// Carries out a call that the model asked for: once. Whoever sends the same once more gets what came of it.
     async fn call(&self, call: ToolCall) -> Result<Value, HostError> {
         let id = call.tool_use_id.clone().unwrap_or_default();
-        let digest = canonical_digest(&Value::Object(call.arguments.clone()));
+        let digest = canonical_digest(&call.arguments);
         let claim = digest.map_or(Claim::Nothing, |digest| self.run.emitted.claim(&id, &call.name, &digest));
         match claim {
             Claim::Again(repeat) => {

@@ -14,6 +14,7 @@ mod event;
 mod feed;
 mod hands;
 mod history;
+mod ledger;
 mod limits;
 mod once;
 mod past;

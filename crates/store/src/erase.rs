@@ -2,7 +2,7 @@
 //!
 //! What stays is what says who did what and what it cost (ledger, audit), which holds ids and digests, and that they were erased.
 
-use crate::{Statement, Store, StoreError, audit, statements};
+use crate::{Statement, Store, StoreError, Tx, audit, statements};
 use policy::{AuditEvent, KeyId, RunId, Timestamp, UserId};
 use std::collections::BTreeMap;
 
@@ -114,6 +114,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn was_erased(&self, user: UserId) -> Result<bool, StoreError> {
-        self.read(move |tx| Ok(tx.query_opt(READ_ERASURE, &[user.to_string().into()])?.is_some())).await
+        self.read(move |tx| is_erased(tx, &user.to_string())).await
     }
+}
+
+/// The same within a transaction.
+pub(crate) fn is_erased(tx: &mut dyn Tx, user: &str) -> Result<bool, StoreError> {
+    Ok(tx.query_opt(READ_ERASURE, &[user.into()])?.is_some())
 }

@@ -46,13 +46,15 @@ pub use export::{CONVERSATIONS, MESSAGES, Page, SECTIONS, Section, UserRow};
 pub use host_users::{ConfirmationLink, DeleteConversationError, RunShown};
 pub use hosts::{BeginOnceError, Once, Shown, Ticket};
 pub use keys::{CALLER_ISSUER, KeyRow, KeySource, NewKey};
-pub use ledger::{CallEnd, CallNotes, Ledger, OpenError, OpenModelCall, Purse, Settlement};
+pub use ledger::{
+    CallEnd, CallNotes, Ledger, OpenError, OpenModelCall, OpenRead, Purse, ReadCall, Settlement, journal_is_sealed,
+};
 pub use masters::Masters;
 pub use person_calls::{OpenPersonCall, PersonRead};
 pub use rates::{RateError, Rates};
 pub use runs::{BeginError, NewRun, RunEnd, RunRow};
 pub use schema::{Migration, Schema, Statement};
-pub use tools::{OpenToolCall, ReadCall, ToolState};
+pub use tools::{OpenToolCall, ToolState};
 pub use undo::{BeginUndoError, Inverse, OpenUndo, UNDO_CALLS_MAX, UndoEntry, UndoPlan, UndoScope, UndoStanding};
 pub use value::{Row, Value};
 pub use vault::{Place, UserKey};

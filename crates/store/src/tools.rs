@@ -2,15 +2,18 @@
 //!
 //! What changes something survives a loss of power; of what only reads the last moment may be lost by one.
 
+use crate::ledger::{ReadEnded, ReadOpened};
 use crate::undo::{self, Inverse};
-use crate::{OpenError, Place, Store, StoreError, Tx, audit, statements};
+use crate::{OpenError, Place, Store, StoreError, Tx, audit, erase, statements};
 use data_encoding::HEXLOWER;
 use policy::{AuditEvent, CallId, Denial, DenialCode, RunId, Timestamp, ToolEffect, ToolPermit, UserId};
-use std::pin::Pin;
 
 statements! { ALL:
     INSERT = "INSERT INTO tool_calls (id, run_id, user_id, app, tool, tool_use_id, effect, arguments, state, opened_at) \
               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'open', ?9)";
+    /// As it came out, or open. The journal may be read again.
+    INSERT_READ = "INSERT INTO tool_calls (id, run_id, user_id, app, tool, tool_use_id, effect, arguments, state, result, opened_at, settled_at) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'read', ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id) DO NOTHING";
     SETTLE = "UPDATE tool_calls SET state = ?2, result = ?3, settled_at = ?4 WHERE id = ?1 AND state = 'open'";
     LEFT_OPEN = "UPDATE tool_calls SET state = 'uncertain', settled_at = ?1 \
                  WHERE state = 'open' AND (gateway = ?2 OR (undoes IS NULL AND run_id IN (SELECT id FROM runs WHERE gateway = ?2 \
@@ -85,34 +88,6 @@ impl Entry {
     }
 }
 
-/// A read that is permitted and on its way into the journal. Nothing comes of a read whose answer is not given, so it may be made
-/// meanwhile; its answer may be given once [`ReadCall::opened`] says that it stands there. Only [`Store::begin_read`] makes one.
-pub struct ReadCall {
-    tool: String,
-    user: UserId,
-    opening: Pin<Box<dyn Future<Output = Result<OpenToolCall, OpenError>> + Send>>,
-}
-
-impl ReadCall {
-    /// The tool.
-    #[must_use]
-    pub fn tool(&self) -> &str {
-        &self.tool
-    }
-    /// For whom.
-    #[must_use]
-    pub const fn user(&self) -> UserId {
-        self.user
-    }
-    /// Waits until it is written down.
-    ///
-    /// # Errors
-    /// As [`Store::open_tool_call`].
-    pub async fn opened(self) -> Result<OpenToolCall, OpenError> {
-        self.opening.await
-    }
-}
-
 /// How a tool call came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToolState {
@@ -172,25 +147,6 @@ impl Store {
         }
     }
 
-    /// Begins to journal a permitted read; none where the permit is for a write.
-    #[must_use]
-    pub fn begin_read(
-        &self,
-        permit: ToolPermit,
-        app: &str,
-        tool_use_id: &str,
-        arguments: String,
-        now: Timestamp,
-    ) -> Option<ReadCall> {
-        if permit.effect() != ToolEffect::Read {
-            return None;
-        }
-        let (tool, user) = (permit.request().tool.clone(), permit.user());
-        let (store, app, tool_use_id) = (self.clone(), app.to_owned(), tool_use_id.to_owned());
-        let opening = async move { store.open_tool_call(permit, &app, &tool_use_id, arguments, now).await };
-        Some(ReadCall { tool, user, opening: Box::pin(opening) })
-    }
-
     /// Journals the way back.
     ///
     /// # Errors
@@ -247,6 +203,52 @@ impl Store {
         })
         .await
     }
+}
+
+/// Writes down a read as the ledger's journal tells of it, with its audit entry; once. Of whoever was erased meanwhile there is the audit
+/// entry alone, which has ids and a digest, and the answer is true.
+pub(crate) fn insert_read(tx: &mut dyn Tx, call: &ReadOpened, end: Option<&ReadEnded>) -> Result<bool, StoreError> {
+    let (id, user, at) = (call.id.to_string(), call.user.to_string(), Timestamp(call.at));
+    let opened = AuditEvent::ToolCallOpened {
+        call: call.id,
+        run: call.run,
+        tool: String::from(&*call.tool),
+        arguments: String::from(&*call.digest),
+    };
+    let key = match tx.key_of(&user, Some(at)) {
+        Ok(key) => key,
+        Err(error @ (StoreError::Sealed(_) | StoreError::MasterKey(_))) => {
+            let of_erased = erase::is_erased(tx, &user)?;
+            if !of_erased {
+                // One user's key that is not there holds up nobody else.
+                tracing::error!(%error, %user, call = %id, "a read can't be sealed, so only its audit entry is written");
+            }
+            return audit::append(tx, &opened, at).map(|()| of_erased);
+        }
+        Err(error) => return Err(error),
+    };
+    let arguments = key.seal(arguments_of(&id), &call.arguments)?;
+    let result = key.seal_opt(Place::new("tool_calls", "result", &id), end.map(|end| &*end.result))?;
+    let params = [
+        (&id).into(),
+        call.run.to_string().into(),
+        user.into(),
+        (&*call.app).into(),
+        (&*call.tool).into(),
+        // Nobody but the gateway names it.
+        format!("client_{id}").into(),
+        arguments.into(),
+        end.map_or("open", |end| end.state.as_str()).into(),
+        result.into(),
+        at.0.into(),
+        end.map(|end| end.at).into(),
+    ];
+    if tx.execute(INSERT_READ, &params)? == 1 {
+        audit::append(tx, &opened, at)?;
+    } else if let Some(end) = end {
+        settle(tx, call.id, end.state, &end.result, Timestamp(end.at))?;
+    }
+    Ok(false)
 }
 
 /// Whether the call was still open.

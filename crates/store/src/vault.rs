@@ -77,7 +77,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// One user's data key, for as long as a transaction lasts. It has no Debug.
+/// One user's data key, for as long as a transaction lasts; or that of a file of the ledger's journal, as long as it is written. It has no Debug.
 pub struct UserKey {
     user: String,
     /// None where there is none (any more): then nothing opens.
@@ -85,7 +85,7 @@ pub struct UserKey {
 }
 
 impl UserKey {
-    fn new(user: &str, bytes: &[u8; KEY_BYTES]) -> Result<Self, StoreError> {
+    pub(crate) fn new(user: &str, bytes: &[u8; KEY_BYTES]) -> Result<Self, StoreError> {
         let key = RandomizedNonceKey::new(&AES_256_GCM, bytes).map_err(|_| failed())?;
         Ok(Self { user: user.to_owned(), key: Some(key) })
     }

@@ -83,6 +83,10 @@ pub(crate) async fn export(State(web): State<Shared>, signed: Signed) -> Result<
     let place = Arc::clone(&host.exports).try_acquire_owned().map_err(|_| BUSY)?;
     let now = web.clock.now();
     let (user, apps) = (signed.user, host.rules.apps.clone());
+    // Also the calls of a moment ago.
+    if let Err(error) = web.runs.flush_calls().await {
+        tracing::warn!(%error, "an export is made without the calls of the last moment");
+    }
     let head = head(&web, &signed, now).await?;
     web.store.record(AuditEvent::UserExported { user, key: key.id }, now).await?;
     let (outlet, body) = Outlet::new(TAKEN_WAIT);
@@ -355,6 +359,9 @@ async fn erase_all(web: &Shared, user: UserId, key: policy::KeyId, apps: &[Strin
     web.runs.end_all_of(user, END_WAIT).await;
     for ((_, count), (_, later)) in of_apps.iter_mut().zip(web.hosts.data.erase(user).await?) {
         *count = count.saturating_add(later);
+    }
+    if let Err(error) = web.runs.empty_journal().await {
+        tracing::warn!(%error, "what was erased stands, sealed, in the ledger's journal for now, and goes within ten minutes");
     }
     if let Err(error) = web.store.scrub().await {
         tracing::warn!(%error, "what was erased stands in the database's log for now: it is cut off as soon as nobody reads from it");

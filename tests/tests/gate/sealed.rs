@@ -165,6 +165,14 @@ async fn a_master_key_is_rotated_by_one_command_and_the_former_one_opens_nothing
     assert!(!ok && said.contains("another hexward uses"), "it would go on with the former key alone: {said}");
     ended(program);
 
+    // As one leaves it that was killed after somebody's client had read something.
+    let journal = folder.path().join("state/ledger/calls-a.journal");
+    let whole = std::fs::read(&journal).unwrap();
+    std::fs::write(&journal, [whole.as_slice(), b"read\tsealed\n"].concat()).unwrap();
+    let (ok, said) = rotated(folder.path(), &[]);
+    assert!(!ok && said.contains("start the gateway"), "that would be lost with the former key: {said}");
+    let ada = remembers(ada, &conversation, &setup()).await;
+
     // The one in the state folder.
     let first = std::fs::read_to_string(&kept).unwrap();
     let (ok, said) = rotated(folder.path(), &[]);

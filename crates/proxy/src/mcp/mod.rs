@@ -46,7 +46,6 @@ pub use notices::Notices;
 pub(crate) use plain::{plain, visible};
 pub(crate) use state::{Kept, StateSeal};
 pub(crate) use streamed::stream;
-pub(crate) use wire::tls;
 
 /// The revision without handshake and sessions.
 pub const MODERN: &str = "2026-07-28";

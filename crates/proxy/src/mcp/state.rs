@@ -90,7 +90,7 @@ mod tests {
         let (key, user, now) = (KeyId::random(), UserId::random(), Timestamp(1_000_000));
         let arguments = json!({"a": 1}).as_object().cloned().unwrap_or_default();
         let of = |key, user, app, method, name, arguments: &Map<String, Value>| {
-            let digest = canonical_digest(&Value::Object(arguments.clone())).expect("it has a form");
+            let digest = canonical_digest(&arguments).expect("it has a form");
             Kept::new((key, user), app, (method, name), digest)
         };
         let mine = of(key, user, "notes", "tools/call", "look", &arguments);

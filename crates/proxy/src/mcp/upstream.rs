@@ -194,8 +194,8 @@ impl McpUpstream {
         let done = match call().await {
             // The server wants arguments repeated in headers that we don't know of: refused unseen, so it may be sent again.
             Err(UpstreamError::Rpc { code: code::HEADER, .. }) => {
-                self.tools(user).await.map_err(unsent)?;
-                call().await?
+                Box::pin(self.tools(user)).await.map_err(unsent)?;
+                Box::pin(call()).await?
             }
             done => done?,
         };
@@ -241,14 +241,14 @@ impl McpUpstream {
         let known = *self.speaks.lock();
         let speaks = match known {
             Some(speaks) => speaks,
-            None => self.ask(user).await.map_err(unsent)?,
+            None => Box::pin(self.ask(user)).await.map_err(unsent)?,
         };
         let done = match speaks {
             Speaks::Modern => {
                 let may_ask = asked.back.is_some_and(Back::is_open);
                 self.modern(user, asked).await.and_then(|reply| result_or_questions(reply, may_ask))
             }
-            Speaks::Legacy => self.legacy(user, asked).await,
+            Speaks::Legacy => Box::pin(self.legacy(user, asked)).await,
         };
         if matches!(done, Err(UpstreamError::Refused(400 | 404 | 405) | UpstreamError::Rpc { code: code::VERSION, .. })) {
             *self.speaks.lock() = None;

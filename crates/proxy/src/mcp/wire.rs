@@ -5,25 +5,22 @@ use super::credential::Credential;
 use super::notices::Notices;
 use super::sse::Events;
 use super::upstream::{ACTOR_HEADER, TIER_HEADER, USER_HEADER, USER_NAME_HEADER, UpstreamConfig, UpstreamError, UserRef};
+use crate::connections::{Connections, SendError, chain};
 use crate::strict;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What an error answer may be long.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
-const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
 /// The connection to one server. Its address comes from the configuration alone; redirects are not followed.
 pub(crate) struct Wire {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    connections: Arc<Connections>,
     url: Uri,
     credential: Credential,
     assertions: Option<Assertions>,
@@ -41,15 +38,10 @@ pub(crate) struct Reply {
 
 impl Wire {
     pub(crate) fn new(config: UpstreamConfig) -> Result<Self, UpstreamError> {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT_WAIT));
-        let tls = tls(config.url.scheme_str() == Some("https"))?;
-        let connector =
-            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+        let connections = Connections::new(config.url.clone());
+        let connections = connections.map_err(|error| UpstreamError::Unreachable(error.to_string()))?;
         Ok(Self {
-            client: Client::builder(TokioExecutor::new()).build(connector),
+            connections: Arc::new(connections),
             url: config.url,
             credential: Credential::bearer(config.credential),
             assertions: None,
@@ -120,10 +112,10 @@ impl Wire {
         id: Option<u64>,
         notices: Option<&Notices>,
     ) -> Result<Reply, UpstreamError> {
-        let sent = self.client.request(request).await;
-        let response = sent.map_err(|error| {
-            let text = chain(&error);
-            if error.is_connect() { UpstreamError::Unreachable(text) } else { UpstreamError::Interrupted(text) }
+        let sent = self.connections.send(request).await;
+        let (response, lease) = sent.map_err(|error| match error {
+            SendError::NotSent(text) => UpstreamError::Unreachable(text),
+            SendError::Broken(text) => UpstreamError::Interrupted(text),
         })?;
         let status = response.status();
         let session = response.headers().get("mcp-session-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
@@ -135,6 +127,8 @@ impl Wire {
             }
             None => None,
         };
+        // One that goes on with something else is not used again before its end, nor waited for long.
+        lease.give_back();
         Ok(Reply { status, session, message })
     }
 
@@ -204,28 +198,4 @@ fn value(bytes: &[u8]) -> Result<HeaderValue, UpstreamError> {
 
 fn unsendable() -> UpstreamError {
     UpstreamError::Unreachable("a header value can't be sent".to_owned())
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-pub(crate) fn tls(needed: bool) -> Result<rustls::ClientConfig, UpstreamError> {
-    let mut roots = rustls::RootCertStore::empty();
-    if needed {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| UpstreamError::Unreachable(error.to_string()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

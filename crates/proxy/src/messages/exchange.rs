@@ -4,7 +4,6 @@
 //! charged what it cost; then the connection is cut and the call charged at its ceiling.
 
 use super::Caller;
-use super::connections::Lease;
 use super::headers;
 use super::integrity::Spoken;
 use super::meter::{Meter, Seen};
@@ -12,6 +11,7 @@ use super::ongoing::{CLIENT_LEFT, End, Ongoing};
 use super::providers::Outcome;
 use crate::RunEvent;
 use crate::answer::Body;
+use crate::connections::Lease;
 use crate::pieces::Pieces;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;

@@ -4,7 +4,6 @@
 //! (see [`Ongoing`]).
 
 use super::body::Held;
-use super::connections::{Lease, SendError};
 use super::exchange::{Exchange, SILENCE_MAX};
 use super::integrity::Heard;
 use super::less::open_fitting;
@@ -15,6 +14,7 @@ use super::shape::Shape;
 use super::{Caller, Notes, headers, refuse};
 use crate::answer::{self, Body};
 use crate::callers::labels;
+use crate::connections::{Lease, SendError};
 use crate::context::Entry;
 use crate::{Proxy, RunEvent};
 use bytes::Bytes;

@@ -6,7 +6,6 @@ mod betas;
 mod body;
 mod bounded;
 mod canon;
-pub(crate) mod connections;
 mod events;
 mod exchange;
 mod forward;

@@ -4,11 +4,11 @@
 //! away (the client left, a task was cancelled, a panic), as it is dropped.
 
 use super::canon::Digest;
-use super::connections::Connections;
 use super::integrity::Heard;
 use super::providers::{Attempt, Outcome, chance};
 use super::rooms::Place;
 use super::{Caller, upstream};
+use crate::connections::Connections;
 use crate::context::Entry;
 use crate::{Proxy, RunEvent};
 use bytes::Bytes;

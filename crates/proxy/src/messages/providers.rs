@@ -4,8 +4,8 @@
 //! replaced is no longer held by anything once the attempts that were under way are over. A key that may do more than call a
 //! model (an admin key) is never taken.
 
-use super::connections::Connections;
 use super::upstream::{ModelUpstream, UpstreamError};
+use crate::connections::Connections;
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Uri};
 use parking_lot::Mutex;

@@ -2,40 +2,46 @@
 
 use super::accounts::{self, Progress};
 use super::open::PurseInner;
-use super::purse::Slice;
+use super::reads::Reads;
+use super::reclaim::{Whom, reclaim, renew};
 use super::record::{Ended, Opened, Record};
-use super::{Inner, RENEW_SECS, SLICE_SECS};
+use super::{Inner, journal};
 use crate::alerts::{self, BudgetAlert};
 use crate::{StoreError, Tx};
-use policy::{CallId, Microusd, SliceId, Throttle, Timestamp, throttle};
+use policy::{CallId, SliceId, Throttle, Timestamp, throttle};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long a settlement may wait for its row.
 const PAUSE: Duration = Duration::from_millis(200);
 /// The same while calls come all the time: what is moved at once takes a processor from calls, so it is moved little by little.
 const BUSY_PAUSE: Duration = Duration::from_millis(25);
-/// A slice is renewed after so long at the latest.
-const RENEW_AFTER: Duration = Duration::from_secs(600);
 /// After so many records the drain does not wait any longer.
 const RECORDS_FULL: usize = 2_048;
 /// A database that is away must not let memory grow without end: then no further call is opened.
-pub(super) const RECORDS_MAX: usize = 200_000;
-/// A purse that was not used for so long gives back what it does not need.
-const IDLE_SECS: i64 = 30;
+const RECORDS_MAX: usize = 200_000;
+/// A file of the journal is emptied after so long at the latest, however short it is: what of people's is in it does not stay there.
+const EMPTY_AFTER: Duration = Duration::from_secs(600);
 
 /// What the database does not have yet.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pending {
     pub opened: Vec<Opened>,
     pub ended: Vec<Ended>,
     pub closes: Vec<SliceId>,
+    pub reads: Reads,
 }
 
 impl Pending {
-    pub(super) const fn len(&self) -> usize {
+    const fn len(&self) -> usize {
         self.opened.len() + self.ended.len()
+    }
+
+    /// There is no room for a record of this kind.
+    pub(super) const fn is_full(&self, record: &Record) -> bool {
+        if record.is_sealed() { self.reads.is_full() } else { self.len() >= RECORDS_MAX }
     }
 
     /// True when the drain should not wait.
@@ -43,12 +49,18 @@ impl Pending {
         match record {
             Record::Opened(opened) => self.opened.push(opened),
             Record::Ended(ended) => self.ended.push(ended),
+            Record::Read(opened) => self.reads.open(opened),
+            Record::ReadEnded(ended) => self.reads.end(ended),
         }
-        self.len() >= RECORDS_FULL
+        self.len() >= RECORDS_FULL || self.reads.is_much()
     }
 
     fn is_empty(&self) -> bool {
-        self.len() == 0 && self.closes.is_empty()
+        self.has_no_money() && self.reads.is_empty()
+    }
+
+    fn has_no_money(&self) -> bool {
+        self.opened.is_empty() && self.ended.is_empty() && self.closes.is_empty()
     }
 
     /// What could not be moved comes first the next time.
@@ -56,22 +68,35 @@ impl Pending {
         earlier.opened.append(&mut self.opened);
         earlier.ended.append(&mut self.ended);
         earlier.closes.append(&mut self.closes);
+        earlier.reads.append(&mut self.reads);
         *self = earlier;
     }
 }
 
 pub(super) async fn keep(ledger: &Arc<Inner>, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
-    let (mut pause, mut looked) = (PAUSE, Instant::now());
+    let (mut pause, mut looked, mut emptied, mut failed) = (PAUSE, Instant::now(), Instant::now(), false);
     loop {
         let ended = tokio::select! {
             () = &mut stop => true,
-            () = ledger.full.notified() => false,
+            // A database that is away is not asked all the time.
+            () = ledger.full.notified(), if !failed => false,
             () = tokio::time::sleep(pause) => false,
         };
         pause = if ledger.pending.lock().is_empty() { PAUSE } else { BUSY_PAUSE };
         // Each by itself: what stops one must not stop the others.
-        tried(flush(ledger).await);
+        let owed = ledger.owes_emptying.swap(false, Ordering::Relaxed);
+        failed = !if owed || emptied.elapsed() >= EMPTY_AFTER {
+            emptied = Instant::now();
+            let done = tried(empty(ledger).await);
+            ledger.owes_emptying.fetch_or(owed && !done, Ordering::Relaxed);
+            done
+        } else {
+            tried(flush(ledger).await)
+        };
+        if failed {
+            pause = PAUSE;
+        }
         if ended || looked.elapsed() >= PAUSE {
             looked = Instant::now();
             tried(renew(ledger).await);
@@ -83,45 +108,140 @@ pub(super) async fn keep(ledger: &Arc<Inner>, stop: impl Future<Output = ()>) {
     }
 }
 
-fn tried(done: Result<(), StoreError>) {
-    if let Err(error) = done {
+fn tried(done: Result<(), StoreError>) -> bool {
+    if let Err(error) = &done {
         tracing::error!(%error, "the ledger could not be brought up to date; it is tried again");
+    }
+    done.is_ok()
+}
+
+/// What came of one step.
+struct Step {
+    money: Result<(), StoreError>,
+    /// Whether reads are left for the next one.
+    reads: Result<bool, StoreError>,
+    /// Nothing of before it stands in the file that is written now.
+    turned: bool,
+}
+
+/// Moves what was spent so far, and some of what was read. Whoever gives back money waits for no more than that.
+pub(super) async fn settle(ledger: &Arc<Inner>) -> Result<(), StoreError> {
+    let Step { money, reads, .. } = step(ledger, journal::FILE_BYTES_MAX).await;
+    drop(reads.inspect_err(|error| tracing::error!(%error, "reads could not be moved into the database; it is tried again")));
+    money
+}
+
+/// Moves everything that happened so far.
+pub(super) async fn flush(ledger: &Arc<Inner>) -> Result<(), StoreError> {
+    move_over(ledger, journal::FILE_BYTES_MAX).await.map(drop)
+}
+
+/// The same, and leaves nothing of it in the journal.
+pub(super) async fn empty(ledger: &Arc<Inner>) -> Result<(), StoreError> {
+    // What a former turn left is moved first: there are two files.
+    if ledger.journal.has_turned() {
+        flush(ledger).await?;
+    }
+    match move_over(ledger, 0).await? {
+        true => Ok(()),
+        false => Err(StoreError::Busy("the ledger's journal could not be emptied".to_owned())),
     }
 }
 
-/// One batch, in one commit.
-pub(super) async fn flush(ledger: &Arc<Inner>) -> Result<(), StoreError> {
+/// True where nothing of before stands in the file that is written now.
+async fn move_over(ledger: &Arc<Inner>, bytes_max: u64) -> Result<bool, StoreError> {
+    let first = step(ledger, bytes_max).await;
+    let (turned, mut last) = (first.turned, first);
+    loop {
+        last.money?;
+        if !last.reads? {
+            return Ok(turned);
+        }
+        last = step(ledger, journal::FILE_BYTES_MAX).await;
+    }
+}
+
+async fn step(ledger: &Arc<Inner>, bytes_max: u64) -> Step {
     let _turn = ledger.draining.lock().await;
     // First the slices, then the records: a slice in which nothing is open has all its records among them.
     let finished = finished(ledger);
-    let batch = {
+    let (mut money, turned) = {
         let mut pending = ledger.pending.lock();
         pending.closes.extend(finished);
         // Where that fails the batch has what could not be written, and the lines wait on.
         if let Err(error) = ledger.journal.catch_up() {
             tracing::error!(%error, "the ledger's journal could not be brought up to date");
         }
-        ledger.journal.turn();
-        std::mem::take(&mut *pending)
+        let turned = ledger.journal.turn(bytes_max);
+        (std::mem::take(&mut *pending), turned)
     };
-    if batch.is_empty() && !ledger.journal.has_turned() {
+    let reads = money.reads.first();
+    let left = !money.reads.is_empty();
+    let later = Pending { reads: std::mem::take(&mut money.reads), ..Pending::default() };
+    ledger.pending.lock().put_back(later);
+    let (money, reads) = (Taken::new(ledger, money), Taken::new(ledger, Pending { reads, ..Pending::default() }));
+    // Each by itself: what stops reads must not stop money.
+    let mut money = move_money(ledger, money).await;
+    let reads = move_reads(ledger, reads).await;
+    // Also after a turn whose first commit failed: that batch was put back and is in this one.
+    if money.is_ok() && reads.is_ok() && !left && ledger.journal.has_turned() {
+        money = ledger.journal.drained();
+    }
+    Step { money, reads: reads.map(|()| left), turned }
+}
+
+async fn move_money(ledger: &Arc<Inner>, taken: Taken<'_>) -> Result<(), StoreError> {
+    if taken.batch().has_no_money() {
         return Ok(());
     }
-    let (batch, gateway, now) = (Arc::new(batch), ledger.gateway.clone(), ledger.clock.now());
-    let inside = Arc::clone(&batch);
-    let written = ledger.store.write(move |tx| apply(tx, &gateway, &inside, now)).await;
-    match written {
-        Ok(told) => ledger.tell(told),
-        Err(error) => {
-            // The closure, and with it the other reference, is gone once the write has returned.
-            if let Some(batch) = Arc::into_inner(batch) {
-                ledger.pending.lock().put_back(batch);
-            }
-            return Err(error);
+    let (batch, gateway, now) = (taken.batch(), ledger.gateway.clone(), ledger.clock.now());
+    let told = ledger.store.write(move |tx| apply(tx, &gateway, &batch, now)).await?;
+    taken.arrived();
+    ledger.tell(told);
+    Ok(())
+}
+
+async fn move_reads(ledger: &Arc<Inner>, taken: Taken<'_>) -> Result<(), StoreError> {
+    if taken.batch().reads.is_empty() {
+        return Ok(());
+    }
+    let batch = taken.batch();
+    let of_erased = ledger.store.note(move |tx| batch.reads.apply(tx)).await?;
+    taken.arrived();
+    // Their lines go before their time.
+    ledger.owes_emptying.fetch_or(of_erased, Ordering::Relaxed);
+    Ok(())
+}
+
+/// What is on its way into the database. Unless it got there it is put back, whatever became of the way: a part of it that got there
+/// nevertheless changes nothing the second time.
+struct Taken<'l> {
+    ledger: &'l Inner,
+    batch: Arc<Pending>,
+    moved: bool,
+}
+
+impl<'l> Taken<'l> {
+    fn new(ledger: &'l Inner, batch: Pending) -> Self {
+        Self { ledger, batch: Arc::new(batch), moved: false }
+    }
+
+    fn batch(&self) -> Arc<Pending> {
+        Arc::clone(&self.batch)
+    }
+
+    fn arrived(mut self) {
+        self.moved = true;
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if !self.moved {
+            let batch = std::mem::take(&mut self.batch);
+            self.ledger.pending.lock().put_back(Arc::unwrap_or_clone(batch));
         }
     }
-    // Also after a turn whose first commit failed: that batch was put back and is in this one.
-    if ledger.journal.has_turned() { ledger.journal.drained() } else { Ok(()) }
 }
 
 fn finished(ledger: &Inner) -> Vec<SliceId> {
@@ -197,107 +317,6 @@ pub(super) fn note(tx: &mut dyn Tx, progress: &[Progress], now: Timestamp, told:
         }
     }
     Ok(())
-}
-
-/// Slices that go on are kept from being taken for abandoned.
-async fn renew(ledger: &Arc<Inner>) -> Result<(), StoreError> {
-    let now = ledger.clock.now();
-    let soon = now.plus_secs(RENEW_SECS);
-    let purses = ledger.live();
-    let old = |purse: &Arc<PurseInner>| {
-        let slices = purse.slices.lock();
-        let all = slices.current.iter().chain(&slices.past);
-        // By a clock that nobody sets, too.
-        let due = |slice: &&Slice| slice.expires < soon || slice.renewed.elapsed() > RENEW_AFTER;
-        all.filter(|slice| slice.taken).filter(due).map(|slice| slice.id).collect::<Vec<_>>()
-    };
-    let due: Vec<SliceId> = purses.iter().flat_map(old).collect();
-    if due.is_empty() {
-        return Ok(());
-    }
-    let inside = due.clone();
-    let renewed: Vec<SliceId> = ledger
-        .store
-        .write(move |tx| {
-            let expires = tx.clock(now)?.plus_secs(SLICE_SECS);
-            let mut renewed = Vec::new();
-            for slice in &inside {
-                if accounts::renew(tx, *slice, expires)? {
-                    renewed.push(*slice);
-                }
-            }
-            Ok::<_, StoreError>(renewed)
-        })
-        .await?;
-    for purse in purses {
-        let mut slices = purse.slices.lock();
-        for id in &due {
-            if !renewed.contains(id) {
-                slices.forget(*id);
-            } else if let Some(slice) = slices.of(*id) {
-                (slice.expires, slice.renewed) = (now.plus_secs(SLICE_SECS), Instant::now());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Who gives back what they hold and don't need.
-#[derive(Clone, Copy)]
-pub(super) enum Whom<'a> {
-    Everybody,
-    /// All but the one who asks for more.
-    Others(&'a Arc<PurseInner>),
-    /// Those that were not used for a while.
-    Resting,
-}
-
-/// Has them give back what they hold and don't need.
-pub(super) async fn reclaim(ledger: &Arc<Inner>, whom: Whom<'_>) -> Result<(), StoreError> {
-    let _turn = ledger.reclaiming.lock().await;
-    let rested = ledger.clock.now().plus_secs(-IDLE_SECS);
-    let gives = |purse: &Arc<PurseInner>| {
-        let mut slices = purse.slices.lock();
-        let gives = match whom {
-            Whom::Everybody => true,
-            Whom::Others(asking) => !Arc::ptr_eq(asking, purse),
-            Whom::Resting => slices.current.as_ref().is_some_and(|slice| slice.used < rested),
-        };
-        if gives { slices.spare() } else { Vec::new() }
-    };
-    let all = |purse: Arc<PurseInner>| {
-        let spare = gives(&purse);
-        spare.into_iter().map(move |(id, amount)| (Arc::clone(&purse), id, amount)).collect::<Vec<_>>()
-    };
-    let spare: Vec<_> = ledger.live().into_iter().flat_map(all).collect();
-    if spare.is_empty() {
-        return Ok(());
-    }
-    // What the ends of calls have made free leaves this gateway: another life of it must know of those ends.
-    if let Err(error) = ledger.journal.catch_up() {
-        put_back(&spare);
-        return Err(error);
-    }
-    let amounts: Vec<_> = spare.iter().map(|(_, id, amount)| (*id, *amount)).collect();
-    let store = ledger.store.clone();
-    // In a task of its own: who asks may go away, and what was taken off must be given back or put back.
-    let giving = tokio::spawn(async move {
-        store.write(move |tx| amounts.iter().try_for_each(|(id, amount)| accounts::give_back(tx, *id, *amount))).await
-    });
-    let given: Result<(), StoreError> = giving.await.unwrap_or(Err(StoreError::Closed));
-    // Only where nothing can have been committed; otherwise the slice's end gives it back.
-    if matches!(given, Err(StoreError::Conflict(_) | StoreError::Busy(_) | StoreError::Statement(_))) {
-        put_back(&spare);
-    }
-    given
-}
-
-fn put_back(spare: &[(Arc<PurseInner>, SliceId, Microusd)]) {
-    for (purse, id, amount) in spare {
-        if let Some(slice) = purse.slices.lock().of(*id) {
-            slice.granted = slice.granted.plus(*amount);
-        }
-    }
 }
 
 impl Inner {

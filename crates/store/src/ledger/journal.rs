@@ -3,20 +3,25 @@
 //! Invariants: a line is in the kernel's hands before [`Journal::append`] returns, so it survives the death of this process. The line of
 //! an end that could not be written waits, and is there before any later line is: nobody uses the room that its call left before that.
 //! No line may survive a power loss; therefore slices name the journal and the life of the machine they were taken in, and one whose
-//! journal may have lost its end is charged in full.
+//! journal may have lost its end is charged in full. What people wrote is sealed in its line, under a key of the file's that a master
+//! key wraps and that goes with what the file held.
 
 use super::record::Record;
 use crate::StoreError;
+use crate::masters::{Masters, random};
+use crate::vault::UserKey;
+use data_encoding::BASE64URL_NOPAD;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// After so many bytes the other file is written, and this one emptied once the database has what it says.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
 const FILES: [&str; 2] = ["calls-a.journal", "calls-b.journal"];
 /// Room for a line, as most are.
 const LINE_BYTES: usize = 512;
@@ -31,15 +36,40 @@ struct Head {
     /// Which file it stands in: of a copy, the original may have gone on.
     #[serde(default)]
     file: String,
+    /// Under which what people wrote is sealed.
+    #[serde(default)]
+    key: Option<Wrapped>,
 }
 
-impl Head {
-    fn of(file: &File, journal: &str, boot: &str) -> std::io::Result<Vec<u8>> {
-        let head = Self { journal: journal.to_owned(), boot: boot.to_owned(), file: name_of(file)? };
-        let mut line = serde_json::to_vec(&head)?;
-        line.push(b'\n');
-        Ok(line)
+/// A file's key.
+#[derive(Serialize, Deserialize)]
+struct Wrapped {
+    /// The name of the master key.
+    master: String,
+    /// In base64url.
+    wrapped: String,
+}
+
+impl Wrapped {
+    /// A new key for a journal, and how it is kept.
+    fn new(masters: &Masters, journal: &str) -> Result<(UserKey, Self), StoreError> {
+        let (bytes, owner) = (random()?, owner(journal));
+        let (master, wrapped) = masters.wrap(&owner, &bytes)?;
+        Ok((UserKey::new(&owner, &bytes)?, Self { master: master.to_owned(), wrapped: BASE64URL_NOPAD.encode(&wrapped) }))
     }
+
+    fn open(&self, masters: &Masters, journal: &str) -> Result<UserKey, StoreError> {
+        masters.has(&self.master)?;
+        let owner = owner(journal);
+        let broken = |_| StoreError::Sealed("the key of the ledger's journal is not as it was written");
+        let wrapped = BASE64URL_NOPAD.decode(self.wrapped.as_bytes()).map_err(broken)?;
+        UserKey::new(&owner, &masters.unwrap(&owner, &self.master, &wrapped)?)
+    }
+}
+
+/// Whose data key a file's is. No user is called so.
+fn owner(journal: &str) -> String {
+    format!("journal {journal}")
 }
 
 /// Device and inode, which a copy does not have.
@@ -54,11 +84,21 @@ pub(crate) struct Journal {
     pub id: String,
     /// Names this life of the machine.
     pub boot: String,
+    /// Without, nothing is sealed.
+    masters: Option<Arc<Masters>>,
     state: Mutex<Pages>,
+}
+
+/// A record as it will stand in a file.
+pub(super) struct Line {
+    bytes: Vec<u8>,
+    /// What it is sealed under.
+    key: Option<Arc<UserKey>>,
 }
 
 struct Pages {
     files: [File; 2],
+    keys: [Option<Arc<UserKey>>; 2],
     active: usize,
     bytes: u64,
     /// The other file is empty.
@@ -70,6 +110,10 @@ struct Pages {
 }
 
 impl Pages {
+    fn key(&self) -> Option<Arc<UserKey>> {
+        self.keys.get(self.active).cloned().flatten()
+    }
+
     /// Puts what waits into the file. On an error it goes on waiting: whoever comes next tries again.
     fn write(&mut self) -> std::io::Result<()> {
         if self.waiting.is_empty() {
@@ -81,8 +125,9 @@ impl Pages {
         }
         let written = file.write_all(&self.waiting);
         self.cut = written.is_err();
+        // A part may stand there.
+        self.bytes += u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
         if written.is_ok() {
-            self.bytes += u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
             self.waiting.clear();
         }
         written
@@ -99,33 +144,43 @@ pub(crate) struct Left {
 
 impl Journal {
     /// Begins a new journal over what is in `folder`, which must have been read and taken over before.
-    pub(super) fn begin(folder: &Path, boot: &str) -> Result<Self, StoreError> {
+    pub(super) fn begin(folder: &Path, boot: &str, masters: Option<Arc<Masters>>) -> Result<Self, StoreError> {
         let id = Uuid::now_v7().to_string();
         let create = |name: &str| {
             let path = folder.join(name);
             let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(|e| io(&path, &e))?;
-            Head::of(&file, &id, boot).and_then(|head| empty(&mut file, &head)).map_err(|error| io(&path, &error))?;
-            Ok::<_, StoreError>(file)
+            let key = empty(&mut file, &id, boot, masters.as_deref())?;
+            Ok::<_, StoreError>((file, key))
         };
         let [a, b] = FILES;
-        let files = [create(a)?, create(b)?];
-        let waiting = Vec::with_capacity(WAITING_BYTES_MAX);
-        let state = Pages { files, active: 0, bytes: 0, spare: true, cut: false, waiting };
-        Ok(Self { id, boot: boot.to_owned(), state: Mutex::new(state) })
+        let ((a, key_of_a), (b, key_of_b)) = (create(a)?, create(b)?);
+        let (files, keys, waiting) = ([a, b], [key_of_a, key_of_b], Vec::with_capacity(WAITING_BYTES_MAX));
+        let state = Pages { files, keys, active: 0, bytes: 0, spare: true, cut: false, waiting };
+        Ok(Self { id, boot: boot.to_owned(), masters, state: Mutex::new(state) })
     }
 
-    /// Appends one line. On an error nothing may depend on it.
-    pub(super) fn append(&self, record: &Record) -> Result<(), StoreError> {
-        // Outside of the lock: others append too.
-        let mut line = Vec::with_capacity(LINE_BYTES);
-        super::line::write(record, &mut line);
-        line.push(b'\n');
+    /// A record as it will stand in the file that is written now.
+    ///
+    /// # Errors
+    /// [`StoreError::Sealed`] where something has to be sealed and can't be.
+    pub(super) fn line(&self, record: &Record) -> Result<Line, StoreError> {
+        let key = record.is_sealed().then(|| self.state.lock().key()).flatten();
+        line_of(record, key)
+    }
+
+    /// Appends the line of a record. On an error nothing may depend on it.
+    pub(super) fn append(&self, record: &Record, line: Line) -> Result<(), StoreError> {
         let mut state = self.state.lock();
+        let line = match (&line.key, state.key()) {
+            // The other file was turned to meanwhile.
+            (Some(key), Some(now)) if !Arc::ptr_eq(key, &now) => line_of(record, Some(now))?,
+            _ => line,
+        };
         let before = state.waiting.len();
-        state.waiting.extend_from_slice(&line);
+        state.waiting.extend_from_slice(&line.bytes);
         let written = state.write();
-        // What did not happen must not be written later. An end did happen: it waits, unless there is no room for more of them.
-        if written.is_err() && (matches!(record, Record::Opened(_)) || before >= WAITING_BYTES_MAX) {
+        // What did not happen must not be written later. What was spent was: it waits, unless there is no room for more of that.
+        if written.is_err() && (!matches!(record, Record::Ended(_)) || before >= WAITING_BYTES_MAX) {
             state.waiting.truncate(before);
         }
         written.map_err(unwritten)
@@ -136,13 +191,16 @@ impl Journal {
         self.state.lock().write().map_err(unwritten)
     }
 
-    /// Turns to the other file when this one is long. Call it with everything appended so far in hand; what [`Journal::drained`]
-    /// is told of afterwards empties the file that was left.
-    pub(super) fn turn(&self) {
+    /// Turns to the other file when this one is longer than `bytes_max`. Call it with everything appended so far in hand; what
+    /// [`Journal::drained`] is told of afterwards empties the file that was left. True where nothing of before stands in the one that is
+    /// written now.
+    pub(super) fn turn(&self, bytes_max: u64) -> bool {
         let mut state = self.state.lock();
-        if state.bytes >= FILE_BYTES_MAX && state.spare {
+        // What waits is sealed for the file that it waits for.
+        if state.bytes > bytes_max && state.spare && state.waiting.is_empty() {
             (state.active, state.bytes, state.spare) = (1 - state.active, 0, false);
         }
+        state.bytes == 0 && state.waiting.is_empty()
     }
 
     /// Whether the other file still holds something.
@@ -153,29 +211,66 @@ impl Journal {
     /// The database has everything that was in the file before the last turn.
     pub(super) fn drained(&self) -> Result<(), StoreError> {
         let mut state = self.state.lock();
-        let other = 1 - state.active;
-        let file = state.files.get_mut(other).ok_or(StoreError::Closed)?;
-        let emptied = Head::of(file, &self.id, &self.boot).and_then(|head| empty(file, &head));
-        emptied.map_err(unwritten)?;
+        let Pages { files, keys, active, .. } = &mut *state;
+        let other = 1 - *active;
+        let (Some(file), Some(key)) = (files.get_mut(other), keys.get_mut(other)) else { return Err(StoreError::Closed) };
+        *key = empty(file, &self.id, &self.boot, self.masters.as_deref())?;
         state.spare = true;
         Ok(())
     }
 }
 
-fn empty(file: &mut File, head: &[u8]) -> std::io::Result<()> {
-    file.set_len(0)?;
-    file.rewind()?;
-    file.write_all(head)
+fn line_of(record: &Record, key: Option<Arc<UserKey>>) -> Result<Line, StoreError> {
+    let mut bytes = Vec::with_capacity(LINE_BYTES);
+    super::line::write(record, key.as_deref(), &mut bytes)?;
+    bytes.push(b'\n');
+    Ok(Line { bytes, key })
 }
 
-/// Reads what a former life left in `folder`. A line that was cut is one that nobody acted upon.
-pub(crate) fn left(folder: &Path, boot: &str) -> Result<Left, StoreError> {
+/// Leaves of a file only its head, with a new key.
+fn empty(file: &mut File, journal: &str, boot: &str, masters: Option<&Masters>) -> Result<Option<Arc<UserKey>>, StoreError> {
+    let (key, kept) = masters.map(|masters| Wrapped::new(masters, journal)).transpose()?.unzip();
+    let begun = name_of(file).and_then(|name| {
+        let head = Head { journal: journal.to_owned(), boot: boot.to_owned(), file: name, key: kept };
+        let mut line = serde_json::to_vec(&head)?;
+        line.push(b'\n');
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(&line)
+    });
+    begun.map_err(unwritten)?;
+    Ok(key.map(Arc::new))
+}
+
+/// Whether what a former life left in `folder` holds something that people wrote: then its master key is still needed.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] when it can't be read.
+pub fn journal_is_sealed(folder: &Path) -> Result<bool, StoreError> {
+    for path in FILES.map(|name| folder.join(name)) {
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(io(&path, &error)),
+        };
+        for line in BufReader::new(file).split(b'\n') {
+            if line.map_err(|error| io(&path, &error))?.starts_with(super::line::SEALED) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Reads what a former life left in `folder`. A line that was cut is one that nobody acted upon. The master keys are needed where
+/// something is sealed.
+pub(crate) fn left(folder: &Path, boot: &str, masters: Option<&Masters>) -> Result<Left, StoreError> {
     std::fs::create_dir_all(folder).map_err(|error| io(folder, &error))?;
     let mut left = Left { records: Vec::new(), whole: Vec::new() };
     let mut heads = Vec::new();
     for path in FILES.map(|name| folder.join(name)) {
         match File::open(&path) {
-            Ok(file) => heads.push(read(file, &mut left.records).map_err(|error| io(&path, &error))?),
+            Ok(file) => heads.push(read(file, &path, &mut left.records, masters)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => heads.push(None),
             Err(error) => return Err(io(&path, &error)),
         }
@@ -190,15 +285,34 @@ pub(crate) fn left(folder: &Path, boot: &str) -> Result<Left, StoreError> {
     Ok(left)
 }
 
-fn read(file: File, records: &mut Vec<Record>) -> std::io::Result<Option<Head>> {
-    let name = name_of(&file)?;
-    let mut lines = BufReader::new(file).split(b'\n');
+fn read(file: File, path: &Path, records: &mut Vec<Record>, masters: Option<&Masters>) -> Result<Option<Head>, StoreError> {
+    let name = name_of(&file).map_err(|error| io(path, &error))?;
+    let mut lines = BufReader::new(file).split(b'\n').map(|line| line.map_err(|error| io(path, &error)));
     let head = lines.next().transpose()?.and_then(|line| serde_json::from_slice::<Head>(&line).ok());
-    let head = head.filter(|head| head.file == name);
+    let mut key = None;
     for line in lines {
-        records.extend(super::line::read(&line?));
+        let line = line?;
+        if line.starts_with(super::line::SEALED) && key.is_none() {
+            key = Some(head.as_ref().map(|head| key_of(head, path, masters)).transpose()?.flatten());
+        }
+        records.extend(super::line::read(&line, key.as_ref().and_then(Option::as_ref)));
     }
-    Ok(head)
+    Ok(head.filter(|head| head.file == name))
+}
+
+/// What a file's lines are sealed under. A master key that is missing is asked for; what is damaged opens never again, and must not
+/// keep money from being counted.
+fn key_of(head: &Head, path: &Path, masters: Option<&Masters>) -> Result<Option<UserKey>, StoreError> {
+    let Some(wrapped) = &head.key else { return Ok(None) };
+    let masters = masters.ok_or(StoreError::Sealed("this database was opened without a master key"))?;
+    match wrapped.open(masters, &head.journal) {
+        Ok(key) => Ok(Some(key)),
+        Err(StoreError::MasterKey(why)) => Err(StoreError::MasterKey(format!("{}: {why}", path.display()))),
+        Err(error) => {
+            tracing::error!(%error, path = %path.display(), "the key in the journal's first line is damaged, so the reads in it are lost");
+            Ok(None)
+        }
+    }
 }
 
 fn unwritten(error: std::io::Error) -> StoreError {
@@ -211,9 +325,17 @@ fn io(path: &Path, error: &std::io::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{CallEnd, CallNotes, Ended, Opened};
+    use super::super::record::{CallEnd, CallNotes, Ended, Opened, ReadOpened};
     use super::*;
     use policy::{CallId, Microusd, RunId, SliceId, Usage, UserId};
+
+    fn begun(folder: &Path, masters: Option<Masters>) -> Journal {
+        Journal::begin(folder, "boot", masters.map(Arc::new)).expect("a journal")
+    }
+
+    fn append(journal: &Journal, record: &Record) -> Result<(), StoreError> {
+        journal.append(record, journal.line(record)?)
+    }
 
     fn opened(slice: SliceId) -> Opened {
         Opened {
@@ -246,31 +368,93 @@ mod tests {
 
     /// What another life would find.
     fn found(folder: &Path) -> Vec<Record> {
-        left(folder, "boot").expect("it can be read").records
+        left(folder, "boot", None).expect("it can be read").records
     }
 
     #[test]
     fn a_line_is_there_at_once() {
         let folder = tempfile::tempdir().expect("a folder");
-        let journal = Journal::begin(folder.path(), "boot").expect("a journal");
+        let journal = begun(folder.path(), None);
         let call = opened(SliceId::random());
-        journal.append(&Record::Opened(call.clone())).expect("room");
-        journal.append(&end_of(&call)).expect("room");
+        append(&journal, &Record::Opened(call.clone())).expect("room");
+        append(&journal, &end_of(&call)).expect("room");
         assert_eq!(found(folder.path()), [Record::Opened(call.clone()), end_of(&call)]);
     }
 
     #[test]
     fn an_end_that_could_not_be_written_is_there_before_the_next_line() {
         let folder = tempfile::tempdir().expect("a folder");
-        let journal = Journal::begin(folder.path(), "boot").expect("a journal");
+        let journal = begun(folder.path(), None);
         let (call, refused, next) = (opened(SliceId::random()), opened(SliceId::random()), opened(SliceId::random()));
-        journal.append(&Record::Opened(call.clone())).expect("room");
+        append(&journal, &Record::Opened(call.clone())).expect("room");
         // As full as a disk can be.
         let full = OpenOptions::new().append(true).open("/dev/full").expect("a file");
         let own = std::mem::replace(journal.state.lock().files.first_mut().expect("a file"), full);
-        assert!(journal.append(&end_of(&call)).is_err() && journal.append(&Record::Opened(refused)).is_err());
+        assert!(append(&journal, &end_of(&call)).is_err() && append(&journal, &Record::Opened(refused)).is_err());
         *journal.state.lock().files.first_mut().expect("a file") = own;
-        journal.append(&Record::Opened(next.clone())).expect("room");
+        append(&journal, &Record::Opened(next.clone())).expect("room");
         assert_eq!(found(folder.path()), [Record::Opened(call.clone()), end_of(&call), Record::Opened(next)]);
+    }
+
+    const MASTER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    const OTHER: &str = "f123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn masters(current: &str, old: &str) -> Masters {
+        Masters::parse(current, old).expect("keys")
+    }
+
+    fn read_of(said: &str) -> Record {
+        Record::Read(ReadOpened {
+            id: CallId::random(),
+            run: RunId::random(),
+            user: UserId::random(),
+            app: "hexmap".into(),
+            tool: "look".into(),
+            digest: "09".into(),
+            arguments: said.into(),
+            at: 1,
+        })
+    }
+
+    #[test]
+    fn what_is_sealed_opens_with_its_master_key_and_goes_with_its_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let journal = begun(folder.path(), Some(masters(MASTER, "")));
+        let (first, late, second) = (read_of("at the mill"), read_of("under way at the turn"), read_of("at the well"));
+        append(&journal, &first).expect("room");
+        let line = journal.line(&late).expect("sealed");
+        let before = journal.state.lock().key().expect("a key");
+        journal.turn(0);
+        journal.append(&late, line).expect("room");
+        append(&journal, &second).expect("room");
+        assert!(!Arc::ptr_eq(&before, &journal.state.lock().key().expect("a key")), "each file has its own");
+        let found = |masters: &Masters| left(folder.path(), "boot", Some(masters)).map(|left| left.records);
+        let all = [first, late.clone(), second.clone()];
+        assert_eq!(found(&masters(MASTER, "")).expect("it opens"), all);
+        assert_eq!(found(&masters(OTHER, MASTER)).expect("it opens with a former one"), all);
+        assert!(matches!(found(&masters(OTHER, "")), Err(StoreError::MasterKey(_))), "nothing is passed over in silence");
+        assert!(left(folder.path(), "boot", None).is_err() && journal_is_sealed(folder.path()).expect("read"));
+        journal.drained().expect("emptied");
+        assert_eq!(found(&masters(MASTER, "")).expect("it opens"), [late, second]);
+        journal.turn(0);
+        journal.drained().expect("emptied");
+        assert!(!journal_is_sealed(folder.path()).expect("read"), "what the database has is not kept here");
+        assert_eq!(found(&masters(OTHER, "")).expect("nothing needs a key"), []);
+    }
+
+    #[test]
+    fn without_a_master_key_nothing_of_people_s_is_written_and_what_could_not_be_is_not_later() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let journal = begun(folder.path(), None);
+        assert!(matches!(append(&journal, &read_of("x")), Err(StoreError::Sealed(_))));
+        let journal = begun(folder.path(), Some(masters(MASTER, "")));
+        let full = OpenOptions::new().append(true).open("/dev/full").expect("a file");
+        let own = std::mem::replace(journal.state.lock().files.first_mut().expect("a file"), full);
+        assert!(append(&journal, &read_of("x")).is_err());
+        *journal.state.lock().files.first_mut().expect("a file") = own;
+        let next = opened(SliceId::random());
+        append(&journal, &Record::Opened(next.clone())).expect("room");
+        let found = left(folder.path(), "boot", Some(&masters(MASTER, ""))).expect("read").records;
+        assert_eq!(found, [Record::Opened(next)]);
     }
 }

@@ -1,32 +1,43 @@
 //! A record of the journal as a line: fields in a fixed order between tabs, and a sum over all of them at the end.
 //!
 //! Written twice for each call, so it is short and made without a tree. The sum is there for lines that were cut, not against
-//! anybody: whoever can write the file can write the sum.
+//! anybody: whoever can write the file can write the sum. What people wrote is sealed under the file's key.
 
-use super::record::{CallEnd, CallNotes, Ended, Opened, Record};
+use super::record::{CallEnd, CallNotes, Ended, Opened, ReadEnded, ReadOpened, Record};
+use crate::vault::UserKey;
+use crate::{Place, StoreError, ToolState};
 use policy::{Extras, Microusd, Usage};
 use std::str::FromStr;
 use std::sync::Arc;
 
 const OPENED: &[u8] = b"opened";
 const ENDED: &[u8] = b"ended";
+/// Begins both lines of a read.
+pub(super) const SEALED: &[u8] = b"read";
+const READ: &[u8] = b"read";
+const READ_ENDED: &[u8] = b"read-ended";
 const NOTHING: &[u8] = b"-";
 /// Before a text that may be absent.
 const SOMETHING: u8 = b'+';
 
-/// Appends a record, without the end of the line.
-pub(super) fn write(record: &Record, line: &mut Vec<u8>) {
+/// Appends a record, without the end of the line. On an error the line is not to be used.
+pub(super) fn write(record: &Record, key: Option<&UserKey>, line: &mut Vec<u8>) -> Result<(), StoreError> {
     let start = line.len();
     match record {
         Record::Opened(call) => write_opened(call, line),
         Record::Ended(call) => write_ended(call, line),
+        Record::Read(call) => write_read(call, key.ok_or(KEYLESS)?, line)?,
+        Record::ReadEnded(call) => write_read_ended(call, key.ok_or(KEYLESS)?, line)?,
     }
     let sum = line.get(start..).map_or(0, sum);
     field(line, &hexadecimal(sum));
+    Ok(())
 }
 
-/// Reads a line, without its end. None where it was cut or says anything else.
-pub(super) fn read(line: &[u8]) -> Option<Record> {
+const KEYLESS: StoreError = StoreError::Sealed("this journal has no key");
+
+/// Reads a line, without its end. None where it was cut or says anything else, or what is sealed in it does not open.
+pub(super) fn read(line: &[u8], key: Option<&UserKey>) -> Option<Record> {
     if line.starts_with(b"{") {
         // A former version's.
         return serde_json::from_slice(line).ok();
@@ -40,6 +51,8 @@ pub(super) fn read(line: &[u8]) -> Option<Record> {
     let record = match fields.next()? {
         OPENED => Record::Opened(read_opened(&mut fields)?),
         ENDED => Record::Ended(read_ended(&mut fields)?),
+        READ => Record::Read(read_read(&mut fields, key?)?),
+        READ_ENDED => Record::ReadEnded(read_read_ended(&mut fields, key?)?),
         _ => return None,
     };
     fields.next().is_none().then_some(record)
@@ -137,6 +150,62 @@ fn read_ended<'a>(fields: &mut Fields<impl Iterator<Item = &'a [u8]>>) -> Option
     };
     let end = CallEnd { status, first_byte_us, total_us, error };
     Some(Ended { id, slice, run, reserved: Microusd(reserved), cost: Microusd(cost), outcome, usage, at, end })
+}
+
+fn write_read(call: &ReadOpened, key: &UserKey, line: &mut Vec<u8>) -> Result<(), StoreError> {
+    line.extend_from_slice(READ);
+    let (mut id, mut other) = ([0; 36], [0; 36]);
+    let id = call.id.encode(&mut id);
+    field(line, id);
+    field(line, call.run.encode(&mut other));
+    field(line, call.user.encode(&mut other));
+    number(line, call.at);
+    field(line, &call.digest);
+    for said in [&call.app, &call.tool] {
+        line.push(b'\t');
+        text(line, said);
+    }
+    field(line, &key.seal(sealed("arguments", id), &call.arguments)?);
+    Ok(())
+}
+
+fn read_read<'a>(fields: &mut Fields<impl Iterator<Item = &'a [u8]>>, key: &UserKey) -> Option<ReadOpened> {
+    let id = std::str::from_utf8(fields.next()?).ok()?;
+    Some(ReadOpened {
+        id: id.parse().ok()?,
+        run: fields.value()?,
+        user: fields.value()?,
+        at: fields.value()?,
+        digest: fields.value::<String>()?.into(),
+        app: unescaped(fields.next()?)?.into(),
+        tool: unescaped(fields.next()?)?.into(),
+        arguments: key.open(sealed("arguments", id), std::str::from_utf8(fields.next()?).ok()?).ok()?.into(),
+    })
+}
+
+fn write_read_ended(call: &ReadEnded, key: &UserKey, line: &mut Vec<u8>) -> Result<(), StoreError> {
+    line.extend_from_slice(READ_ENDED);
+    let mut id = [0; 36];
+    let id = call.id.encode(&mut id);
+    field(line, id);
+    number(line, call.at);
+    field(line, call.state.as_str());
+    field(line, &key.seal(sealed("result", id), &call.result)?);
+    Ok(())
+}
+
+fn read_read_ended<'a>(fields: &mut Fields<impl Iterator<Item = &'a [u8]>>, key: &UserKey) -> Option<ReadEnded> {
+    let id = std::str::from_utf8(fields.next()?).ok()?;
+    let at = fields.value()?;
+    let state = std::str::from_utf8(fields.next()?).ok()?;
+    let state = [ToolState::Done, ToolState::Failed, ToolState::Uncertain].into_iter().find(|known| known.as_str() == state)?;
+    let result = key.open(sealed("result", id), std::str::from_utf8(fields.next()?).ok()?).ok()?;
+    Some(ReadEnded { id: id.parse().ok()?, state, result: result.into(), at })
+}
+
+/// Where what a line has sealed stands.
+const fn sealed<'a>(column: &'static str, id: &'a str) -> Place<'a> {
+    Place { table: "calls.journal", column, row: id }
 }
 
 fn field(line: &mut Vec<u8>, text: &str) {
@@ -256,16 +325,34 @@ mod tests {
         })
     }
 
+    fn key() -> UserKey {
+        UserKey::new("journal", &[7; 32]).expect("a key")
+    }
+
+    fn reads(app: &str, said: &str) -> [Record; 2] {
+        let id = CallId::random();
+        let (run, user, at) = (RunId::random(), UserId::random(), 1_800_000_000_000_000);
+        let (app, tool) = (app.into(), "look".into());
+        let opened = ReadOpened { id, run, user, app, tool, digest: "09".repeat(32).into(), arguments: said.into(), at };
+        let ended = ReadEnded { id, state: ToolState::Failed, result: said.into(), at };
+        [Record::Read(opened), Record::ReadEnded(ended)]
+    }
+
     fn records() -> Vec<Record> {
         let odd = ["", "-", "+", "a\tb\nc\\d", "\\t", "\t\t", "\\", "ü€😀", "\r\0"];
         let errors = odd.iter().flat_map(|text| [ended(Some(text), Some(-1)), opened(text)]);
-        errors.chain([ended(None, None), ended(None, Some(i64::MAX))]).collect()
+        let errors = errors.chain([ended(None, None), ended(None, Some(i64::MAX))]);
+        errors.chain(odd.iter().flat_map(|text| reads(text, text))).collect()
     }
 
     fn line(record: &Record) -> Vec<u8> {
         let mut line = Vec::new();
-        write(record, &mut line);
+        write(record, Some(&key()), &mut line).expect("sealed");
         line
+    }
+
+    fn read(line: &[u8]) -> Option<Record> {
+        super::read(line, Some(&key()))
     }
 
     #[test]
@@ -296,8 +383,30 @@ mod tests {
     }
 
     #[test]
+    fn what_people_wrote_is_sealed_and_opens_in_its_own_line_only() {
+        let [one, other] = [reads("a", "Meet me at the mill."), reads("a", "Elsewhere.")];
+        let lines: Vec<Vec<u8>> = one.iter().chain(&other).map(line).collect();
+        assert!(lines.iter().all(|line| !line.windows(4).any(|part| part == b"mill")));
+        let strange = UserKey::new("journal", &[8; 32]).expect("a key");
+        assert!(lines.iter().all(|line| super::read(line, Some(&strange)).is_none() && super::read(line, None).is_none()));
+        // All before what is sealed, and that.
+        let parts = |line: &[u8]| {
+            let tabs: Vec<usize> = (0..line.len()).filter(|at| line[*at] == b'\t').collect();
+            let (from, to) = (tabs[tabs.len() - 2] + 1, tabs[tabs.len() - 1]);
+            (line[..from].to_vec(), line[from..to].to_vec())
+        };
+        for (from, to) in [(0, 2), (1, 3), (0, 1)] {
+            let mut moved = [parts(&lines[to]).0, parts(&lines[from]).1].concat();
+            let end = sum(&moved);
+            field(&mut moved, &hexadecimal(end));
+            assert_eq!(read(&moved), None, "what is sealed in line {from} stands in line {to}");
+        }
+        assert!(write(&one[0], None, &mut Vec::new()).is_err(), "nothing is written in plain");
+    }
+
+    #[test]
     fn the_lines_of_a_former_version_are_read() {
-        for record in records() {
+        for record in records().into_iter().filter(|record| !record.is_sealed()) {
             let json = serde_json::to_vec(&record).expect("JSON");
             assert_eq!(read(&json).as_ref(), Some(&record));
             assert_eq!(read(&json[..json.len() - 1]), None);

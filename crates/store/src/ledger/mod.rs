@@ -2,7 +2,8 @@
 //!
 //! A run (or a remote caller's window) takes a small slice out of every budget above it in one durable commit; its calls reserve
 //! and settle inside the slice, in memory and in a journal that survives the death of this process, without waiting for a disk;
-//! a drain moves what the journal says into the database, where the log of calls and the accounts are.
+//! a drain moves what the journal says into the database, where the log of calls and the accounts are. Reads of tools go the same way
+//! into the journal of tool calls (`reads.rs`).
 //!
 //! Invariants: at the moment a slice is taken, settled + reserved of every account stays within its limit; inside a slice the
 //! same holds of what was granted. A call is settled exactly once (conditional on `open`). A call whose cost is unknown is
@@ -14,13 +15,18 @@ mod journal;
 mod line;
 mod open;
 mod purse;
+mod reads;
+mod reclaim;
 mod record;
 mod recover;
 
+pub use journal::journal_is_sealed;
 pub use open::{OpenError, OpenModelCall, Purse, Settlement};
+pub use reads::{OpenRead, ReadCall};
 pub use record::{CallEnd, CallNotes};
 
 pub(crate) use accounts::{ALL, cost_of_run};
+pub(crate) use record::{ReadEnded, ReadOpened};
 
 use crate::{Store, StoreError};
 use drain::Pending;
@@ -29,6 +35,7 @@ use parking_lot::Mutex;
 use policy::{BudgetLine, Clock, Microusd, RunId, Timestamp, UserId};
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
@@ -54,6 +61,8 @@ struct Inner {
     /// Wakes the drain when much is pending.
     full: Notify,
     draining: AsyncMutex<()>,
+    /// The journal holds what somebody who was erased had read.
+    owes_emptying: AtomicBool,
     reclaiming: AsyncMutex<()>,
     purses: Mutex<Vec<Weak<open::PurseInner>>>,
     /// Accounts that are nearly used up, by what this gateway has seen of them.
@@ -77,10 +86,11 @@ impl Ledger {
             store: store.clone(),
             clock,
             gateway: gateway.to_owned(),
-            journal: Journal::begin(folder, boot)?,
+            journal: Journal::begin(folder, boot, store.masters.clone())?,
             pending: Mutex::new(Pending::default()),
             full: Notify::new(),
             draining: AsyncMutex::new(()),
+            owes_emptying: AtomicBool::new(false),
             reclaiming: AsyncMutex::new(()),
             purses: Mutex::new(Vec::new()),
             near: Mutex::new(near.into_iter().collect()),
@@ -113,13 +123,22 @@ impl Ledger {
         drain::flush(&self.0).await
     }
 
-    /// The same, and has everybody give back what they hold and don't need: then the accounts say what was spent.
+    /// The same, and leaves nothing of it in the journal: what people wrote stands in the database alone then.
+    ///
+    /// # Errors
+    /// As [`Ledger::flush`].
+    pub async fn empty(&self) -> Result<(), StoreError> {
+        drain::empty(&self.0).await
+    }
+
+    /// The same as [`Ledger::flush`], and has everybody give back what they hold and don't need: then the accounts say what was spent.
     ///
     /// # Errors
     /// As [`Ledger::flush`].
     pub async fn settle_up(&self) -> Result<(), StoreError> {
-        drain::flush(&self.0).await?;
-        drain::reclaim(&self.0, drain::Whom::Everybody).await
+        let flushed = drain::flush(&self.0).await;
+        reclaim::reclaim(&self.0, reclaim::Whom::Everybody).await?;
+        flushed
     }
 
     /// Closes every purse: nothing is opened any more, and what is not used goes back.
@@ -130,7 +149,7 @@ impl Ledger {
         for purse in self.0.live() {
             purse.slices.lock().closed = true;
         }
-        drain::flush(&self.0).await
+        drain::empty(&self.0).await
     }
 
     /// Flushes again and again, until `stop` resolves, and once more then.

@@ -3,7 +3,7 @@
 use super::accounts::{self, Holder, Taken, Wanted};
 use super::purse::{Lacking, Slices};
 use super::record::{CallEnd, CallNotes, Ended, Opened, Record};
-use super::{Inner, RENEW_SECS, SLICE_SECS, drain};
+use super::{Inner, RENEW_SECS, SLICE_SECS, drain, reclaim};
 use crate::StoreError;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -150,12 +150,14 @@ impl Drop for OpenModelCall {
 impl Inner {
     /// Writes a line and remembers it for the drain, in one step: a file is emptied only of what the drain had. `anyway`
     /// remembers it also where the line could not be written.
-    fn note(&self, record: Record, anyway: bool) -> Result<(), StoreError> {
+    pub(super) fn note(&self, record: Record, anyway: bool) -> Result<(), StoreError> {
+        // Before the lock: others note too.
+        let line = self.journal.line(&record);
         let mut pending = self.pending.lock();
-        if !anyway && pending.len() >= drain::RECORDS_MAX {
+        if !anyway && pending.is_full(&record) {
             return Err(StoreError::Busy("it does not keep up with the log of calls".to_owned()));
         }
-        let written = self.journal.append(&record);
+        let written = line.and_then(|line| self.journal.append(&record, line));
         if (anyway || written.is_ok()) && pending.add(record) {
             self.full.notify_one();
         }
@@ -267,7 +269,7 @@ impl Purse {
                     return Err(OpenError::Short { denial, room: room.plus(free) });
                 }
                 // Others may hold what they don't need.
-                Taken::Short { .. } => drain::reclaim(&self.0.ledger, drain::Whom::Others(&self.0)).await?,
+                Taken::Short { .. } => reclaim::reclaim(&self.0.ledger, reclaim::Whom::Others(&self.0)).await?,
             }
         }
         Ok(())
@@ -350,6 +352,6 @@ impl Purse {
     /// [`StoreError`]; the drain tries again.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.0.slices.lock().closed = true;
-        drain::flush(&self.0.ledger).await
+        drain::settle(&self.0.ledger).await
     }
 }

@@ -1,5 +1,7 @@
-//! What the journal says of a call: one line when it is opened, one when it has ended ([`super::line`] is how they are written).
+//! What the journal says of a call, of a model or of a tool that reads: one line when it is opened, one when it has ended
+//! ([`super::line`] is how they are written).
 
+use crate::ToolState;
 use policy::{CallId, Microusd, RunId, SliceId, Usage, UserId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -12,6 +14,42 @@ pub(crate) enum Record {
     Opened(Opened),
     /// It is settled.
     Ended(Ended),
+    /// A read is about to be answered.
+    #[serde(skip)]
+    Read(ReadOpened),
+    /// What came of it.
+    #[serde(skip)]
+    ReadEnded(ReadEnded),
+}
+
+impl Record {
+    /// Whether its line holds what people wrote.
+    pub(super) const fn is_sealed(&self) -> bool {
+        matches!(self, Self::Read(_) | Self::ReadEnded(_))
+    }
+}
+
+/// A tool call that only reads, and is permitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReadOpened {
+    pub id: CallId,
+    pub run: RunId,
+    pub user: UserId,
+    pub app: Box<str>,
+    pub tool: Box<str>,
+    /// Of the canonical arguments, hexadecimal.
+    pub digest: Box<str>,
+    pub arguments: Box<str>,
+    pub at: i64,
+}
+
+/// How it came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReadEnded {
+    pub id: CallId,
+    pub state: ToolState,
+    pub result: Box<str>,
+    pub at: i64,
 }
 
 /// A call that is about to leave, with what was set aside for it.

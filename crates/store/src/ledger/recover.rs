@@ -3,7 +3,7 @@
 use super::accounts;
 use super::drain::{Pending, Told, apply, note};
 use super::journal::{self, Left};
-use super::record::{CallEnd, Ended};
+use super::record::{CallEnd, Ended, Record};
 use crate::{Store, StoreError, Tx};
 use policy::{SliceId, Timestamp, Usage};
 use std::path::Path;
@@ -19,21 +19,31 @@ pub(super) async fn take_over(
     boot: &str,
     now: Timestamp,
 ) -> Result<(u64, Vec<(String, i64)>), StoreError> {
-    let left = Arc::new(journal::left(folder, boot)?);
-    let gateway = gateway.to_owned();
+    let left = Arc::new(journal::left(folder, boot, store.masters.as_deref())?);
+    let (gateway, left_of_reads) = (gateway.to_owned(), Arc::clone(&left));
     let (open, told) = store.write(move |tx| settle_left(tx, &gateway, &left, now)).await?;
     store.tell_budget_alerts(&told.alerts);
+    // By itself: money is not held up by what was read. What was of somebody who was erased goes with the files of that life.
+    let mut reads = batch_of(&left_of_reads.records).reads;
+    while !reads.is_empty() {
+        let some = reads.first();
+        store.note(move |tx| some.apply(tx)).await?;
+    }
     Ok((open, told.near))
+}
+
+fn batch_of(records: &[Record]) -> Pending {
+    let mut batch = Pending::default();
+    for record in records {
+        batch.add(record.clone());
+    }
+    batch
 }
 
 fn settle_left(tx: &mut dyn Tx, gateway: &str, left: &Left, now: Timestamp) -> Result<(u64, Told), StoreError> {
     /// Nobody's slice is expired at the beginning of time: only this gateway's are looked at.
     const NEVER: Timestamp = Timestamp(i64::MIN);
-    let mut batch = Pending::default();
-    for record in &left.records {
-        batch.add(record.clone());
-    }
-    let mut told = apply(tx, gateway, &batch, now)?;
+    let mut told = apply(tx, gateway, &batch_of(&left.records), now)?;
     let mut open = 0;
     for (slice, journal, _) in accounts::left(tx, gateway, NEVER)? {
         let whole = left.whole.contains(&journal);

@@ -17,7 +17,8 @@ on_both_engines! {
     what_a_key_made_ends_with_it;
     sessions_are_forgotten_when_they_are_long_over;
     calls_of_a_window_that_never_came_back_are_uncertain;
-    a_read_may_be_made_while_it_is_written_down_and_a_write_may_not;
+    a_read_is_answered_from_the_journal_and_a_write_is_none;
+    a_read_survives_the_end_of_its_gateway_and_nobody_s_outlives_their_erasure;
 }
 
 fn scope() -> KeyScope {
@@ -182,15 +183,55 @@ fn read_permit(window: RunId, user: UserId) -> ToolPermit {
     }
 }
 
-async fn a_read_may_be_made_while_it_is_written_down_and_a_write_may_not(db: Db) {
+async fn a_read_is_answered_from_the_journal_and_a_write_is_none(db: Db) {
     let (user, window) = (db.user().await, RunId::random());
-    let begin = |permit| db.store.begin_read(permit, APP, "client_1", "{}".to_owned(), NOW);
-    assert!(begin(tool_permit(window, user)).is_none(), "a write is opened first");
-    let reading = begin(read_permit(window, user)).expect("a read begins");
+    let ledger = db.ledger(GATEWAY).await;
+    let begin = |permit, said: &str| ledger.begin_read(permit, APP, said.to_owned(), NOW);
+    assert!(begin(tool_permit(window, user), "{}").is_none(), "a write is opened first");
+    let reading = begin(read_permit(window, user), r#"{"at":"the mill"}"#).expect("a read begins");
     assert_eq!((reading.tool(), reading.user()), ("look", user));
-    assert!(db.store.tool_calls_of(window).await.expect("a look").is_empty());
-    reading.opened().await.expect("it stands there");
-    assert_eq!(db.store.tool_calls_of(window).await.expect("a look").len(), 1);
-    let again = begin(read_permit(window, user)).expect("it begins");
-    assert!(again.opened().await.is_err(), "the same call stands there once");
+    let open = reading.open().expect("it is written down");
+    assert!(db.store.tool_calls_of(window).await.expect("a look").is_empty(), "nobody waits for the database");
+    let lasting = begin(read_permit(window, user), "{}").expect("it begins").open().expect("it is written down");
+    ledger.flush().await.expect("moved");
+    let states = async || {
+        let calls = db.store.tool_calls_of(window).await.expect("a look");
+        calls.into_iter().map(|(_, _, state)| state).collect::<Vec<_>>()
+    };
+    assert_eq!(states().await, ["open", "open"]);
+    open.settle(ToolState::Done, "There is a mill.".to_owned(), NOW).expect("written down");
+    lasting.settle(ToolState::Failed, "There is none.".to_owned(), NOW).expect("written down");
+    let whole = begin(read_permit(window, user), "{}").expect("it begins").open().expect("it is written down");
+    whole.settle(ToolState::Uncertain, "Nobody knows.".to_owned(), NOW).expect("written down");
+    ledger.close().await.expect("moved");
+    assert_eq!(states().await, ["done", "failed", "uncertain"]);
+    assert_eq!(db.store.audit_of_run(window).await.expect("a look").len(), 3, "each is in the audit log once");
+    assert!(!store::journal_is_sealed(&db.journals(GATEWAY)).expect("read"), "an orderly end leaves nothing of people's");
+}
+
+async fn a_read_survives_the_end_of_its_gateway_and_nobody_s_outlives_their_erasure(db: Db) {
+    let (user, gone, window) = (db.user().await, db.user().await, RunId::random());
+    let ledger = db.ledger(GATEWAY).await;
+    let begin = |user, said: &str| {
+        let reading = ledger.begin_read(read_permit(window, user), APP, said.to_owned(), NOW).expect("a read begins");
+        reading.open().expect("it is written down")
+    };
+    let done = begin(user, r#"{"at":"the mill"}"#);
+    done.settle(ToolState::Done, "There is a mill.".to_owned(), NOW).expect("written down");
+    let (_lost, _erased) = (begin(user, r#"{"at":"the mill"}"#), begin(gone, r#"{"at":"the mill"}"#));
+    let files = std::fs::read_dir(db.journals(GATEWAY)).expect("a folder").map(|file| file.expect("a file").path());
+    let kept: Vec<u8> = files.flat_map(|path| std::fs::read(path).expect("it can be read")).collect();
+    assert!(kept.windows(5).any(|part| part == b"look\t") && !kept.windows(4).any(|part| part == b"mill"), "it is sealed");
+    assert!(store::journal_is_sealed(&db.journals(GATEWAY)).expect("read"));
+    db.store.erase_user(gone, None, NOW).await.expect("asked").expect("erased");
+    // Killed: nothing was moved. Its next life does that, and so does one that is killed in the middle of it.
+    drop(ledger);
+    for _ in 0..2 {
+        drop(db.ledger(GATEWAY).await);
+        let calls = db.store.tool_calls_of(window).await.expect("a look");
+        let states: Vec<&str> = calls.iter().map(|(_, _, state)| state.as_str()).collect();
+        assert_eq!(states, ["done", "open"], "what was erased does not come back");
+    }
+    let of_gone = "SELECT CAST(COUNT(*) AS BIGINT) FROM tool_calls WHERE arguments LIKE '%mill%' OR result LIKE '%mill%'";
+    assert_eq!(db.count(of_gone).await, 0, "sealed there too");
 }

@@ -207,7 +207,7 @@ fn optional<T: ?Sized>(canon: &mut Canon, value: Option<&T>, write: fn(&mut Cano
 
 fn arguments_of(raw: &RawValue) -> Option<Digest> {
     let text = Some(raw.get()).filter(|text| text.len() <= ARGUMENTS_BYTES_MAX)?;
-    canonical_digest(&serde_json::from_str(text).ok()?)
+    canonical_digest(&serde_json::from_str::<serde_json::Value>(text).ok()?)
 }
 
 /// A text and its digest.

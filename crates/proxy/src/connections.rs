@@ -1,5 +1,5 @@
-//! Connections to a provider, kept open between calls. A connection is handed out to one call at a time and taken back when its
-//! answer was read to the end; one whose answer was not is closed, which tells the provider to stop.
+//! Connections to a provider or a tool server, kept open between calls. A connection is handed out to one call at a time and taken back
+//! when its answer was read to the end; one whose answer was not is closed, which tells the other side to stop.
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri, header};
@@ -30,10 +30,10 @@ type Sender = SendRequest<Full<Bytes>>;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
     /// No byte of it left: nothing was used.
-    #[error("the provider can't be reached: {0}")]
+    #[error("it can't be reached: {0}")]
     NotSent(String),
     /// It may have arrived.
-    #[error("the provider broke the connection: {0}")]
+    #[error("it broke the connection: {0}")]
     Broken(String),
 }
 
@@ -71,13 +71,7 @@ impl Lease {
 impl Connections {
     /// Towards `base`, whose form was checked.
     pub(crate) fn new(base: Uri) -> Result<Self, rustls::Error> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = tls(base.scheme_str() == Some("https"))?;
         let mut tcp = HttpConnector::new();
         tcp.set_connect_timeout(Some(CONNECT_WAIT));
         tcp.set_nodelay(true);
@@ -86,7 +80,7 @@ impl Connections {
         Ok(Self { connector, base, idle: Default::default() })
     }
 
-    /// Sends a request, once. A call that may have reached the provider is never sent again by itself: it was reserved for once.
+    /// Sends a request, once. A call that may have arrived is never sent again by itself: it was reserved, or permitted, for once.
     pub(crate) async fn send(self: &Arc<Self>, request: Request<Full<Bytes>>) -> Result<(Response<Incoming>, Lease), SendError> {
         let mut request = Some(addressed(request));
         for _ in 0..TRIES_MAX {
@@ -122,8 +116,9 @@ impl Connections {
     async fn kept(&self) -> Option<Sender> {
         loop {
             let Idle { mut sender, since } = self.shard().lock().pop()?;
-            if since.elapsed() < IDLE_WAIT && !sender.is_closed() && is_ready(&mut sender).await {
-                return Some(sender);
+            if since.elapsed() < IDLE_WAIT && !sender.is_closed() {
+                // One is waited for, not all of them.
+                return is_ready(&mut sender).await.then_some(sender);
             }
         }
     }
@@ -147,9 +142,23 @@ impl Connections {
     }
 }
 
+/// What servers are trusted by: the host's certificates, where they are needed.
+pub(crate) fn tls(needed: bool) -> Result<rustls::ClientConfig, rustls::Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    if needed {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
 /// A connection adds nothing by itself: the host belongs into its header, and only path and query to the target (RFC 9112, 3.2).
 fn addressed(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
-    let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    // A name and a password in an address are nobody's business there.
+    let host = request.uri().authority().and_then(|authority| authority.as_str().rsplit('@').next());
+    let usual = if request.uri().scheme_str() == Some("https") { ":443" } else { ":80" };
+    let host = host.and_then(|host| HeaderValue::from_str(host.strip_suffix(usual).unwrap_or(host)).ok());
     if let (Some(host), Some(target)) = (host, request.uri().path_and_query().cloned()) {
         request.headers_mut().insert(header::HOST, host);
         *request.uri_mut() = Uri::from(target);
@@ -162,7 +171,8 @@ async fn is_ready(sender: &mut Sender) -> bool {
     matches!(tokio::time::timeout(READY_WAIT, sender.ready()).await, Ok(Ok(())))
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -184,5 +194,8 @@ mod tests {
         let request = addressed(request);
         assert_eq!(request.uri(), &Uri::from_static("/v1/messages?beta=true"));
         assert_eq!(request.headers().get("host"), Some(&HeaderValue::from_static("api.example:8443")));
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.uri_mut() = Uri::from_static("http://name:word@tools.example:80/mcp");
+        assert_eq!(addressed(request).headers().get("host"), Some(&HeaderValue::from_static("tools.example")));
     }
 }
