@@ -22,6 +22,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(25);
 const RECORDS_FULL: usize = 2_048;
 /// A database that is away must not let memory grow without end: then no further call is opened.
 const RECORDS_MAX: usize = 200_000;
+/// Steps of one flush: more than all reads that may wait need.
+const STEPS_MAX: usize = 1_024;
 /// A file of the journal is emptied after so long at the latest, however short it is: what of people's is in it does not stay there.
 const EMPTY_AFTER: Duration = Duration::from_secs(600);
 
@@ -152,13 +154,15 @@ pub(super) async fn empty(ledger: &Arc<Inner>) -> Result<(), StoreError> {
 async fn move_over(ledger: &Arc<Inner>, bytes_max: u64) -> Result<bool, StoreError> {
     let first = step(ledger, bytes_max).await;
     let (turned, mut last) = (first.turned, first);
-    loop {
+    for _ in 0..STEPS_MAX {
         last.money?;
         if !last.reads? {
             return Ok(turned);
         }
         last = step(ledger, journal::FILE_BYTES_MAX).await;
     }
+    // Who reads faster than can be moved must not keep everything else of the ledger from being looked after.
+    Ok(false)
 }
 
 async fn step(ledger: &Arc<Inner>, bytes_max: u64) -> Step {
