@@ -91,7 +91,7 @@ pub(super) async fn keep(ledger: &Arc<Inner>, stop: impl Future<Output = ()>) {
         failed = !if owed || emptied.elapsed() >= EMPTY_AFTER {
             emptied = Instant::now();
             let done = tried(empty(ledger).await);
-            ledger.owes_emptying.fetch_or(owed && !done, Ordering::Relaxed);
+            ledger.owes_emptying.fetch_or(!done, Ordering::Relaxed);
             done
         } else {
             tried(flush(ledger).await)
@@ -242,8 +242,9 @@ impl<'l> Taken<'l> {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if !self.moved {
-            let batch = std::mem::take(&mut self.batch);
-            self.ledger.pending.lock().put_back(Arc::unwrap_or_clone(batch));
+            // Before the lock: what is still being written is copied.
+            let batch = Arc::unwrap_or_clone(std::mem::take(&mut self.batch));
+            self.ledger.pending.lock().put_back(batch);
         }
     }
 }

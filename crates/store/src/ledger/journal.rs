@@ -22,6 +22,8 @@ use uuid::Uuid;
 
 /// After so many bytes the other file is written, and this one emptied once the database has what it says.
 pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
+/// A file that can't be left, because reads come faster than they are moved, takes no further ones after so many.
+const READS_BYTES_MAX: u64 = 16 * FILE_BYTES_MAX;
 const FILES: [&str; 2] = ["calls-a.journal", "calls-b.journal"];
 /// Room for a line, as most are.
 const LINE_BYTES: usize = 512;
@@ -201,6 +203,11 @@ impl Journal {
             (state.active, state.bytes, state.spare) = (1 - state.active, 0, false);
         }
         state.bytes == 0 && state.waiting.is_empty()
+    }
+
+    /// Whether its file has become so long that reads have to wait until the database has caught up: the disk is for money too.
+    pub(super) fn is_long(&self) -> bool {
+        self.state.lock().bytes >= READS_BYTES_MAX
     }
 
     /// Whether the other file still holds something.
@@ -446,7 +453,9 @@ mod tests {
     fn without_a_master_key_nothing_of_people_s_is_written_and_what_could_not_be_is_not_later() {
         let folder = tempfile::tempdir().expect("a folder");
         let journal = begun(folder.path(), None);
-        assert!(matches!(append(&journal, &read_of("x")), Err(StoreError::Sealed(_))));
+        assert!(matches!(append(&journal, &read_of("x")), Err(StoreError::Sealed(_))) && !journal.is_long());
+        journal.state.lock().bytes = READS_BYTES_MAX;
+        assert!(journal.is_long());
         let journal = begun(folder.path(), Some(masters(MASTER, "")));
         let full = OpenOptions::new().append(true).open("/dev/full").expect("a file");
         let own = std::mem::replace(journal.state.lock().files.first_mut().expect("a file"), full);

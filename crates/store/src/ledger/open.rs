@@ -154,7 +154,7 @@ impl Inner {
         // Before the lock: others note too.
         let line = self.journal.line(&record);
         let mut pending = self.pending.lock();
-        if !anyway && pending.is_full(&record) {
+        if !anyway && (pending.is_full(&record) || (record.is_sealed() && self.journal.is_long())) {
             return Err(StoreError::Busy("it does not keep up with the log of calls".to_owned()));
         }
         let written = line.and_then(|line| self.journal.append(&record, line));

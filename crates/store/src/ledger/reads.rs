@@ -175,7 +175,8 @@ impl Reads {
             if let Err(error @ (StoreError::Sealed(_) | StoreError::MasterKey(_))) = settled {
                 tracing::error!(%error, call = %call.id, "what came of a read can't be sealed, so it is shown as open");
             } else {
-                settled?;
+                // One that has no row is of somebody who was erased.
+                of_erased |= !settled?;
             }
         }
         Ok(of_erased)
