@@ -18,7 +18,8 @@ const CONNECT_WAIT: Duration = Duration::from_secs(10);
 const READY_WAIT: Duration = Duration::from_millis(50);
 const IDLE_WAIT: Duration = Duration::from_secs(60);
 const IDLE_MAX: usize = 128;
-/// Each thread has idle connections of its own, which are driven where they are used: nobody has to be woken elsewhere.
+/// Threads keep their idle connections apart (by a hash, so two may share a place), which are mostly driven where they are used: nobody
+/// has to be woken elsewhere.
 const SHARDS: usize = 8;
 /// A connection that was closed while it was idle is noticed when it is used; then another one is tried.
 const TRIES_MAX: usize = 3;

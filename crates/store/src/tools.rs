@@ -206,7 +206,7 @@ impl Store {
 }
 
 /// Writes down a read as the ledger's journal tells of it, with its audit entry; once. Of whoever was erased meanwhile there is the audit
-/// entry alone, which has ids and a digest, and the answer is true.
+/// entry alone, which has ids and a digest (twice, where a killed gateway's journal is read again), and the answer is true.
 pub(crate) fn insert_read(tx: &mut dyn Tx, call: &ReadOpened, end: Option<&ReadEnded>) -> Result<bool, StoreError> {
     let (id, user, at) = (call.id.to_string(), call.user.to_string(), Timestamp(call.at));
     let opened = AuditEvent::ToolCallOpened {

@@ -218,7 +218,7 @@ async fn move_reads(ledger: &Arc<Inner>, taken: Taken<'_>) -> Result<(), StoreEr
 }
 
 /// What is on its way into the database. Unless it got there it is put back, whatever became of the way: a part of it that got there
-/// nevertheless changes nothing the second time.
+/// nevertheless changes nothing in the database the second time.
 struct Taken<'l> {
     ledger: &'l Inner,
     batch: Arc<Pending>,

@@ -1,7 +1,7 @@
 //! The journal: an append-only file that remembers what was reserved and settled inside slices until the database has it.
 //!
 //! Invariants: a line is in the kernel's hands before [`Journal::append`] returns, so it survives the death of this process. The line of
-//! an end that could not be written waits, and is there before any later line is: nobody uses the room that its call left before that.
+//! a model call's end that could not be written waits, and is there before any later line is: nobody uses the room that it left before that.
 //! No line may survive a power loss; therefore slices name the journal and the life of the machine they were taken in, and one whose
 //! journal may have lost its end is charged in full. What people wrote is sealed in its line, under a key of the file's that a master
 //! key wraps and that goes with what the file held.

@@ -161,7 +161,7 @@ impl Reads {
         self.is_empty() || self.bytes.saturating_add(bytes) <= AT_ONCE_BYTES
     }
 
-    /// Writes down what happened; twice changes nothing. True where something was of somebody who was erased meanwhile.
+    /// Writes down what happened; twice changes nothing but the audit entries of reads that have no row. True where something was of somebody who was erased meanwhile.
     pub(super) fn apply(&self, tx: &mut dyn Tx) -> Result<bool, StoreError> {
         // Most have ended by now: one row for each, instead of one that is changed a moment later.
         let mut ends: HashMap<CallId, &ReadEnded> = self.ended.iter().map(|call| (call.id, call)).collect();
