@@ -210,6 +210,12 @@ impl Journal {
         self.state.lock().bytes >= READS_BYTES_MAX
     }
 
+    /// As if so much had been read that reads have to wait.
+    #[cfg(test)]
+    pub(super) fn lengthen(&self) {
+        self.state.lock().bytes = READS_BYTES_MAX;
+    }
+
     /// Whether the other file still holds something.
     pub(super) fn has_turned(&self) -> bool {
         !self.state.lock().spare
@@ -332,9 +338,10 @@ fn io(path: &Path, error: &std::io::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{CallEnd, CallNotes, Ended, Opened, ReadOpened};
+    use super::super::record::{CallEnd, Ended, Opened, ReadOpened};
+    use super::super::testing::model_call;
     use super::*;
-    use policy::{CallId, Microusd, RunId, SliceId, Usage, UserId};
+    use policy::{CallId, Microusd, RunId, Usage, UserId};
 
     fn begun(folder: &Path, masters: Option<Masters>) -> Journal {
         Journal::begin(folder, "boot", masters.map(Arc::new)).expect("a journal")
@@ -342,21 +349,6 @@ mod tests {
 
     fn append(journal: &Journal, record: &Record) -> Result<(), StoreError> {
         journal.append(record, journal.line(record)?)
-    }
-
-    fn opened(slice: SliceId) -> Opened {
-        Opened {
-            id: CallId::random(),
-            slice,
-            run: RunId::random(),
-            user: UserId::random(),
-            path: "/v1/messages".into(),
-            model: "m".into(),
-            reserved: Microusd(5),
-            at: 1,
-            until: 2,
-            notes: CallNotes::default(),
-        }
     }
 
     fn end_of(call: &Opened) -> Record {
@@ -382,7 +374,7 @@ mod tests {
     fn a_line_is_there_at_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let journal = begun(folder.path(), None);
-        let call = opened(SliceId::random());
+        let call = model_call();
         append(&journal, &Record::Opened(call.clone())).expect("room");
         append(&journal, &end_of(&call)).expect("room");
         assert_eq!(found(folder.path()), [Record::Opened(call.clone()), end_of(&call)]);
@@ -392,7 +384,7 @@ mod tests {
     fn an_end_that_could_not_be_written_is_there_before_the_next_line() {
         let folder = tempfile::tempdir().expect("a folder");
         let journal = begun(folder.path(), None);
-        let (call, refused, next) = (opened(SliceId::random()), opened(SliceId::random()), opened(SliceId::random()));
+        let (call, refused, next) = (model_call(), model_call(), model_call());
         append(&journal, &Record::Opened(call.clone())).expect("room");
         // As full as a disk can be.
         let full = OpenOptions::new().append(true).open("/dev/full").expect("a file");
@@ -461,7 +453,7 @@ mod tests {
         let own = std::mem::replace(journal.state.lock().files.first_mut().expect("a file"), full);
         assert!(append(&journal, &read_of("x")).is_err());
         *journal.state.lock().files.first_mut().expect("a file") = own;
-        let next = opened(SliceId::random());
+        let next = model_call();
         append(&journal, &Record::Opened(next.clone())).expect("room");
         let found = left(folder.path(), "boot", Some(&masters(MASTER, ""))).expect("read").records;
         assert_eq!(found, [Record::Opened(next)]);

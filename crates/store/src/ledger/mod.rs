@@ -11,6 +11,7 @@
 
 mod accounts;
 mod drain;
+mod fill;
 mod journal;
 mod line;
 mod open;
@@ -19,6 +20,8 @@ mod reads;
 mod reclaim;
 mod record;
 mod recover;
+#[cfg(test)]
+mod testing;
 
 pub use journal::journal_is_sealed;
 pub use open::{OpenError, OpenModelCall, Purse, Settlement};
@@ -63,7 +66,7 @@ struct Inner {
     draining: AsyncMutex<()>,
     /// The journal holds what somebody who was erased had read.
     owes_emptying: AtomicBool,
-    reclaiming: AsyncMutex<()>,
+    reclaims: reclaim::Reclaims,
     purses: Mutex<Vec<Weak<open::PurseInner>>>,
     /// Accounts that are nearly used up, by what this gateway has seen of them.
     near: Mutex<HashSet<(String, i64)>>,
@@ -91,7 +94,7 @@ impl Ledger {
             full: Notify::new(),
             draining: AsyncMutex::new(()),
             owes_emptying: AtomicBool::new(false),
-            reclaiming: AsyncMutex::new(()),
+            reclaims: reclaim::Reclaims::default(),
             purses: Mutex::new(Vec::new()),
             near: Mutex::new(near.into_iter().collect()),
         };

@@ -1,21 +1,18 @@
-//! Opening and settling a call: in memory and in the journal. Only taking a slice waits for the database.
+//! Opening and settling a call: in memory and in the journal. Only filling a purse (`fill.rs`) waits for the database.
 
-use super::accounts::{self, Holder, Taken, Wanted};
+use super::fill::Reserved;
 use super::purse::{Lacking, Slices};
 use super::record::{CallEnd, CallNotes, Ended, Opened, Record};
-use super::{Inner, RENEW_SECS, SLICE_SECS, drain, reclaim};
+use super::{Inner, RENEW_SECS, drain};
 use crate::StoreError;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use policy::{BudgetLine, CallId, Denial, DenialCode, Microusd, ModelPermit, RunId, SliceId, Timestamp, Usage, UserId};
+use policy::{CallId, Denial, DenialCode, Microusd, ModelPermit, RunId, SliceId, Timestamp, Usage, UserId};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
 
 /// Whoever is short of money again and again while others take it does not try for ever.
 const TRIES_MAX: u32 = 32;
-/// After a slice could not be made larger ahead of need.
-const AHEAD_PAUSE: Duration = Duration::from_secs(1);
 /// A slice is made larger when less than this part of what was taken last is free: what is left lasts until there is more.
 const AHEAD_PART: i64 = 2;
 
@@ -59,17 +56,17 @@ pub enum Settlement {
 
 /// What one run, or one remote caller's window, has taken out of the budgets above it. Cheap to clone.
 #[derive(Clone)]
-pub struct Purse(Arc<PurseInner>);
+pub struct Purse(pub(super) Arc<PurseInner>);
 
 pub(super) struct PurseInner {
-    ledger: Arc<Inner>,
-    run: RunId,
-    user: UserId,
+    pub ledger: Arc<Inner>,
+    pub run: RunId,
+    pub user: UserId,
     pub slices: Mutex<Slices>,
     /// Held by whoever asks the database for more.
-    filling: tokio::sync::Mutex<()>,
+    pub filling: tokio::sync::Mutex<()>,
     /// Somebody fills it ahead of need.
-    ahead: AtomicBool,
+    pub ahead: AtomicBool,
 }
 
 impl Drop for PurseInner {
@@ -196,33 +193,36 @@ impl Purse {
         // A call may take longer than a slice lasts: slices are renewed as long as something is open in them.
         let lasting = until.min(self.0.ledger.clock.now().plus_secs(RENEW_SECS));
         let mut tries = 0;
-        let slice = loop {
+        let reserved = loop {
             match self.reserve(&permit, lasting) {
-                Ok(slice) => break slice,
+                Ok(reserved) => break reserved,
                 Err(Lacking::Closed) => {
                     return Err(OpenError::Denied(Denial::new(DenialCode::RunNone, &permit.run().to_string())));
                 }
                 Err(Lacking::Slice | Lacking::Money { .. }) if tries < TRIES_MAX => {
                     tries += 1;
-                    self.fill(permit.budgets(), permit.ceiling(), lasting).await?;
+                    if let Some(reserved) = self.fill(permit.budgets(), permit.ceiling(), lasting).await? {
+                        break reserved;
+                    }
                 }
                 Err(Lacking::Slice | Lacking::Money { .. }) => return Err(StoreError::Conflict(TRIES_MAX).into()),
             }
         };
-        self.write_down(permit, notes, until, slice)
+        self.write_down(permit, notes, until, reserved)
     }
 
-    fn reserve(&self, permit: &ModelPermit, until: Timestamp) -> Result<SliceId, Lacking> {
+    fn reserve(&self, permit: &ModelPermit, until: Timestamp) -> Result<Reserved, Lacking> {
         let now = self.0.ledger.clock.now();
         let mut slices = self.0.slices.lock();
         let slice = slices.reserve(permit.budgets(), permit.ceiling(), until, now)?;
         let low = permit.ceiling().max(Microusd(slices.step.amount().0 / AHEAD_PART));
         let scarce = slices.of(slice).is_some_and(|slice| slice.free() < low);
         drop(slices);
+        let reserved = Reserved::new(self.clone(), slice, permit.ceiling());
         if scarce && permit.ceiling() > Microusd::ZERO && !self.0.ahead.swap(true, Ordering::Relaxed) {
             self.fill_ahead(Arc::clone(permit.budgets()));
         }
-        Ok(slice)
+        Ok(reserved)
     }
 
     fn write_down(
@@ -230,12 +230,12 @@ impl Purse {
         permit: ModelPermit,
         notes: CallNotes,
         until: Timestamp,
-        slice: SliceId,
+        reserved: Reserved,
     ) -> Result<OpenModelCall, OpenError> {
         let (ledger, request) = (&self.0.ledger, permit.request());
         let record = Record::Opened(Opened {
             id: CallId::random(),
-            slice,
+            slice: reserved.slice,
             run: permit.run(),
             user: permit.user(),
             path: request.path.as_str().into(),
@@ -247,103 +247,9 @@ impl Purse {
         });
         let Record::Opened(Opened { id, .. }) = &record else { return Err(StoreError::Closed.into()) };
         let id = *id;
-        if let Err(error) = ledger.note(record, false) {
-            self.0.slices.lock().release(slice, permit.ceiling(), Microusd::ZERO);
-            return Err(error.into());
-        }
+        ledger.note(record, false)?;
+        let slice = reserved.keep();
         Ok(OpenModelCall { id, permit, purse: self.clone(), slice, settled: false })
-    }
-
-    /// Asks the budgets for what this ceiling lacks. One at a time: who waited finds what another one got.
-    async fn fill(&self, lines: &Arc<[BudgetLine]>, ceiling: Microusd, until: Timestamp) -> Result<(), OpenError> {
-        let _turn = self.0.filling.lock().await;
-        for last in [false, true] {
-            let Some((slice, need)) = self.lack(lines, ceiling, until) else { return Ok(()) };
-            let step = self.0.slices.lock().step.next(Instant::now());
-            match self.take(slice, lines, Wanted { need, want: need.max(step) }).await? {
-                Taken::Granted(_) => return Ok(()),
-                // Another one is begun in its place.
-                Taken::Gone => {}
-                Taken::Short { denial, room } if last => {
-                    let free = self.0.slices.lock().of(slice).map_or(Microusd::ZERO, |slice| slice.free());
-                    return Err(OpenError::Short { denial, room: room.plus(free) });
-                }
-                // Others may hold what they don't need.
-                Taken::Short { .. } => reclaim::reclaim(&self.0.ledger, reclaim::Whom::Others(&self.0)).await?,
-            }
-        }
-        Ok(())
-    }
-
-    /// What is missing for this ceiling right now: the slice, and by how much it is too small.
-    fn lack(&self, lines: &Arc<[BudgetLine]>, ceiling: Microusd, until: Timestamp) -> Option<(SliceId, Microusd)> {
-        let mut slices = self.0.slices.lock();
-        let id = slices.slice_of(lines, self.0.ledger.clock.now());
-        let slice = slices.of(id)?;
-        let need = Microusd(ceiling.0.saturating_sub(slice.free().0).max(0));
-        (need > Microusd::ZERO || slice.expires < until).then_some((id, need))
-    }
-
-    async fn take(&self, slice: SliceId, lines: &Arc<[BudgetLine]>, wanted: Wanted) -> Result<Taken, StoreError> {
-        let ledger = &self.0.ledger;
-        let now = ledger.clock.now();
-        let expires = now.plus_secs(SLICE_SECS);
-        let holder = Holder {
-            run: self.0.run,
-            user: self.0.user,
-            gateway: ledger.gateway.clone(),
-            journal: ledger.journal.id.clone(),
-            boot: ledger.journal.boot.clone(),
-        };
-        let inside = Arc::clone(lines);
-        let write = move |tx: &mut dyn crate::Tx| {
-            let expires = tx.clock(now)?.plus_secs(SLICE_SECS);
-            accounts::take(tx, slice, &holder, &inside, wanted, (now, expires))
-        };
-        let (purse, store) = (self.clone(), ledger.store.clone());
-        // In a task of its own: who asks may go away, and what the budgets gave must be known here.
-        let taking = tokio::spawn(async move {
-            let taken = store.write(write).await?;
-            purse.note_taken(slice, &taken, expires);
-            Ok(taken)
-        });
-        taking.await.unwrap_or(Err(StoreError::Closed))
-    }
-
-    fn note_taken(&self, id: SliceId, taken: &Taken, expires: Timestamp) {
-        let mut slices = self.0.slices.lock();
-        match (taken, slices.of(id)) {
-            (Taken::Granted(amount), Some(slice)) => {
-                slice.granted = slice.granted.plus(*amount);
-                (slice.expires, slice.renewed, slice.taken) = (expires, Instant::now(), true);
-            }
-            (Taken::Granted(_), None) => {
-                // Its holder has ended meanwhile, so nobody will give it back.
-                drop(slices);
-                self.0.ledger.pending.lock().closes.push(id);
-            }
-            (Taken::Gone, Some(_)) => slices.forget(id),
-            (Taken::Gone, None) | (Taken::Short { .. }, _) => {}
-        }
-    }
-
-    /// Makes the slice larger before somebody has to wait for that; a budget without plenty is left alone.
-    fn fill_ahead(&self, lines: Arc<[BudgetLine]>) {
-        let purse = self.clone();
-        tokio::spawn(async move {
-            let turn = purse.0.filling.lock().await;
-            let slice = purse.0.slices.lock().current.as_ref().filter(|slice| slice.lines == lines).map(|slice| slice.id);
-            if let Some(slice) = slice {
-                let want = purse.0.slices.lock().step.next(Instant::now());
-                let taken = purse.take(slice, &lines, Wanted { need: Microusd::ZERO, want }).await;
-                drop(turn);
-                if !matches!(taken, Ok(Taken::Granted(amount)) if amount > Microusd::ZERO) {
-                    // There is no plenty, or no database: the next call asks for itself.
-                    tokio::time::sleep(AHEAD_PAUSE).await;
-                }
-            }
-            purse.0.ahead.store(false, Ordering::Relaxed);
-        });
     }
 
     /// Nothing is reserved any more; what is not used goes back. Returns once the database has it.

@@ -185,12 +185,37 @@ impl Reads {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{self, ledger};
     use super::*;
     use policy::RunId;
 
     fn opened(said: &str) -> ReadOpened {
         let (id, run, user) = (CallId::random(), RunId::random(), UserId::random());
         ReadOpened { id, run, user, app: "a".into(), tool: "t".into(), digest: "09".into(), arguments: said.into(), at: 1 }
+    }
+
+    #[tokio::test]
+    async fn with_too_much_that_waits_no_further_read_is_answered_and_money_goes_on() {
+        let (_folder, ledger) = ledger().await;
+        let note = |record| ledger.0.note(record, false);
+        let read = || note(Record::Read(opened("x")));
+        let call = || note(Record::Opened(testing::model_call()));
+        let first = opened("at the mill");
+        note(Record::Read(first.clone())).expect("there is room");
+        ledger.0.pending.lock().reads.bytes += BYTES_MAX;
+        assert!(matches!(read(), Err(StoreError::Busy(_))), "memory is full of reads");
+        call().expect("it is no read");
+        let ended = Record::ReadEnded(end_of(&first, "done"));
+        ledger.0.note(ended, true).expect("how an answered one came out is written down");
+        ledger.0.pending.lock().reads.bytes -= BYTES_MAX;
+        read().expect("there is room again");
+        ledger.0.journal.lengthen();
+        assert!(matches!(read(), Err(StoreError::Busy(_))), "the disk is for money too");
+        call().expect("it is no read");
+        ledger.flush().await.expect("a commit");
+        read().expect("the other file is written now");
+        ledger.flush().await.expect("a commit");
+        assert!(ledger.0.pending.lock().reads.is_empty());
     }
 
     fn end_of(call: &ReadOpened, said: &str) -> ReadEnded {

@@ -3,10 +3,12 @@
 use super::open::PurseInner;
 use super::purse::Slice;
 use super::{Inner, RENEW_SECS, SLICE_SECS, accounts};
-use crate::StoreError;
+use crate::{StoreError, Tx};
 use policy::{Microusd, SliceId};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::{Mutex as AsyncMutex, OwnedRwLockReadGuard, RwLock};
 
 /// A slice is renewed after so long at the latest.
 const RENEW_AFTER: Duration = Duration::from_secs(600);
@@ -57,33 +59,64 @@ pub(super) async fn renew(ledger: &Arc<Inner>) -> Result<(), StoreError> {
 }
 
 /// Who gives back what they hold and don't need.
-#[derive(Clone, Copy)]
-pub(super) enum Whom<'a> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whom {
     Everybody,
-    /// All but the one who asks for more.
-    Others(&'a Arc<PurseInner>),
     /// Those that were not used for a while.
     Resting,
 }
 
-/// Has them give back what they hold and don't need.
-pub(super) async fn reclaim(ledger: &Arc<Inner>, whom: Whom<'_>) -> Result<(), StoreError> {
-    let _turn = ledger.reclaiming.lock().await;
+/// Keeps those who give back and those who take out of each other's way.
+#[derive(Default)]
+pub(super) struct Reclaims {
+    /// How often everybody was asked to give back.
+    asked: AtomicU64,
+    /// How many of these a look at everybody has answered. Held by whoever looks, until the budgets have what it found.
+    answered: Arc<AsyncMutex<u64>>,
+    /// Held from the look at what a purse lacks until it has what it took: what the budgets gave and nobody counts yet is not overlooked.
+    taking: Arc<RwLock<()>>,
+}
+
+impl Reclaims {
+    /// To be held by whoever takes more out of the budgets.
+    pub(super) async fn taking(&self) -> OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.taking).read_owned().await
+    }
+}
+
+/// Has them give back what they hold and don't need. Who asks while another one looks shares the next look with all who wait.
+pub(super) async fn reclaim(ledger: &Arc<Inner>, whom: Whom) -> Result<(), StoreError> {
+    let asked = ledger.reclaims.asked.fetch_add(1, Ordering::SeqCst) + 1;
+    let mut answered = Arc::clone(&ledger.reclaims.answered).lock_owned().await;
+    if whom == Whom::Everybody && *answered >= asked {
+        return Ok(());
+    }
+    let ledger = Arc::clone(ledger);
+    // In a task of its own: who asks may go away, and what was taken off must be given back or put back.
+    let giving = tokio::spawn(async move {
+        let all = ledger.reclaims.asked.load(Ordering::SeqCst);
+        if whom == Whom::Everybody {
+            drop(ledger.reclaims.taking.write().await);
+        }
+        let given = give_back(&ledger, whom).await;
+        if whom == Whom::Everybody && given.is_ok() {
+            *answered = all;
+        }
+        given
+    });
+    giving.await.unwrap_or(Err(StoreError::Closed))
+}
+
+async fn give_back(ledger: &Inner, whom: Whom) -> Result<(), StoreError> {
     let rested = ledger.clock.now().plus_secs(-IDLE_SECS);
-    let gives = |purse: &Arc<PurseInner>| {
+    let spare_of = |purse: Arc<PurseInner>| {
         let mut slices = purse.slices.lock();
-        let gives = match whom {
-            Whom::Everybody => true,
-            Whom::Others(asking) => !Arc::ptr_eq(asking, purse),
-            Whom::Resting => slices.current.as_ref().is_some_and(|slice| slice.used < rested),
-        };
-        if gives { slices.spare() } else { Vec::new() }
-    };
-    let all = |purse: Arc<PurseInner>| {
-        let spare = gives(&purse);
+        let gives = whom == Whom::Everybody || slices.current.as_ref().is_some_and(|slice| slice.used < rested);
+        let spare = if gives { slices.spare() } else { Vec::new() };
+        drop(slices);
         spare.into_iter().map(move |(id, amount)| (Arc::clone(&purse), id, amount)).collect::<Vec<_>>()
     };
-    let spare: Vec<_> = ledger.live().into_iter().flat_map(all).collect();
+    let spare: Vec<_> = ledger.live().into_iter().flat_map(spare_of).collect();
     if spare.is_empty() {
         return Ok(());
     }
@@ -93,12 +126,8 @@ pub(super) async fn reclaim(ledger: &Arc<Inner>, whom: Whom<'_>) -> Result<(), S
         return Err(error);
     }
     let amounts: Vec<_> = spare.iter().map(|(_, id, amount)| (*id, *amount)).collect();
-    let store = ledger.store.clone();
-    // In a task of its own: who asks may go away, and what was taken off must be given back or put back.
-    let giving = tokio::spawn(async move {
-        store.write(move |tx| amounts.iter().try_for_each(|(id, amount)| accounts::give_back(tx, *id, *amount))).await
-    });
-    let given: Result<(), StoreError> = giving.await.unwrap_or(Err(StoreError::Closed));
+    let write = move |tx: &mut dyn Tx| amounts.iter().try_for_each(|(id, amount)| accounts::give_back(tx, *id, *amount));
+    let given: Result<(), StoreError> = ledger.store.write(write).await;
     // Only where nothing can have been committed; otherwise the slice's end gives it back.
     if matches!(given, Err(StoreError::Conflict(_) | StoreError::Busy(_) | StoreError::Statement(_))) {
         put_back(&spare);
@@ -111,5 +140,45 @@ fn put_back(spare: &[(Arc<PurseInner>, SliceId, Microusd)]) {
         if let Some(slice) = purse.slices.lock().of(*id) {
             slice.granted = slice.granted.plus(*amount);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::ledger;
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn what_the_budgets_gave_and_nobody_counts_yet_is_waited_for() {
+        let (_folder, ledger) = ledger().await;
+        let taking = ledger.0.reclaims.taking().await;
+        // Whoever gives back what rests does not look at it.
+        reclaim(&ledger.0, Whom::Resting).await.expect("it looks");
+        let asked = || {
+            tokio::spawn({
+                let inner = Arc::clone(&ledger.0);
+                async move { reclaim(&inner, Whom::Everybody).await }
+            })
+        };
+        let looks: Vec<_> = (0..3).map(|_| asked()).collect();
+        tokio::time::sleep(SOON).await;
+        assert!(looks.iter().all(|look| !look.is_finished()), "it may be what they ask for");
+        drop(taking);
+        for look in looks {
+            look.await.expect("no panic").expect("it looks");
+        }
+        assert_eq!(*ledger.0.reclaims.answered.lock().await, 4, "each of them is answered, and the one before");
+    }
+
+    #[tokio::test]
+    async fn who_asks_and_goes_away_leaves_the_look_to_its_end() {
+        let (_folder, ledger) = ledger().await;
+        let taking = ledger.0.reclaims.taking().await;
+        let gone = tokio::time::timeout(SOON, reclaim(&ledger.0, Whom::Everybody)).await;
+        assert!(gone.is_err() && ledger.0.reclaims.answered.try_lock().is_err(), "nobody else takes its turn before");
+        drop(taking);
+        assert_eq!(*ledger.0.reclaims.answered.lock().await, 1);
     }
 }
