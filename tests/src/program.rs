@@ -4,9 +4,11 @@ use crate::checks::Database;
 use crate::person::Person;
 use crate::places;
 use crate::processes::{Process, descendants};
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -36,6 +38,8 @@ pub struct ProgramSetup {
     pub environment: Vec<(String, String)>,
     /// `hexward.toml`.
     pub config: String,
+    /// What starts the program, if it does not start by itself.
+    pub launcher: &'static [&'static str],
 }
 
 impl ProgramSetup {
@@ -56,7 +60,14 @@ impl ProgramSetup {
             ("AUTH_SECRET".to_owned(), random_hex()),
             ("HEXWARD_LOG".to_owned(), "debug".to_owned()),
         ];
-        Self { folder: folder.to_owned(), environment, config }
+        Self { folder: folder.to_owned(), environment, config, launcher: &[] }
+    }
+
+    /// Has it get an error where it writes past [`Program::limit_files`], as where a disk is full, instead of the signal that would end it.
+    #[must_use]
+    pub fn outliving_file_limits(mut self) -> Self {
+        self.launcher = &["/bin/sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
+        self
     }
 
     /// Sets or replaces a variable.
@@ -70,8 +81,10 @@ impl ProgramSetup {
     fn command(&self) -> Command {
         let config = self.folder.join("hexward.toml");
         std::fs::write(&config, &self.config).unwrap();
-        let mut command = Command::new(places::hexward());
-        command.arg("serve").arg("--config").arg(config).arg("--state-dir").arg(self.folder.join("state"));
+        let program = places::hexward();
+        let mut line = self.launcher.iter().map(OsStr::new).chain([program.as_os_str()]);
+        let mut command = Command::new(line.next().unwrap());
+        command.args(line).arg("serve").arg("--config").arg(config).arg("--state-dir").arg(self.folder.join("state"));
         command.current_dir(&self.folder).env_clear().envs(self.environment.iter().cloned()).stdin(Stdio::null());
         command
     }
@@ -162,6 +175,21 @@ impl Program {
     pub async fn database(&self) -> Database {
         let url = format!("sqlite:{}", self.folder.join("state/hexward.db").display());
         Database(Store::open(&url, &[&CORE, &hexmap::SCHEMA]).await.unwrap())
+    }
+
+    /// Lets none of its files grow beyond so many bytes; none is without a limit.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        // A gateway that root started has become somebody else, whom the kernel lets do that where root may not everything.
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let id = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
+        let mut command = Command::new("prlimit");
+        command.uid(id("Uid:").unwrap()).gid(id("Gid:").unwrap());
+        let done = command.arg(format!("--pid={}", self.pid())).arg(format!("--fsize={limit}:")).status().unwrap();
+        assert!(done.success(), "the limit could not be set");
     }
 
     /// Sends a signal by name: `TERM`, `KILL`, `INT`.

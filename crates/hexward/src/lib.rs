@@ -26,6 +26,7 @@ pub mod provider_keys;
 mod redteam;
 mod run;
 mod runtime;
+mod say;
 mod secrets;
 mod serve;
 mod step_down;

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use hexward::Cli;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -16,6 +16,8 @@ fn main() -> ExitCode {
         .with_env_filter(EnvFilter::try_from_env("HEXWARD_LOG").unwrap_or_else(|_| EnvFilter::new("warn,hexward=info,runs=info")))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would tell of a log that can't be written on standard error, which is the log: and panic as that can't be written either.
+        .log_internal_errors(false)
         .init();
     // What this program writes is its own: databases and secrets are made readable for nobody else.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -37,6 +39,6 @@ fn raise_file_limit() {
 
 /// Every error says what happened, whose fault it is and what to do; it goes to standard error, one line a cause.
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("hexward: {error:#}");
+    let _ = writeln!(std::io::stderr(), "hexward: {error:#}");
     ExitCode::FAILURE
 }

@@ -1,6 +1,7 @@
 //! Starting the program and talking to it, with threads that may wait. A gateway that must not wait uses [`command`],
 //! [`control_pair`] and the [`Inbox`] and [`Outbox`] of this crate directly.
 
+use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -229,7 +230,7 @@ impl Drop for Jail {
         // Closing the socket is the order to end; the program bounds the time it takes.
         self.control.take();
         if let Err(error) = self.child.wait() {
-            eprintln!("hexward-jail could not be waited for: {error}");
+            let _ = writeln!(std::io::stderr(), "hexward-jail could not be waited for: {error}");
         }
     }
 }

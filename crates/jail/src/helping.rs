@@ -1,6 +1,6 @@
 //! A gateway's side of its helper, the program as `serve FOLDER MOST`.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::{IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -155,6 +155,11 @@ fn wait(fd: impl AsFd + AsRawFd, flags: PollFlags, most: &Timespec) -> Result<()
     }
 }
 
+/// A log that can't be written is no reason to end.
+fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "hexward-jail: {what}");
+}
+
 impl Drop for Helper {
     fn drop(&mut self) {
         self.socket.take();
@@ -163,8 +168,8 @@ impl Drop for Helper {
             match self.child.try_wait() {
                 Ok(None) if Instant::now() < deadline => std::thread::sleep(END_STEP),
                 Ok(Some(_)) => return,
-                Ok(None) => return eprintln!("hexward-jail: a helper still waits for a sandbox whose control socket is open"),
-                Err(error) => return eprintln!("hexward-jail could not be waited for: {error}"),
+                Ok(None) => return say("a helper still waits for a sandbox whose control socket is open"),
+                Err(error) => return say(&format!("a helper could not be waited for: {error}")),
             }
         }
     }

@@ -1,13 +1,13 @@
 //! What a host's back end gets of everything that is kept of a user, and what is left when it has them erased.
 
-use gate_tests::{Answer, BackEnd, HostUser, Postgres, Setup, TestGate, eventually, host};
-use policy::WebhookEvent;
+use gate_tests::{Answer, BackEnd, HostUser, Postgres, Setup, TestGate, eventually, exchange, host, request};
+use policy::{KeyScope, WebhookEvent};
 use proxy::webhooks::{WebhookEndpoint, WebhookSecret, WebhookSettings, check_address};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
-use store::{Place, Statement, StoreError};
+use store::{NewClientKey, Place, Statement, StoreError, journal_is_sealed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -217,6 +217,54 @@ async fn a_user_is_handed_out_and_erased_on_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_is_handed_out_and_erased_on_postgresql() {
     a_user_is_handed_out_and_erased(Some(Postgres::shared().fresh_database())).await;
+}
+
+/// A client of her own reads who she is: written down in the ledger's journal, and in the database a moment later.
+async fn reads(gate: &TestGate, token: &str) {
+    let bearer = format!("Bearer {token}");
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2025-11-25"),
+    ];
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "getCurrentUser", "arguments": {}}});
+    let answer = exchange(gate.callers(), request("POST", "/api/mcp", &headers, call.to_string())).await;
+    assert_eq!((answer.status, &answer.json()["result"]["isError"]), (200, &json!(false)), "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_a_moment_ago_is_handed_out_and_erased_with_the_rest() {
+    let mut gate = TestGate::start(setup(None)).await;
+    let shop = BackEnd::new(&mut gate, "shop", &[]).await;
+    let ada = shop.user(&gate, ADA);
+    let of_ada = lived(ada, CANARY).await;
+    let read_so_far = async || {
+        let document = exported(ada).await;
+        document["tool_calls"].as_array().unwrap().iter().filter(|call| call["tool"] == "getCurrentUser").count()
+    };
+    let before = read_so_far().await;
+    let (token, now) = (format!("a-key-of-this-test-{of_ada}"), gate.gateway.clock.now());
+    let key = NewClientKey {
+        digest: policy::key_digest(token.as_bytes()),
+        user: of_ada.parse().unwrap(),
+        name: "desk".to_owned(),
+        scope: KeyScope { app: Some("hexmap".to_owned()), ..KeyScope::default() },
+        expires_at: now.plus_secs(600),
+    };
+    gate.database.0.create_client_key(key, now).await.unwrap();
+    // Sooner each time than the database has it by itself.
+    for more in 1..=5 {
+        reads(&gate, &token).await;
+        assert_eq!(read_so_far().await, before + more);
+    }
+    reads(&gate, &token).await;
+    let journals = gate.folder.path().join("state/ledger");
+    assert!(journal_is_sealed(&journals).unwrap(), "what was read stands there for a while");
+    assert_eq!(ada.delete("/v1/user").await.status, 200);
+    assert!(!journal_is_sealed(&journals).unwrap(), "nothing of hers is left there");
+    assert_eq!(count(&gate, "tool_calls", "user_id", &of_ada).await, 0);
+    gate.finish().await;
 }
 
 /// A run that goes on is stopped, and the agent that waits for the next message with all that was said is gone too.

@@ -16,6 +16,7 @@ mod code;
 mod configuring;
 mod confirmations;
 mod conformance;
+mod disk;
 mod doors;
 mod egress;
 mod example;

@@ -2,11 +2,12 @@
 
 use super::words;
 use crate::RunArgs;
+use crate::say::say;
 use anyhow::{Context, Result};
 use policy::Timestamp;
 use sandbox::{Applied, Change, Changes, Dangers, apply, collect};
 use std::ffi::OsStr;
-use std::io::{IsTerminal, stderr, stdin};
+use std::io::{IsTerminal, Write, stderr, stdin};
 use std::os::fd::OwnedFd;
 
 /// What shall become of the changes.
@@ -46,7 +47,7 @@ pub fn settle(upper: &OwnedFd, project: &OwnedFd, dangers: &Dangers, since: Time
     if list.is_empty() && left_out.is_empty() {
         return Ok(true);
     }
-    eprintln!("hexward run: {} changes (+ added, ~ changed, - deleted):", list.len());
+    say!("hexward run: {} changes (+ added, ~ changed, - deleted):", list.len());
     words::print(list.iter().map(words::line));
     words::print(left_out.iter().map(|(path, why)| format!("  ! {}  {why}", words::visible(path.as_os_str()))));
     let (dangerous, plain): (Vec<Change>, Vec<Change>) = list.into_iter().partition(|change| change.danger.is_some());
@@ -59,7 +60,7 @@ pub fn settle(upper: &OwnedFd, project: &OwnedFd, dangers: &Dangers, since: Time
         Choice::Apply { dangerous } => (true, dangerous),
         Choice::List { asked } => {
             let how = if asked { "as asked" } else { "without a terminal to ask on; use --apply" };
-            eprintln!("hexward run: nothing was applied and nothing is kept ({how})");
+            say!("hexward run: nothing was applied and nothing is kept ({how})");
             return Ok(true);
         }
         Choice::Discard => (false, false),
@@ -71,7 +72,7 @@ pub fn settle(upper: &OwnedFd, project: &OwnedFd, dangers: &Dangers, since: Time
     if with_dangerous {
         wanted.extend(dangerous);
     } else if !dangerous.is_empty() {
-        eprintln!("hexward run: {} dangerous changes were not applied (--apply-dangerous does)", dangerous.len());
+        say!("hexward run: {} dangerous changes were not applied (--apply-dangerous does)", dangerous.len());
     }
     Ok(apply_all(upper, project, since, wanted))
 }
@@ -83,18 +84,19 @@ fn apply_all(upper: &OwnedFd, project: &OwnedFd, since: Timestamp, wanted: Vec<C
         let name = words::visible(change.path.as_os_str());
         match apply(upper, project, &change, since) {
             Applied::Done => done += 1,
-            Applied::Conflict => eprintln!(
-                "hexward run: conflict: {name} was changed meanwhile (or holds something that stays) and was left alone"
-            ),
-            Applied::Failed(error) => eprintln!("hexward run: {name} could not be applied: {error}"),
+            Applied::Conflict => {
+                say!("hexward run: conflict: {name} was changed meanwhile (or holds something that stays) and was left alone")
+            }
+            Applied::Failed(error) => say!("hexward run: {name} could not be applied: {error}"),
         }
     }
-    eprintln!("hexward run: {done} of {total} changes applied");
+    say!("hexward run: {done} of {total} changes applied");
     done == total
 }
 
 fn confirmed(question: &str, answer: &str) -> Result<bool> {
-    eprint!("hexward run: {question}");
+    // What could not be asked was not answered.
+    write!(stderr(), "hexward run: {question}").context("the question can't be asked")?;
     let mut line = String::new();
     stdin().read_line(&mut line).context("no answer can be read")?;
     Ok(OsStr::new(line.trim()).eq_ignore_ascii_case(answer))

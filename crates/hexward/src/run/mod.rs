@@ -10,6 +10,7 @@ mod words;
 
 use crate::RunArgs;
 use crate::clock::SystemClock;
+use crate::say::say;
 use anyhow::{Context, Result};
 use ending::Choice;
 use place::{Developer, Refusal};
@@ -33,7 +34,7 @@ pub async fn run(args: RunArgs) -> Result<ExitCode> {
     let code = match confined(&args).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("hexward run: {error:#}");
+            say!("hexward run: {error:#}");
             error.downcast_ref::<Refusal>().map_or(OWN_FAILURE, |refusal| refusal.code)
         }
     };
@@ -71,7 +72,7 @@ async fn confined(args: &RunArgs) -> Result<u8> {
     let (listeners, counters, upper, life) = program.split();
     let refused_ports = RefusedPorts::opened(counters);
     if refused_ports.is_none() {
-        eprintln!("hexward run: this host does not tell how many connections to other ports are refused");
+        say!("hexward run: this host does not tell how many connections to other ports are refused");
     }
     let network = network::Network::serve(id, ca, allowed.hosts, listeners, refused_ports).await?;
     let session = streams.begin()?;

@@ -1,6 +1,7 @@
 //! The network of one command: captured as every sandbox's is, and everything refused but the hosts that its developer allowed.
 
 use crate::clock::SystemClock;
+use crate::say::say;
 use crate::secrets;
 use anyhow::{Context, Result};
 use policy::{Denial, Manifest, Microusd, RunId, SandboxId, Timestamp, UserId};
@@ -122,7 +123,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("hexward run: {} could not be removed: {error}", self.0.display());
+            say!("hexward run: {} could not be removed: {error}", self.0.display());
         }
     }
 }

@@ -2,6 +2,7 @@
 //! anything but visible characters.
 
 use super::network::Denied;
+use crate::say::say;
 use sandbox::{Change, Kind, ProgramEnd, What};
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -53,16 +54,16 @@ const fn mark(kind: Kind) -> char {
 /// Prints lines, and how many more there are.
 pub fn print(lines: impl ExactSizeIterator<Item = String>) {
     let more = lines.len().saturating_sub(SHOWN_MAX);
-    lines.take(SHOWN_MAX).for_each(|line| eprintln!("{line}"));
+    lines.take(SHOWN_MAX).for_each(|line| say!("{line}"));
     if more > 0 {
-        eprintln!("  ... and {more} more");
+        say!("  ... and {more} more");
     }
 }
 
 /// What was accepted with a flag that says it is dangerous.
 pub fn warn(private_hosts: &[String]) {
     for host in private_hosts {
-        eprintln!(
+        say!(
             "hexward run: DANGER: {host} may lead to this machine or to a private network, and the command can ask what listens there"
         );
     }
@@ -71,23 +72,23 @@ pub fn warn(private_hosts: &[String]) {
 /// What the sandbox refused, and what it could not enforce.
 pub fn summary(downgrades: &[String], denied: &Denied, end: &ProgramEnd) {
     for downgrade in downgrades {
-        eprintln!("hexward run: not enforced on this host: {downgrade}");
+        say!("hexward run: not enforced on this host: {downgrade}");
     }
     if end.oom_killed {
-        eprintln!("hexward run: limit reached: something was killed because the sandbox's memory was used up");
+        say!("hexward run: limit reached: something was killed because the sandbox's memory was used up");
     }
     if let Some(refused) = end.usage.forks_refused.filter(|refused| *refused > 0) {
-        eprintln!("hexward run: limit reached: {refused} processes or threads more than allowed were not started");
+        say!("hexward run: limit reached: {refused} processes or threads more than allowed were not started");
     }
     for folder in &end.usage.full {
-        eprintln!("hexward run: limit reached: nothing more fits into {}", visible(OsStr::new(folder)));
+        say!("hexward run: limit reached: nothing more fits into {}", visible(OsStr::new(folder)));
     }
     if !denied.is_empty() {
-        eprintln!("hexward run: denied:");
+        say!("hexward run: denied:");
         let line = |(what, times): (&String, &u64)| format!("  {}  {times} times", visible(OsStr::new(what)));
         print(denied.iter().map(line).collect::<Vec<_>>().into_iter());
         if denied.keys().any(|what| what.ends_with("(egress.host)") || what.ends_with("(egress.tls)")) {
-            eprintln!("hexward run: --allow HOST[:PORT] lets the command reach a host");
+            say!("hexward run: --allow HOST[:PORT] lets the command reach a host");
         }
     }
 }

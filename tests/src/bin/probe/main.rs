@@ -7,6 +7,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
+    clippy::disallowed_macros,
     reason = "a probe may fall over, and looks at everything"
 )]
 
