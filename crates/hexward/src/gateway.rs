@@ -246,7 +246,10 @@ impl Unverified {
 /// # Errors
 /// As [`driver`].
 pub fn unverified(config: &Config) -> Result<Unverified> {
-    let (agent, jail) = (config.agent_path.clone(), config.jail_path.clone());
+    // What is shown in a sandbox is named from the root, wherever this program was started.
+    let absolute =
+        |path| std::path::absolute(path).with_context(|| format!("agent.path: {} is no path", config.agent_path.display()));
+    let (agent, jail) = (absolute(&config.agent_path)?, config.jail_path.clone());
     let paths = JailedPaths { agent, jail, scratch: config.state_dir.join("scratch") };
     let reaching = config.egress.rules.clone();
     let Some(candidate) = Installed::of(&config.agent_path)? else {

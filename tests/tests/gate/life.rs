@@ -57,6 +57,10 @@ async fn a_bad_configuration_is_refused_with_every_fault() {
     assert!(!said.contains("change-me") && !said.contains("token\n"), "no value is repeated: {said}");
     let unknown = refusal(&ProgramSetup { config: format!("{}\n[listen2]\nx = 1\n", good().config), ..good() });
     assert!(unknown.contains("listen2") && unknown.contains("line"), "{unknown}");
+    // As it is before `hexward agent install`: the default is a path from where it was started.
+    let agent = gate_tests::agent().display().to_string();
+    let missing = refusal(&ProgramSetup { config: good().config.replace(&agent, "nowhere/agent"), ..good() });
+    assert!(missing.contains("/nowhere/agent: No such file") && missing.contains("`hexward agent install`"), "{missing}");
     let weak = refusal(&good().with("INTERNAL_PROXY_SECRET", &"0123456789abcdef".repeat(4)));
     assert!(weak.contains("openssl rand -hex 32"), "{weak}");
     let production = refusal(&good().with("USE_SANDBOX", "false").with("NODE_ENV", "production"));
