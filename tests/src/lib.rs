@@ -45,15 +45,20 @@ pub use wire::{Answer, exchange, request};
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// Waits until something holds; panics with `what` when it does not in time.
+/// Waits until something holds; panics with `what` when it does not in time: when somebody who looks no sooner than `within` does not
+/// find it so. How long a look takes does not count.
 pub async fn eventually<F, R>(what: &str, within: Duration, mut holds: F)
 where
     F: FnMut() -> R,
     R: Future<Output = bool>,
 {
     let began = Instant::now();
-    while !holds().await {
-        assert!(began.elapsed() < within, "not within {within:?}: {what}");
+    loop {
+        let looked = began.elapsed();
+        if holds().await {
+            return;
+        }
+        assert!(looked < within, "not within {within:?}: {what}");
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }

@@ -84,10 +84,9 @@ async fn settle(
     way_back: Option<Inverse>,
 ) -> Result<bool, StoreError> {
     let (call, text, now) = (open.id(), text.to_owned(), proxy.clock.now());
-    match (way_back, open.permit().effect()) {
-        (Some(inverse), _) => proxy.store.settle_reversible_call(call, text, inverse, now).await.map(|()| true),
-        (None, ToolEffect::Write) => proxy.store.settle_tool_call(call, state, text, now).await.map(|()| false),
-        (None, ToolEffect::Read) => proxy.store.settle_read_call(call, state, text, now).await.map(|()| false),
+    match way_back {
+        Some(inverse) => proxy.store.settle_reversible_call(call, text, inverse, now).await.map(|()| true),
+        None => proxy.store.settle_tool_call(call, state, text, now).await.map(|()| false),
     }
 }
 

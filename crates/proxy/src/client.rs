@@ -44,7 +44,7 @@ pub(crate) struct Client {
 /// What becomes of a call.
 enum Opened {
     /// It reads.
-    Read(ReadCall),
+    Read(Box<ReadCall>),
     /// It needs its owner's yes, under this id.
     Question(Box<ToolQuestion>, String),
     /// Its arguments do not fit; this is what its caller is told.
@@ -87,8 +87,9 @@ impl ClientTools {
         let done = match self.open(&call, digest, known).await {
             Ok(Opened::Unfit(result)) => return give(Ok(result)),
             Ok(Opened::Read(reading)) => {
-                Box::pin(carry_out_read(&self.proxy, &self.app, reading, call.arguments, (notices.as_ref(), &back), &mut give))
-                    .await
+                let answer = |result, _, _: &str| give(result);
+                let around = (notices.as_ref(), &*back);
+                Box::pin(carry_out_read(&self.proxy, &self.app, *reading, call.arguments, around, answer)).await
             }
             // Rare, and large: what is common is not to be moved about with it.
             Ok(Opened::Question(question, id)) => match Box::pin(self.confirm(*question, &id, call.arguments)).await {
@@ -185,8 +186,8 @@ impl ClientTools {
         // Only reads are permitted to a client without a question; anything else would have to be opened before it is made.
         let unconfirmed = || OpenError::Denied(Denial::new(DenialCode::ToolUnconfirmed, &call.name));
         let arguments = serde_json::to_string(&call.arguments).map_err(|_| unconfirmed())?;
-        let reading = proxy.ledger.begin_read(permit, &app.manifest.id, arguments, now);
-        Ok(Opened::Read(reading.ok_or_else(unconfirmed)?))
+        let reading = proxy.ledger.begin_read(permit, &app.manifest.id, None, arguments, now);
+        Ok(Opened::Read(Box::new(reading.map_err(|_| unconfirmed())?)))
     }
 
     /// What a call brings along of an earlier round, as the server said it; and what such a thing is sealed for: nothing, where

@@ -10,7 +10,7 @@ use crate::context::App;
 use crate::mcp::front::{HostError, ServerInfo, ToolCall, ToolHost};
 use crate::mcp::upstream::UserRef;
 use crate::messages::integrity::Dialogue;
-use crate::{offer, tools};
+use crate::{body, offer, tools};
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
@@ -62,7 +62,7 @@ impl Discovery {
         }
         let (head, body) = request.into_parts();
         let asking = Asking { discovery: &self, proxy };
-        Some(match tools::read(body).await {
+        Some(match body::read(body).await {
             Ok(body) => tools::front(&head, body, &asking).await,
             Err(refusal) => refusal,
         })

@@ -5,6 +5,7 @@
 
 use crate::Proxy;
 use crate::answer::Body;
+use crate::body;
 use crate::callers::Windows;
 use crate::client::{Client, ClientTools};
 use crate::context::App;
@@ -12,7 +13,6 @@ use crate::mcp::front::{LogLevel, refusal};
 use crate::mcp::stream;
 use crate::places::Places;
 use crate::serve::serve_http;
-use crate::tools;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -77,7 +77,7 @@ async fn answer(host: Arc<ClientTools>, request: Request<Incoming>) -> Response<
     if head.headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes() == format!("http://{named}").as_bytes()) {
         head.headers.remove(header::ORIGIN);
     }
-    match tools::read(body).await {
+    match body::read(body).await {
         Ok(body) => stream(&head, body, host).await,
         Err(refusal) => refusal,
     }

@@ -5,6 +5,7 @@
 
 mod answer;
 mod behaviour;
+mod body;
 pub mod callers;
 mod calling;
 mod client;

@@ -1,4 +1,4 @@
-//! A read of a person's own client: made while it is being written down.
+//! A call that only reads: made while it is being written down.
 
 use crate::calling::outcome;
 use crate::context::App;
@@ -8,17 +8,18 @@ use crate::mcp::{Back, Notices};
 use crate::offer::{unreachable_app, user_ref};
 use crate::{Proxy, way_back};
 use serde_json::{Map, Value};
-use store::{OpenError, ReadCall};
+use store::{OpenError, ReadCall, ToolState};
 use tokio::task::yield_now;
 
-/// Gives its answer once the read stands in the journal, and journals the way back after that.
+/// Gives its answer, how it came out and what people and history get of it once the read stands in the journal, and journals the way
+/// back after that.
 pub(crate) async fn carry_out_read(
     proxy: &Proxy,
     app: &App,
     reading: ReadCall,
     arguments: Map<String, Value>,
     (notices, back): (Option<&Notices>, &Back),
-    answer: impl FnOnce(Result<Value, HostError>),
+    answer: impl FnOnce(Result<Value, HostError>, ToolState, &str),
 ) -> Result<(), OpenError> {
     let (user, tool) = (user_ref(reading.user()), reading.tool().to_owned());
     let asking = async {
@@ -35,10 +36,10 @@ pub(crate) async fn carry_out_read(
     };
     let (mut result, open) = tokio::join!(asking, opening);
     let open = open?;
-    // What the app says to the gateway is not for its clients.
+    // What the app says to the gateway is for nobody else.
     drop(result.as_mut().map(way_back::take));
     let (state, text) = outcome(&result);
-    answer(result.map_err(|error| unreachable_app(app, error)));
+    answer(result.map_err(|error| unreachable_app(app, error)), state, &text);
     // Whoever waits for the answer first.
     yield_now().await;
     let call = open.id();

@@ -9,28 +9,26 @@ use crate::definitions::Definition;
 use crate::emissions::{Claim, Said};
 use crate::fitting::{self, Misfit, Unfit};
 use crate::mcp::front::{self, HostError, ServerInfo, ToolCall, ToolHost};
-use crate::mcp::{capped, marked};
+use crate::mcp::{Back, capped, marked};
 use crate::offer::{offered, read_resource, resource_templates, resources, server_info, unreachable_app, user_ref};
-use crate::{Proxy, RunEvent};
+use crate::reading::carry_out_read;
+use crate::{Proxy, RunEvent, body};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use policy::{Act, AuditEvent, CallId, Denial, DenialCode, ToolQuestion, ToolRequest, ToolVerdict, admit_tool, canonical_digest};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use store::{OpenError, OpenToolCall, ToolState};
-
-const BODY_BYTES_MAX: usize = 1 << 20;
-const BODY_WAIT: Duration = Duration::from_secs(30);
+use std::time::Instant;
+use store::{OpenError, OpenToolCall, ReadCall, ToolState};
 
 /// Answers one request on the tools' name.
 pub(crate) async fn handle(proxy: &Arc<Proxy>, run: Arc<RunContext>, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let body = match read(body).await {
+    let body = match body::read(body).await {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
@@ -51,21 +49,6 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, run: Arc<RunContext>, request: Re
     answering.await.unwrap_or_else(|_| {
         answer::error(StatusCode::INTERNAL_SERVER_ERROR, "api_error", "The gateway failed to answer. Try again.")
     })
-}
-
-/// Takes the whole body, or answers why not.
-pub(crate) async fn read(body: Incoming) -> Result<Bytes, Response<Body>> {
-    match tokio::time::timeout(BODY_WAIT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(_)) => Err(answer::error(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "request_too_large",
-            "The request is larger than 1 MiB or ended early.",
-        )),
-        Err(_) => {
-            Err(answer::error(StatusCode::REQUEST_TIMEOUT, "timeout_error", "The body took longer than 30 seconds to arrive."))
-        }
-    }
 }
 
 /// The front door with this host behind it.
@@ -177,8 +160,15 @@ impl RunTools {
         match verdict {
             ToolVerdict::Permit(permit) => {
                 let (text, app) = (Value::Object(arguments.clone()).to_string(), &self.run.app.manifest.id);
-                let open = self.proxy.store.open_tool_call(permit, app, id, text, self.proxy.clock.now()).await?;
-                in_band(self.run_tool(open, id, arguments).await.map(marked)).map_err(Stop::Told)
+                let now = self.proxy.clock.now();
+                let result = match self.proxy.ledger.begin_read(permit, app, Some(id), text.clone(), now) {
+                    Ok(reading) => self.read(reading, id, arguments).await?,
+                    Err(permit) => {
+                        let open = self.proxy.store.open_tool_call(*permit, app, id, text, now).await?;
+                        self.run_tool(open, id, arguments).await
+                    }
+                };
+                in_band(result.map(marked)).map_err(Stop::Told)
             }
             ToolVerdict::Confirm(question) => self.confirm(question, id, arguments, arrived).await,
         }
@@ -290,7 +280,27 @@ impl RunTools {
         }
     }
 
-    /// Calls the tool; using up the open call is what allows it.
+    /// Calls a tool that only reads.
+    async fn read(
+        &self,
+        reading: ReadCall,
+        tool_use_id: &str,
+        arguments: Map<String, Value>,
+    ) -> Result<Result<Value, HostError>, Stop> {
+        let (tool, mut answered) = (reading.tool().to_owned(), None);
+        let answer = |result, state, text: &str| answered = Some((result, state, text.to_owned()));
+        carry_out_read(&self.proxy, &self.run.app, reading, arguments, (None, &Back::default()), answer).await?;
+        let Some((result, state, text)) = answered else {
+            return Err(Stop::Told(HostError::Uncertain("the read was given up".to_owned())));
+        };
+        if let Ok(result) = &result {
+            self.vouch(&tool, result);
+        }
+        self.tell(tool_use_id, &tool, text, state == ToolState::Done, None).await;
+        Ok(result)
+    }
+
+    /// Calls a tool that changes something; using up the open call is what allows it.
     async fn run_tool(&self, open: OpenToolCall, tool_use_id: &str, arguments: Map<String, Value>) -> Result<Value, HostError> {
         let (app, tool) = (&self.run.app, open.permit().request().tool.clone());
         let Outcome { result, state, text, undo } = carry_out(&self.proxy, app, open, arguments, Map::new()).await;

@@ -1,6 +1,7 @@
 //! The tool journal: a call is written down before it leaves and after it came back.
 //!
-//! What changes something survives a loss of power; of what only reads the last moment may be lost by one.
+//! What changes something survives a loss of power. What only reads comes here by way of the ledger's journal, and the last moment of it
+//! may be lost by one.
 
 use crate::ledger::{ReadEnded, ReadOpened};
 use crate::undo::{self, Inverse};
@@ -13,7 +14,7 @@ statements! { ALL:
               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'open', ?9)";
     /// As it came out, or open. The journal may be read again.
     INSERT_READ = "INSERT INTO tool_calls (id, run_id, user_id, app, tool, tool_use_id, effect, arguments, state, result, opened_at, settled_at) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'read', ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id) DO NOTHING";
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'read', ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING";
     SETTLE = "UPDATE tool_calls SET state = ?2, result = ?3, settled_at = ?4 WHERE id = ?1 AND state = 'open'";
     LEFT_OPEN = "UPDATE tool_calls SET state = 'uncertain', settled_at = ?1 \
                  WHERE state = 'open' AND (gateway = ?2 OR (undoes IS NULL AND run_id IN (SELECT id FROM runs WHERE gateway = ?2 \
@@ -110,7 +111,8 @@ impl ToolState {
 }
 
 impl Store {
-    /// Journals a permitted call before it leaves, with its audit entry, in one commit. The same emission opens once.
+    /// Journals a permitted call before it leaves, with its audit entry, in one commit. The same emission opens once. What only reads
+    /// goes into the ledger's journal instead ([`crate::Ledger::begin_read`]).
     ///
     /// # Errors
     /// [`OpenError::Denied`] when this `tool_use_id` was used in this run before, [`OpenError::Store`] when the database failed.
@@ -135,12 +137,7 @@ impl Store {
             arguments,
             digest: HEXLOWER.encode(&permit.request().arguments_digest),
         };
-        let insert = move |tx: &mut dyn Tx| entry.insert(tx, now);
-        let written = match permit.effect() {
-            ToolEffect::Read => self.note(insert).await,
-            ToolEffect::Write => self.write(insert).await,
-        };
-        match written {
+        match self.write(move |tx| entry.insert(tx, now)).await {
             Ok(()) => Ok(OpenToolCall { id, permit }),
             Err(StoreError::Duplicate(_)) => Err(OpenError::Denied(again)),
             Err(error) => Err(error.into()),
@@ -153,14 +150,6 @@ impl Store {
     /// [`StoreError`]; the call then stays open and is later shown as uncertain.
     pub async fn settle_tool_call(&self, id: CallId, state: ToolState, result: String, now: Timestamp) -> Result<(), StoreError> {
         self.write(move |tx| settle(tx, id, state, &result, now).map(|_| ())).await
-    }
-
-    /// The same of a call that only reads.
-    ///
-    /// # Errors
-    /// As [`Store::settle_tool_call`].
-    pub async fn settle_read_call(&self, id: CallId, state: ToolState, result: String, now: Timestamp) -> Result<(), StoreError> {
-        self.note(move |tx| settle(tx, id, state, &result, now).map(|_| ())).await
     }
 
     /// The same of a call that can be undone, with how, in one commit.
@@ -228,6 +217,7 @@ pub(crate) fn insert_read(tx: &mut dyn Tx, call: &ReadOpened, end: Option<&ReadE
         Err(error) => return Err(error),
     };
     let arguments = key.seal(arguments_of(&id), &call.arguments)?;
+    let tool_use_id = if call.tool_use_id.is_empty() { format!("client_{id}") } else { String::from(&*call.tool_use_id) };
     let result = key.seal_opt(Place::new("tool_calls", "result", &id), end.map(|end| &*end.result))?;
     let params = [
         (&id).into(),
@@ -235,8 +225,7 @@ pub(crate) fn insert_read(tx: &mut dyn Tx, call: &ReadOpened, end: Option<&ReadE
         user.into(),
         (&*call.app).into(),
         (&*call.tool).into(),
-        // Nobody but the gateway names it.
-        format!("client_{id}").into(),
+        (&tool_use_id).into(),
         arguments.into(),
         end.map_or("open", |end| end.state.as_str()).into(),
         result.into(),
@@ -245,6 +234,9 @@ pub(crate) fn insert_read(tx: &mut dyn Tx, call: &ReadOpened, end: Option<&ReadE
     ];
     if tx.execute(INSERT_READ, &params)? == 1 {
         audit::append(tx, &opened, at)?;
+    } else if owner(tx, &id)?.is_none() {
+        // A run claims each emission once, in memory, so this is none of ours to lose anything else by.
+        tracing::error!(call = id, tool_use_id, "a call of this name was journaled in this run before, so this read has no row");
     } else if let Some(end) = end {
         settle(tx, call.id, end.state, &end.result, Timestamp(end.at))?;
     }

@@ -5,8 +5,8 @@ use fake::{Fake, FakeConfig};
 use gate_tests::{Database, Postgres, Program, ProgramSetup, eventually};
 use serde_json::json;
 use std::net::SocketAddr;
-use std::time::Duration;
-use store::{CORE, Store};
+use std::time::{Duration, Instant};
+use store::{CORE, Statement, Store, StoreError};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +23,15 @@ const OWED_MICROUSD: i64 = 2_200;
 const ROUNDS: usize = 7;
 const CALLS: usize = 40;
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
+const READ_TOOL: &str = "getCurrentUser";
+/// So long a round is at least, if nobody is killed.
+const READS_TIME: Duration = Duration::from_millis(900);
+/// No faster than a client that behaves.
+const READ_PAUSE: Duration = Duration::from_millis(50);
+const READS: Statement = Statement("SELECT state FROM tool_calls WHERE tool = ?1");
+const READS_AUDITED: Statement = Statement(
+    "SELECT CAST(COUNT(*) AS BIGINT) FROM audit_log WHERE kind = 'tool_call.opened' AND detail LIKE '%\"' || ?1 || '\"%'",
+);
 
 const QUICK: &str = r#"
 name = "quick"
@@ -91,6 +100,8 @@ struct House {
     fake: Fake,
     wire: Wire,
     database: String,
+    /// Of somebody's own client.
+    token: String,
     _folder: TempDir,
 }
 
@@ -110,7 +121,8 @@ impl House {
             let mut setup =
                 ProgramSetup::new(&own, &format!("http://{}", wire.address), KEY).with("INTERNAL_PROXY_SECRET", SECRET);
             if let Some(url) = &database {
-                setup = setup.with("DATABASE_URL", url);
+                // Those that share a database share what it is sealed with.
+                setup = setup.with("DATABASE_URL", url).with("HEXWARD_MASTER_KEY", SECRET);
             }
             setup.config += &format!("[budget]\nday_usd = {DAY_USD}\n");
             setups.push(setup);
@@ -119,7 +131,14 @@ impl House {
         let own = || format!("sqlite:{}", folder.path().join("gateway-0/state/hexward.db").display());
         let database = database.unwrap_or_else(own);
         let running = setups.iter().map(|_| None).collect();
-        Self { setups, running, fake, wire, database, _folder: folder }
+        Self { setups, running, fake, wire, database, token: String::new(), _folder: folder }
+    }
+
+    /// Somebody comes, and makes a key for a client of their own.
+    async fn own_client(&self) -> String {
+        let ada = self.running.iter().flatten().next().unwrap().person().await;
+        let made = ada.post("/api/keys", &json!({"name": "desk", "app": "hexmap"})).await;
+        made.json()["token"].as_str().unwrap_or_else(|| panic!("{}", made.text())).to_owned()
     }
 
     fn start_missing(&mut self) {
@@ -162,10 +181,47 @@ async fn call(callers: SocketAddr, scenario: &'static str, patience: Duration) -
     tokio::time::timeout(patience, asking).await.ok().flatten().unwrap_or(false)
 }
 
-/// Calls of which one in four loses its patience, while one of the three is killed.
-async fn round(house: &mut House, chance: &mut Chance) -> usize {
+/// A person's own client reads who they are, again and again, until the gateway is gone; returns how often it asked and was answered.
+async fn read(callers: SocketAddr, token: String) -> (usize, usize) {
+    let (begun, mut asked, mut answered) = (Instant::now(), 0, 0);
+    let body =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": READ_TOOL, "arguments": {}}}).to_string();
+    let head = format!(
+        "POST /api/mcp HTTP/1.1\r\nhost: {callers}\r\ncontent-type: application/json\r\nconnection: close\r\n\
+         accept: application/json, text/event-stream\r\nmcp-protocol-version: 2025-11-25\r\nauthorization: Bearer {token}\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    while begun.elapsed() < READS_TIME {
+        let asking = async {
+            let mut stream = TcpStream::connect(callers).await.ok()?;
+            stream.write_all(head.as_bytes()).await.ok()?;
+            let mut seen = Vec::new();
+            stream.read_to_end(&mut seen).await.ok()?;
+            Some(String::from_utf8_lossy(&seen).into_owned())
+        };
+        asked += 1;
+        let Some(seen) = tokio::time::timeout(ANSWER_WAIT, asking).await.ok().flatten() else { break };
+        let is_whole = seen.ends_with('}') && seen.contains("\"isError\":false");
+        assert!(is_whole || !seen.contains("\r\n\r\n{"), "nothing but a kill comes between: {seen}");
+        answered += usize::from(is_whole);
+        tokio::time::sleep(READ_PAUSE).await;
+    }
+    (asked, answered)
+}
+
+/// What was read: asked for, answered.
+#[derive(Default)]
+struct Reads(usize, usize);
+
+/// Calls of which one in four loses its patience, and reads, while one of the three is killed.
+async fn round(house: &mut House, chance: &mut Chance, reads: &mut Reads) -> usize {
     house.start_missing();
     let callers = house.callers();
+    let mut readers = JoinSet::new();
+    for to in callers.iter().chain(&callers) {
+        readers.spawn(read(*to, house.token.clone()));
+    }
     let mut calls = JoinSet::new();
     for number in 0..CALLS {
         let to = callers[number % callers.len()];
@@ -192,7 +248,26 @@ async fn round(house: &mut House, chance: &mut Chance) -> usize {
     while let Some(done) = calls.join_next().await {
         whole += usize::from(done.unwrap());
     }
+    while let Some(done) = readers.join_next().await {
+        let (asked, answered) = done.unwrap();
+        *reads = Reads(reads.0 + asked, reads.1 + answered);
+    }
     whole
+}
+
+/// What was answered is written down, each read once, in the journal of calls and in the audit log.
+async fn assert_written_down(database: &Database, Reads(asked, answered): Reads) {
+    let read = async |statement: Statement| {
+        let rows = database.0.read(move |tx| tx.query(statement, &[READ_TOOL.into()])).await;
+        rows.unwrap_or_else(|error: StoreError| panic!("{error}"))
+    };
+    let rows = read(READS).await;
+    let states: Vec<String> = rows.iter().map(|row| row.text(0).unwrap()).collect();
+    let done = states.iter().filter(|state| *state == "done").count();
+    let told = format!("{asked} asked for, {answered} answered, {} written down, {done} done", states.len());
+    assert!(answered > ROUNDS && (answered..=asked).contains(&states.len()), "{told}");
+    assert!(states.iter().all(|state| state == "done" || state == "uncertain"), "{told}: {states:?}");
+    assert_eq!(read(READS_AUDITED).await[0].int(0).unwrap(), number(states.len()), "{told}");
 }
 
 fn number(count: usize) -> i64 {
@@ -202,9 +277,11 @@ fn number(count: usize) -> i64 {
 async fn whatever_is_killed(gateways: usize, database: Option<String>, seed: u64) {
     let mut house = House::new(gateways, database).await;
     let mut chance = Chance(seed);
-    let mut whole = 0;
+    house.start_missing();
+    house.token = house.own_client().await;
+    let (mut whole, mut reads) = (0, Reads::default());
     for round_number in 0..ROUNDS {
-        whole += round(&mut house, &mut chance).await;
+        whole += round(&mut house, &mut chance, &mut reads).await;
         let (settled, reserved) = house.database().await.ever("global").await;
         assert!(settled + reserved <= DAY_MICROUSD, "round {round_number}: {settled} and {reserved} of {DAY_MICROUSD}");
     }
@@ -230,6 +307,7 @@ async fn whatever_is_killed(gateways: usize, database: Option<String>, seed: u64
     assert!(calls.len() >= arrived && arrived >= whole, "nothing left that is not written down; {told}");
     let finished = house.fake.requests().iter().filter(|exchange| exchange.finished && exchange.status == 200).count();
     assert!(finished > ROUNDS, "{told}: {finished} finished");
+    assert_written_down(&database, reads).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

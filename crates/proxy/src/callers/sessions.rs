@@ -3,7 +3,7 @@
 use super::{Callers, peer_of};
 use crate::answer::{self, Body};
 use crate::messages::pace::{self, TooMany};
-use crate::{strict, tools};
+use crate::{body, strict};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use policy::{Denial, DenialCode, KeyId, KeyScope, Network, Throttle, is_key_name, key_digest, key_token};
@@ -87,7 +87,7 @@ impl Callers {
     }
 
     async fn open_session(&self, service: &KeyScope, made_by: KeyId, body: Incoming) -> Response<Body> {
-        let body = match tools::read(body).await {
+        let body = match body::read(body).await {
             Ok(body) => body,
             Err(refusal) => return refusal,
         };

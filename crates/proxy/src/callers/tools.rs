@@ -4,11 +4,11 @@ use super::clients::{Clients, Known, NotLetIn};
 use super::{Callers, peer_of};
 use crate::Proxy;
 use crate::answer::{self, Body};
+use crate::body;
 use crate::client::{ClientTools, Places};
 use crate::context::App;
 use crate::mcp::front::refusal;
 use crate::mcp::stream;
-use crate::tools;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -96,7 +96,7 @@ impl Callers {
             return after(answer, BUSY_SECS);
         };
         let (head, body) = request.into_parts();
-        let body = match tools::read(body).await {
+        let body = match body::read(body).await {
             Ok(body) => body,
             Err(refusal) => return refusal,
         };

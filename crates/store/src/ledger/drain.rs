@@ -24,6 +24,7 @@ const RECORDS_FULL: usize = 2_048;
 const RECORDS_MAX: usize = 200_000;
 /// Steps of one flush: more than all reads that may wait need.
 const STEPS_MAX: usize = 1_024;
+const EMPTY_TRIES: usize = 4;
 /// A file of the journal is emptied after so long at the latest, however short it is: what of people's is in it does not stay there.
 const EMPTY_AFTER: Duration = Duration::from_secs(600);
 
@@ -140,14 +141,17 @@ pub(super) async fn flush(ledger: &Arc<Inner>) -> Result<(), StoreError> {
 
 /// The same, and leaves nothing of it in the journal.
 pub(super) async fn empty(ledger: &Arc<Inner>) -> Result<(), StoreError> {
-    // What a former turn left is moved first: there are two files.
-    if ledger.journal.has_turned() {
-        flush(ledger).await?;
+    for _ in 0..EMPTY_TRIES {
+        // What a former turn left is moved first: there are two files.
+        if ledger.journal.has_turned() {
+            flush(ledger).await?;
+        }
+        // Another flush may turn in between.
+        if move_over(ledger, 0).await? {
+            return Ok(());
+        }
     }
-    match move_over(ledger, 0).await? {
-        true => Ok(()),
-        false => Err(StoreError::Busy("the ledger's journal could not be emptied".to_owned())),
-    }
+    Err(StoreError::Busy("the ledger's journal could not be emptied".to_owned()))
 }
 
 /// True where nothing of before stands in the file that is written now.

@@ -409,6 +409,7 @@ mod tests {
             user: UserId::random(),
             app: "hexmap".into(),
             tool: "look".into(),
+            tool_use_id: "".into(),
             digest: "09".into(),
             arguments: said.into(),
             at: 1,

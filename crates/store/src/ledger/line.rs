@@ -161,7 +161,7 @@ fn write_read(call: &ReadOpened, key: &UserKey, line: &mut Vec<u8>) -> Result<()
     field(line, call.user.encode(&mut other));
     number(line, call.at);
     field(line, &call.digest);
-    for said in [&call.app, &call.tool] {
+    for said in [&call.app, &call.tool, &call.tool_use_id] {
         line.push(b'\t');
         text(line, said);
     }
@@ -179,6 +179,7 @@ fn read_read<'a>(fields: &mut Fields<impl Iterator<Item = &'a [u8]>>, key: &User
         digest: fields.value::<String>()?.into(),
         app: unescaped(fields.next()?)?.into(),
         tool: unescaped(fields.next()?)?.into(),
+        tool_use_id: unescaped(fields.next()?)?.into(),
         arguments: key.open(sealed("arguments", id), std::str::from_utf8(fields.next()?).ok()?).ok()?.into(),
     })
 }
@@ -332,8 +333,8 @@ mod tests {
     fn reads(app: &str, said: &str) -> [Record; 2] {
         let id = CallId::random();
         let (run, user, at) = (RunId::random(), UserId::random(), 1_800_000_000_000_000);
-        let (app, tool) = (app.into(), "look".into());
-        let opened = ReadOpened { id, run, user, app, tool, digest: "09".repeat(32).into(), arguments: said.into(), at };
+        let (app, tool, tool_use_id, digest) = (app.into(), "look".into(), app.into(), "09".repeat(32).into());
+        let opened = ReadOpened { id, run, user, app, tool, tool_use_id, digest, arguments: said.into(), at };
         let ended = ReadEnded { id, state: ToolState::Failed, result: said.into(), at };
         [Record::Read(opened), Record::ReadEnded(ended)]
     }

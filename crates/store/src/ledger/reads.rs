@@ -8,7 +8,7 @@ use super::{Inner, Ledger};
 use crate::{StoreError, ToolState, Tx, tools};
 use data_encoding::HEXLOWER;
 use policy::{CallId, Timestamp, ToolEffect, ToolPermit, UserId};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// A database that is away must not let memory grow without end: with so much waiting for it no further read is answered.
@@ -27,6 +27,7 @@ pub struct ReadCall {
     ledger: Arc<Inner>,
     permit: ToolPermit,
     app: String,
+    tool_use_id: String,
     arguments: String,
     now: Timestamp,
 }
@@ -38,11 +39,23 @@ pub struct OpenRead {
 }
 
 impl Ledger {
-    /// Begins a permitted read; none where the permit is for a write.
-    #[must_use]
-    pub fn begin_read(&self, permit: ToolPermit, app: &str, arguments: String, now: Timestamp) -> Option<ReadCall> {
-        let reads = permit.effect() == ToolEffect::Read;
-        reads.then(|| ReadCall { ledger: Arc::clone(&self.0), permit, app: app.to_owned(), arguments, now })
+    /// Begins a permitted read that the model named `tool_use_id`, or nobody.
+    ///
+    /// # Errors
+    /// The permit, where it is for a write.
+    pub fn begin_read(
+        &self,
+        permit: ToolPermit,
+        app: &str,
+        tool_use_id: Option<&str>,
+        arguments: String,
+        now: Timestamp,
+    ) -> Result<ReadCall, Box<ToolPermit>> {
+        if permit.effect() != ToolEffect::Read {
+            return Err(Box::new(permit));
+        }
+        let (app, tool_use_id) = (app.to_owned(), tool_use_id.unwrap_or_default().to_owned());
+        Ok(ReadCall { ledger: Arc::clone(&self.0), permit, app, tool_use_id, arguments, now })
     }
 }
 
@@ -62,7 +75,7 @@ impl ReadCall {
     /// # Errors
     /// [`StoreError`]; then its answer must not be given.
     pub fn open(self) -> Result<OpenRead, StoreError> {
-        let Self { ledger, permit, app, arguments, now } = self;
+        let Self { ledger, permit, app, tool_use_id, arguments, now } = self;
         let (id, request) = (CallId::random(), permit.request());
         let record = Record::Read(ReadOpened {
             id,
@@ -70,6 +83,7 @@ impl ReadCall {
             user: permit.user(),
             app: app.into(),
             tool: request.tool.as_str().into(),
+            tool_use_id: tool_use_id.into(),
             digest: HEXLOWER.encode(&request.arguments_digest).into(),
             arguments: arguments.into(),
             at: now.0,
@@ -98,23 +112,26 @@ impl OpenRead {
 /// What the database does not have yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reads {
-    opened: Vec<ReadOpened>,
-    ended: Vec<ReadEnded>,
+    opened: VecDeque<ReadOpened>,
+    ended: VecDeque<ReadEnded>,
+    /// Those of `opened`.
+    begun: HashSet<CallId>,
     bytes: usize,
 }
 
 impl Reads {
     pub(super) fn open(&mut self, call: ReadOpened) {
         self.bytes = self.bytes.saturating_add(RECORD_BYTES + call.arguments.len());
-        self.opened.push(call);
+        self.begun.insert(call.id);
+        self.opened.push_back(call);
     }
 
     pub(super) fn end(&mut self, call: ReadEnded) {
         self.bytes = self.bytes.saturating_add(RECORD_BYTES + call.result.len());
-        self.ended.push(call);
+        self.ended.push_back(call);
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.opened.is_empty() && self.ended.is_empty()
     }
 
@@ -131,34 +148,37 @@ impl Reads {
     pub(super) fn append(&mut self, later: &mut Self) {
         self.opened.append(&mut later.opened);
         self.ended.append(&mut later.ended);
+        self.begun.extend(later.begun.drain());
         self.bytes = self.bytes.saturating_add(later.bytes);
     }
 
-    /// Takes the first of them out, as many as one commit moves, with how they came out. An end is never moved before its beginning.
+    /// Takes the first of them out, as many as one commit moves, with how they came out. An end is never moved before its beginning:
+    /// it waits, and those after it with it, until that is moved.
     pub(super) fn first(&mut self) -> Self {
         let mut first = Self::default();
-        let size = |text: &str| RECORD_BYTES.saturating_add(text.len());
-        let mut opened = std::mem::take(&mut self.opened).into_iter().peekable();
+        // Those that waited go before what is new.
+        self.move_ended(&mut first);
         while first.opened.len() < AT_ONCE
-            && let Some(call) = opened.next_if(|call| first.has_room(size(&call.arguments)))
+            && let Some(call) = self.opened.pop_front_if(|call| first.has_room(&call.arguments))
         {
+            self.begun.remove(&call.id);
             first.open(call);
         }
-        self.opened = opened.collect();
-        let later: HashSet<CallId> = self.opened.iter().map(|call| call.id).collect();
-        for call in std::mem::take(&mut self.ended) {
-            if !later.contains(&call.id) && first.ended.len() < AT_ONCE && first.has_room(size(&call.result)) {
-                first.end(call);
-            } else {
-                self.ended.push(call);
-            }
-        }
+        self.move_ended(&mut first);
         self.bytes = self.bytes.saturating_sub(first.bytes);
         first
     }
 
-    const fn has_room(&self, bytes: usize) -> bool {
-        self.is_empty() || self.bytes.saturating_add(bytes) <= AT_ONCE_BYTES
+    fn move_ended(&mut self, first: &mut Self) {
+        while first.ended.len() < AT_ONCE
+            && let Some(call) = self.ended.pop_front_if(|call| !self.begun.contains(&call.id) && first.has_room(&call.result))
+        {
+            first.end(call);
+        }
+    }
+
+    fn has_room(&self, text: &str) -> bool {
+        self.is_empty() || self.bytes.saturating_add(RECORD_BYTES).saturating_add(text.len()) <= AT_ONCE_BYTES
     }
 
     /// Writes down what happened; twice changes nothing but the audit entries of reads that have no row. True where something was of somebody who was erased meanwhile.
@@ -191,7 +211,8 @@ mod tests {
 
     fn opened(said: &str) -> ReadOpened {
         let (id, run, user) = (CallId::random(), RunId::random(), UserId::random());
-        ReadOpened { id, run, user, app: "a".into(), tool: "t".into(), digest: "09".into(), arguments: said.into(), at: 1 }
+        let (app, tool, digest) = ("a".into(), "t".into(), "09".into());
+        ReadOpened { id, run, user, app, tool, tool_use_id: "".into(), digest, arguments: said.into(), at: 1 }
     }
 
     #[tokio::test]

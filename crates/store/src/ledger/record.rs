@@ -37,6 +37,8 @@ pub(crate) struct ReadOpened {
     pub user: UserId,
     pub app: Box<str>,
     pub tool: Box<str>,
+    /// As the model named the call; empty where nobody but the gateway does.
+    pub tool_use_id: Box<str>,
     /// Of the canonical arguments, hexadecimal.
     pub digest: Box<str>,
     pub arguments: Box<str>,

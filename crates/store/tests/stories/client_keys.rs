@@ -186,8 +186,8 @@ fn read_permit(window: RunId, user: UserId) -> ToolPermit {
 async fn a_read_is_answered_from_the_journal_and_a_write_is_none(db: Db) {
     let (user, window) = (db.user().await, RunId::random());
     let ledger = db.ledger(GATEWAY).await;
-    let begin = |permit, said: &str| ledger.begin_read(permit, APP, said.to_owned(), NOW);
-    assert!(begin(tool_permit(window, user), "{}").is_none(), "a write is opened first");
+    let begin = |permit, said: &str| ledger.begin_read(permit, APP, None, said.to_owned(), NOW);
+    assert!(begin(tool_permit(window, user), "{}").is_err(), "a write is opened first");
     let reading = begin(read_permit(window, user), r#"{"at":"the mill"}"#).expect("a read begins");
     assert_eq!((reading.tool(), reading.user()), ("look", user));
     let open = reading.open().expect("it is written down");
@@ -213,7 +213,7 @@ async fn a_read_survives_the_end_of_its_gateway_and_nobody_s_outlives_their_eras
     let (user, gone, window) = (db.user().await, db.user().await, RunId::random());
     let ledger = db.ledger(GATEWAY).await;
     let begin = |user, said: &str| {
-        let reading = ledger.begin_read(read_permit(window, user), APP, said.to_owned(), NOW).expect("a read begins");
+        let reading = ledger.begin_read(read_permit(window, user), APP, None, said.to_owned(), NOW).expect("a read begins");
         reading.open().expect("it is written down")
     };
     let done = begin(user, r#"{"at":"the mill"}"#);
