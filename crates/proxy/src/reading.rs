@@ -12,7 +12,8 @@ use store::{OpenError, ReadCall, ToolState};
 use tokio::task::yield_now;
 
 /// Gives its answer, how it came out and what people and history get of it once the read stands in the journal, and journals the way
-/// back after that.
+/// back after that. What reaches the open world never comes here: policy permits no such call, it only has it asked about, and what was
+/// asked about is written down before it leaves.
 pub(crate) async fn carry_out_read(
     proxy: &Proxy,
     app: &App,

@@ -146,7 +146,7 @@ impl RunTools {
         result
     }
 
-    /// May they? And then: written down before it leaves, or asked about.
+    /// May they? And then: written down before it leaves, a read before it is answered; or asked about.
     async fn decided(
         &self,
         call: &ToolCall,
