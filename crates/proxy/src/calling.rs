@@ -18,6 +18,10 @@ pub(crate) const UNCERTAIN: &str =
 pub(crate) const UNREACHABLE: &str =
     "The application's tools can't be reached right now, and nothing was done. Try again in a moment.";
 
+/// Of one that could not be journaled.
+pub(crate) const UNWRITTEN: &str =
+    "This could not be written down, so there is no answer, and nothing was changed. Try again in a moment.";
+
 /// Of a round that ended with a question: the answer is another call.
 const ASKED: &str = "It asked its caller for more before it goes on.";
 

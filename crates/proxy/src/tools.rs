@@ -2,7 +2,7 @@
 
 use crate::answer::{self, Body};
 use crate::behaviour::act_of;
-use crate::calling::{Outcome, UNREACHABLE, carry_out};
+use crate::calling::{Outcome, UNREACHABLE, UNWRITTEN, carry_out};
 use crate::confirm::{self, Answer, AskError, Asked};
 use crate::context::RunContext;
 use crate::definitions::Definition;
@@ -74,6 +74,8 @@ enum Stop {
     Denied(Denial),
     /// Everybody was told.
     Told(HostError),
+    /// It could not be written down, and nobody was told yet.
+    Unwritten,
     /// Its arguments do not fit.
     Unfit(Misfit),
 }
@@ -92,8 +94,8 @@ impl From<OpenError> for Stop {
         match error {
             OpenError::Denied(denial) | OpenError::Short { denial, .. } => Self::Denied(denial),
             OpenError::Store(error) => {
-                tracing::error!(%error, "a tool call could not be journaled, so it was not made");
-                Self::Told(HostError::Upstream("the journal is not available".to_owned()))
+                tracing::error!(%error, "a tool call could not be journaled, so it is not answered");
+                Self::Unwritten
             }
         }
     }
@@ -130,6 +132,10 @@ impl RunTools {
         let result = match self.decided(call, id, digest, said).await {
             Ok(result) => Ok(capped(result)),
             Err(Stop::Told(error)) => Err(error),
+            Err(Stop::Unwritten) => {
+                self.tell(id, &call.name, UNWRITTEN.to_owned(), false, None).await;
+                Err(HostError::Upstream("the journal is not available".to_owned()))
+            }
             Err(Stop::Denied(denial)) => Err(self.refuse(denial, id, &call.name).await),
             Err(Stop::Unfit(misfit)) => Ok(self.correct(misfit, id, &call.name).await),
         };

@@ -237,6 +237,7 @@ pub(crate) fn insert_read(tx: &mut dyn Tx, call: &ReadOpened, end: Option<&ReadE
     } else if owner(tx, &id)?.is_none() {
         // A run claims each emission once, in memory, so this is none of ours to lose anything else by.
         tracing::error!(call = id, tool_use_id, "a call of this name was journaled in this run before, so this read has no row");
+        audit::append(tx, &opened, at)?;
     } else if let Some(end) = end {
         settle(tx, call.id, end.state, &end.result, Timestamp(end.at))?;
     }

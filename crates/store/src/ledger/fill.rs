@@ -12,6 +12,8 @@ use tokio::sync::OwnedRwLockReadGuard;
 
 /// After a slice could not be made larger ahead of need.
 const AHEAD_PAUSE: Duration = Duration::from_secs(1);
+/// A slice that is gone, one that is short, another one that is gone, one that is short for good.
+const FILLS_MAX: usize = 4;
 
 /// A call's ceiling, set aside in a slice. Dropped, it is free again.
 pub(super) struct Reserved {
@@ -50,7 +52,8 @@ impl Purse {
         until: Timestamp,
     ) -> Result<Option<Reserved>, OpenError> {
         let _turn = self.0.filling.lock().await;
-        for last in [false, true] {
+        let mut looked = false;
+        for _ in 0..FILLS_MAX {
             let taking = self.0.ledger.reclaims.taking().await;
             let Some((slice, need)) = self.lack(lines, ceiling, until) else { return Ok(None) };
             let step = self.0.slices.lock().step.next(Instant::now());
@@ -60,12 +63,15 @@ impl Purse {
                 Taken::Granted(_) => return Ok(reserved),
                 // Another one is begun in its place.
                 Taken::Gone => {}
-                Taken::Short { denial, room } if last => {
+                Taken::Short { denial, room } if looked => {
                     let free = self.0.slices.lock().of(slice).map_or(Microusd::ZERO, |slice| slice.free());
                     return Err(OpenError::Short { denial, room: room.plus(free) });
                 }
                 // Others may hold what they don't need.
-                Taken::Short { .. } => reclaim::reclaim(&self.0.ledger, reclaim::Whom::Everybody).await?,
+                Taken::Short { .. } => {
+                    reclaim::reclaim(&self.0.ledger, reclaim::Whom::Everybody).await?;
+                    looked = true;
+                }
             }
         }
         Ok(None)
@@ -108,12 +114,12 @@ impl Purse {
         // In a task of its own: who asks may go away, and what the budgets gave must be known here.
         let taking = tokio::spawn(async move {
             let taken = store.write(write).await?;
-            // Nobody else looks at what it holds before that.
             let reserved = purse.note_taken(slice, &taken, expires, call.map(|(ceiling, until)| (&lines, ceiling, until)));
-            drop(taking);
-            Ok((taken, reserved))
+            // Nobody else looks at what it holds before that, nor before it is free again where nobody waits for it any more.
+            Ok((taken, reserved, taking))
         });
-        taking.await.unwrap_or(Err(StoreError::Closed))
+        let (taken, reserved, _taking) = taking.await.unwrap_or(Err(StoreError::Closed))?;
+        Ok((taken, reserved))
     }
 
     fn note_taken(

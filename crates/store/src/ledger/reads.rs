@@ -195,7 +195,7 @@ impl Reads {
             if let Err(error @ (StoreError::Sealed(_) | StoreError::MasterKey(_))) = settled {
                 tracing::error!(%error, call = %call.id, "what came of a read can't be sealed, so it is shown as open");
             } else {
-                // One that has no row is of somebody who was erased.
+                // One that has no row is of somebody who was erased, but for very few.
                 of_erased |= !settled?;
             }
         }

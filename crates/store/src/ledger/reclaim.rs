@@ -2,7 +2,7 @@
 
 use super::open::PurseInner;
 use super::purse::Slice;
-use super::{Inner, RENEW_SECS, SLICE_SECS, accounts};
+use super::{Inner, RENEW_SECS, SLICE_SECS, accounts, drain};
 use crate::{StoreError, Tx};
 use policy::{Microusd, SliceId};
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedRwLockReadGuard, RwLock};
 const RENEW_AFTER: Duration = Duration::from_secs(600);
 /// A purse that was not used for so long gives back what it does not need.
 const IDLE_SECS: i64 = 30;
+/// Many times what taking more out of the budgets needs.
+const TAKING_WAIT: Duration = Duration::from_secs(1);
 
 /// Slices that go on are kept from being taken for abandoned.
 pub(super) async fn renew(ledger: &Arc<Inner>) -> Result<(), StoreError> {
@@ -86,20 +88,35 @@ impl Reclaims {
 
 /// Has them give back what they hold and don't need. Who asks while another one looks shares the next look with all who wait.
 pub(super) async fn reclaim(ledger: &Arc<Inner>, whom: Whom) -> Result<(), StoreError> {
-    let asked = ledger.reclaims.asked.fetch_add(1, Ordering::SeqCst) + 1;
-    let mut answered = Arc::clone(&ledger.reclaims.answered).lock_owned().await;
-    if whom == Whom::Everybody && *answered >= asked {
-        return Ok(());
-    }
+    let answered = Arc::clone(&ledger.reclaims.answered);
+    let mut answered = match whom {
+        // Who looks at everybody looks at those, too.
+        Whom::Resting => match answered.try_lock_owned() {
+            Ok(answered) => answered,
+            Err(_) => return Ok(()),
+        },
+        Whom::Everybody => {
+            let asked = ledger.reclaims.asked.fetch_add(1, Ordering::SeqCst) + 1;
+            let answered = answered.lock_owned().await;
+            if *answered >= asked {
+                return Ok(());
+            }
+            answered
+        }
+    };
     let ledger = Arc::clone(ledger);
     // In a task of its own: who asks may go away, and what was taken off must be given back or put back.
     let giving = tokio::spawn(async move {
-        let all = ledger.reclaims.asked.load(Ordering::SeqCst);
-        if whom == Whom::Everybody {
-            drop(ledger.reclaims.taking.write().await);
+        if whom == Whom::Resting {
+            return give_back(&ledger, whom).await;
         }
+        let all = ledger.reclaims.asked.load(Ordering::SeqCst);
+        // One that hangs is not waited for: what it may have got is not seen then, and nobody else is held up.
+        let counted = tokio::time::timeout(TAKING_WAIT, ledger.reclaims.taking.write()).await.map(drop).is_ok();
+        // What those who have ended leave is on its way into the budgets.
+        let settled = drain::settle(&ledger).await;
         let given = give_back(&ledger, whom).await;
-        if whom == Whom::Everybody && given.is_ok() {
+        if counted && settled.is_ok() && given.is_ok() {
             *answered = all;
         }
         given
@@ -169,7 +186,20 @@ mod tests {
         for look in looks {
             look.await.expect("no panic").expect("it looks");
         }
-        assert_eq!(*ledger.0.reclaims.answered.lock().await, 4, "each of them is answered, and the one before");
+        assert_eq!(*ledger.0.reclaims.answered.lock().await, 3, "each of them is answered");
+    }
+
+    #[tokio::test]
+    async fn who_takes_without_end_holds_nobody_up() {
+        let (_folder, ledger) = ledger().await;
+        let _taking = ledger.0.reclaims.taking().await;
+        let inner = Arc::clone(&ledger.0);
+        let look = tokio::spawn(async move { reclaim(&inner, Whom::Everybody).await });
+        tokio::time::sleep(SOON).await;
+        reclaim(&ledger.0, Whom::Resting).await.expect("what goes on all the time does not wait");
+        look.await.expect("no panic").expect("it looks all the same");
+        drop(ledger.0.reclaims.taking().await);
+        assert_eq!(*ledger.0.reclaims.answered.lock().await, 0, "who asked meanwhile looks again");
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ on_both_engines! {
     sessions_are_forgotten_when_they_are_long_over;
     calls_of_a_window_that_never_came_back_are_uncertain;
     a_read_is_answered_from_the_journal_and_a_write_is_none;
+    a_read_keeps_its_name_and_no_other_row_takes_it;
     a_read_survives_the_end_of_its_gateway_and_nobody_s_outlives_their_erasure;
 }
 
@@ -207,6 +208,28 @@ async fn a_read_is_answered_from_the_journal_and_a_write_is_none(db: Db) {
     assert_eq!(states().await, ["done", "failed", "uncertain"]);
     assert_eq!(db.store.audit_of_run(window).await.expect("a look").len(), 3, "each is in the audit log once");
     assert!(!store::journal_is_sealed(&db.journals(GATEWAY)).expect("read"), "an orderly end leaves nothing of people's");
+}
+
+/// An agent's, which the model named.
+async fn a_read_keeps_its_name_and_no_other_row_takes_it(db: Db) {
+    let (user, run) = (db.user().await, RunId::random());
+    let ledger = db.ledger(GATEWAY).await;
+    let begin = |name| {
+        let reading = ledger.begin_read(read_permit(run, user), APP, Some(name), "{}".to_owned(), NOW).expect("a read begins");
+        reading.open().expect("it is written down")
+    };
+    begin("toolu_1").settle(ToolState::Done, "There is a mill.".to_owned(), NOW).expect("written down");
+    let late = begin("toolu_2");
+    ledger.flush().await.expect("moved");
+    late.settle(ToolState::Done, "There is a well.".to_owned(), NOW).expect("written down");
+    // No gateway lets that come so far; nothing else is held up by it, and the audit log has it.
+    let again = begin("toolu_1");
+    ledger.flush().await.expect("moved");
+    again.settle(ToolState::Failed, "There is none.".to_owned(), NOW).expect("written down");
+    ledger.close().await.expect("moved");
+    let named = "SELECT CAST(COUNT(*) AS BIGINT) FROM tool_calls WHERE tool_use_id IN ('toolu_1', 'toolu_2') AND state = 'done'";
+    assert_eq!((db.count(named).await, db.store.tool_calls_of(run).await.expect("a look").len()), (2, 2));
+    assert_eq!(db.store.audit_of_run(run).await.expect("a look").len(), 3);
 }
 
 async fn a_read_survives_the_end_of_its_gateway_and_nobody_s_outlives_their_erasure(db: Db) {
